@@ -1,0 +1,44 @@
+// Bump allocation on memory of our own: what `dump` code uses instead of malloc.
+//
+// Context:   `dump`, `bootstrap`, `offline`. One owner at a time, no lock.
+// Invariant: memory comes from the kernel, zeroed, and goes back when the arena ends; nothing is freed
+// singly. When full: Allocate returns nullptr (the kernel refused, e.g. RLIMIT_AS); the caller gives its best
+// partial answer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace profagent {
+
+class Arena {
+ public:
+  Arena() = default;
+  ~Arena() { Release(); }
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  void* Allocate(size_t size, size_t alignment = 16);
+
+  template <class T>
+  T* AllocateArray(size_t count) {
+    static_assert(std::is_trivially_destructible_v<T>);
+    if (count > SIZE_MAX / 2 / sizeof(T)) return nullptr;
+    return static_cast<T*>(Allocate(count * sizeof(T), alignof(T)));
+  }
+
+  void Release();
+
+ private:
+  struct Block {  // at the start of each mapping
+    Block* next;
+    size_t size;
+  };
+
+  Block* blocks_ = nullptr;
+  uintptr_t at_ = 0;
+  uintptr_t end_ = 0;
+};
+
+}  // namespace profagent

@@ -1,0 +1,42 @@
+// Numbers that cannot be mixed up: nanoseconds, bytes, counts and code addresses have types of their own.
+//
+// Context: every one. Plain data; convert at the system-call or wire boundary through `.value`.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+
+namespace profagent {
+
+template <class Tag, class Rep = uint64_t>
+struct Quantity {
+  Rep value = 0;
+
+  constexpr Quantity() = default;
+  constexpr explicit Quantity(Rep v) : value(v) {}
+  constexpr auto operator<=>(const Quantity&) const = default;
+  constexpr Quantity operator+(Quantity other) const { return Quantity(value + other.value); }
+  constexpr Quantity operator-(Quantity other) const { return Quantity(value - other.value); }
+  constexpr Quantity operator*(Rep factor) const { return Quantity(value * factor); }
+};
+
+using Nanos = Quantity<struct NanosTag>;
+using Bytes = Quantity<struct BytesTag>;
+using Hertz = Quantity<struct HertzTag, uint32_t>;
+
+inline constexpr uint64_t kNanosPerSecond = 1'000'000'000;
+
+// Points at an instruction itself.
+struct CodeAddress {
+  uintptr_t value = 0;
+  constexpr auto operator<=>(const CodeAddress&) const = default;
+};
+
+// Points behind a call instruction. The call may be the last instruction of its function (a `noreturn`
+// callee), so unwind information and lines are looked up at the call itself.
+struct ReturnAddress {
+  uintptr_t value = 0;
+  constexpr CodeAddress CallSite() const { return CodeAddress{value - 1}; }
+};
+
+}  // namespace profagent

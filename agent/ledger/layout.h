@@ -1,0 +1,163 @@
+// The ledger's bytes: one memory region that holds everything recorded about one process.
+//
+// Context:   every one. Written by the application's threads, read by the same process, by `profagent run`
+// after the
+//            process was killed, or from a file. So: fixed layout, a version, offsets instead of pointers.
+// Shape:     header | bucket arrays | records. Records are handed out front to back and never freed or moved.
+//            Each kind of record hangs in chains: a bucket (or a list head in the header) holds the newest
+//            record's id, each record the id of the next older one.
+// Invariant: a record is complete before its id is published (release) and, but for the counters marked
+// atomic,
+//            never changes afterwards. A reader that follows ids (acquire) sees only complete records,
+//            whatever moment the writer was killed at.
+// Versions:  any change of a struct here raises kLedgerVersion. A reader refuses other versions by name.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "agent/ledger/frame.h"
+#include "agent/ledger/losses.h"
+
+namespace profagent {
+
+inline constexpr uint64_t kLedgerMagic = 0x31474445'4c464f52;  // "ROFLEDG1"
+inline constexpr uint32_t kLedgerVersion = 1;
+
+// Where a record stands: its offset from the ledger's first byte, in units of 8 bytes. 0: none.
+using RecordId = uint32_t;
+inline constexpr uint64_t kRecordUnit = 8;
+
+inline constexpr uint64_t kLedgerMinSize = uint64_t{1} << 20;
+inline constexpr uint64_t kLedgerMaxSize = (uint64_t{1} << 32) * kRecordUnit;
+inline constexpr uint64_t kLedgerDefaultSize = uint64_t{256} << 20;
+
+static_assert(std::atomic<uint64_t>::is_always_lock_free && sizeof(std::atomic<uint64_t>) == 8);
+static_assert(std::atomic<uint32_t>::is_always_lock_free && sizeof(std::atomic<uint32_t>) == 4);
+
+enum class CpuEngine : uint32_t { kNone = 0, kThreadTimers = 1, kProcessTimer = 2, kPerfEvents = 3 };
+
+// How the process came to its end, as far as it could write it down itself. A ledger that still says kRunning
+// after its process is gone belonged to one that was killed.
+enum class ProcessEnd : uint32_t { kRunning = 0, kExited = 1, kExecuted = 2, kSignalled = 3 };
+
+// The chains that are looked up by hash. `first` is the RecordId of an array of 1 << log2_count bucket heads.
+struct BucketArray {
+  RecordId first;
+  uint32_t log2_count;
+};
+
+struct LedgerHeader {
+  uint64_t magic;  // written last, with release: before that there is no ledger here
+  uint32_t version;
+  uint32_t header_size;
+  uint64_t size;                   // bytes of the whole region
+  std::atomic<uint64_t> used;      // bytes handed out so far, header included; may pass `size` when full
+  std::atomic<uint64_t> reserved;  // bytes that may be touched without SIGBUS; only grows
+
+  // The process.
+  uint32_t pid;
+  uint32_t parent_pid;
+  uint64_t start_realtime_ns;   // of the agent in this process image
+  uint64_t start_monotonic_ns;  // the same moment
+  RecordId executable;          // TextRecord: absolute path of the program
+  RecordId program;             // its last component: what %e stands for
+  RecordId command_line;        // arguments joined by spaces, cut at 4 KiB
+  RecordId working_directory;   // at start: relative module paths refer to it
+  RecordId agent_version;
+  std::atomic<uint32_t> process_end;  // ProcessEnd
+
+  // CPU profile. hz 0: none was taken.
+  std::atomic<uint32_t> cpu_hz;
+  std::atomic<uint32_t> cpu_engine;  // CpuEngine
+  std::atomic<uint64_t> cpu_start_realtime_ns;
+  std::atomic<uint64_t> cpu_start_monotonic_ns;
+  std::atomic<uint64_t> cpu_stop_monotonic_ns;  // 0 while running
+  std::atomic<uint64_t> cpu_ticks;              // sum of all weights, lost samples included
+  // Cost of the handler itself; summed only at PROFAGENT_VERBOSE=2, which scripts/bench uses.
+  std::atomic<uint64_t> handler_calls;
+  std::atomic<uint64_t> handler_ns;
+
+  std::atomic<uint64_t> losses[kLossSlots];
+
+  std::atomic<RecordId> modules;  // ModuleRecord list, newest first
+  std::atomic<RecordId> threads;  // ThreadRecord list, newest first
+  BucketArray texts;
+  BucketArray stacks;
+  BucketArray cpu_sites;
+  uint64_t spare[16];  // 0; later kinds of profiles put their tables here
+};
+static_assert(sizeof(LedgerHeader) % kRecordUnit == 0);
+static_assert(sizeof(LedgerHeader) == 560, "another process maps this layout: raise kLedgerVersion");
+
+// A string, once. `size` bytes follow, then a null byte.
+struct TextRecord {
+  RecordId next;
+  uint32_t hash;
+  uint32_t size;
+  uint32_t spare;
+  char* data() { return reinterpret_cast<char*>(this + 1); }
+  const char* data() const { return reinterpret_cast<const char*>(this + 1); }
+};
+static_assert(sizeof(TextRecord) == 16);
+
+inline constexpr uint32_t kMaxBuildIdSize = 32;
+
+enum ModuleFlags : uint16_t {
+  kModuleIsProgram = 1,
+  kModuleIsVdso = 2,
+  kModuleIsAgent = 4,
+  kModuleIsLoader = 8
+};
+
+// One load of one object. address in memory = load_bias + address in the file's numbering.
+struct ModuleRecord {
+  RecordId next;
+  ModuleId id;
+  uint16_t flags;  // ModuleFlags
+  RecordId path;   // TextRecord; may be relative to LedgerHeader::working_directory; "[vdso]"
+  uint32_t build_id_size;
+  uint8_t build_id[kMaxBuildIdSize];
+  uint64_t load_bias;
+  uint64_t start;  // of all that is mapped of the object, addresses in memory
+  uint64_t limit;
+  uint64_t text_start;  // the executable PT_LOAD: what profile.proto's Mapping describes
+  uint64_t text_limit;
+  uint64_t text_file_offset;
+};
+static_assert(sizeof(ModuleRecord) == 96);
+
+// A thread that was given a timer (or could not be).
+struct ThreadRecord {
+  RecordId next;
+  uint32_t tid;
+  std::atomic<RecordId> name;  // TextRecord: its name now
+  uint32_t spare;
+};
+static_assert(sizeof(ThreadRecord) == 16);
+
+// A call stack, once; leaf first. `depth` frames follow. Two records may hold the same stack when two threads
+// met it in the same instant: readers add up by content.
+struct StackRecord {
+  RecordId next;
+  uint32_t hash;
+  uint16_t depth;
+  WalkEnd end;
+  uint8_t spare[5];
+  Frame* frames() { return reinterpret_cast<Frame*>(this + 1); }
+  const Frame* frames() const { return reinterpret_cast<const Frame*>(this + 1); }
+};
+static_assert(sizeof(StackRecord) == 16);
+
+// CPU time of one (stack, thread name).
+struct CpuSiteRecord {
+  RecordId next;
+  RecordId stack;  // StackRecord
+  RecordId name;   // TextRecord: the thread's name; 0: none known
+  uint32_t spare;
+  std::atomic<uint64_t> ticks;  // sampling periods: one a signal, plus its overruns
+};
+static_assert(sizeof(CpuSiteRecord) == 24);
+
+}  // namespace profagent

@@ -1,0 +1,45 @@
+// Every way in which something can be missing from a profile, each with a counter of its own.
+//
+// Context: counted in `hook` and `signal`, read in `dump` and `offline`. The counters stand in the ledger's
+// header
+//          and appear in the profile's comments when they are not 0.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace profagent {
+
+enum class Loss : uint32_t {
+  kLedgerFull,       // samples: PROFAGENT_MEMORY is used up
+  kNoSpace,          // samples: the file system of the ledger is full
+  kNoScratch,        // samples: more handlers at work at once than there are scratch buffers
+  kReentered,        // samples: the signal arrived inside the agent itself
+  kStackDepthLimit,  // stacks cut at PROFAGENT_MAXDEPTH (the sample counts, its root side is missing)
+  kStackUnreadable,  // stacks cut at unreadable memory
+  kStackNoInfo,      // stacks cut at code without unwind information
+  kStackNoProgress,  // stacks cut at broken unwind information
+  kModuleTableFull,  // modules: frames shown with absolute addresses
+  kThreadNotTimed,   // threads without a CPU timer
+  kHandlerReplaced,  // the CPU signal's handler was replaced behind the agent's back
+  kTimerLimit,       // thread timers refused by RLIMIT_SIGPENDING: one process timer serves them all
+  kForeignTick,      // CPU signals that were neither ours nor had an application handler to go to
+  kLibraryUnloaded,  // walks that met a library while it was being closed
+  kCount,
+};
+inline constexpr uint32_t kLossSlots = 32;  // room in the header; a new reason does not move anything
+static_assert(static_cast<uint32_t>(Loss::kCount) <= kLossSlots);
+
+// The name used in comments, errors and documentation.
+constexpr std::string_view LossName(Loss loss) {
+  constexpr std::string_view kNames[] = {
+      "samples_ledger_full", "samples_no_space",       "samples_no_scratch",    "samples_reentered",
+      "stacks_depth_limit",  "stacks_unreadable",      "stacks_no_unwind_info", "stacks_no_progress",
+      "modules_table_full",  "threads_without_timer",  "handler_replaced",      "timers_refused",
+      "foreign_ticks",       "walks_library_unloaded",
+  };
+  static_assert(sizeof kNames / sizeof kNames[0] == static_cast<size_t>(Loss::kCount));
+  return kNames[static_cast<uint32_t>(loss)];
+}
+
+}  // namespace profagent
