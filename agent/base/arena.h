@@ -2,8 +2,9 @@
 //
 // Context:   `dump`, `bootstrap`, `offline`. One owner at a time, no lock.
 // Invariant: memory comes from the kernel, zeroed, and goes back when the arena ends; nothing is freed
-// singly. When full: Allocate returns nullptr (the kernel refused, e.g. RLIMIT_AS); the caller gives its best
-// partial answer.
+// singly. When full: Allocate returns nullptr (its limit is reached, or the kernel refused, e.g. RLIMIT_AS);
+// the caller gives
+//            its best partial answer.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,7 @@ namespace profagent {
 class Arena {
  public:
   Arena() = default;
+  explicit Arena(size_t limit) : limit_(limit) {}  // bytes that it may take from the kernel
   ~Arena() { Release(); }
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -30,12 +32,16 @@ class Arena {
 
   void Release();
 
+  size_t taken() const { return taken_; }  // bytes that it has of the kernel
+
  private:
   struct Block {  // at the start of each mapping
     Block* next;
     size_t size;
   };
 
+  size_t limit_ = SIZE_MAX;
+  size_t taken_ = 0;
   Block* blocks_ = nullptr;
   uintptr_t at_ = 0;
   uintptr_t end_ = 0;

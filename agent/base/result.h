@@ -1,10 +1,11 @@
 // A value or one sentence that says what failed.
 //
-// Context: `dump`, `server`, `offline`. Nothing allocates: the sentence lives in the error itself, so the
-// same
-//          type serves the agent and the profagent command.
+// Context: `bootstrap`, `dump`, `server`, `offline`. Nothing allocates: the sentence lives in the error
+// itself, so
+//          the same type serves the agent and the profagent command.
 #pragma once
 
+#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -20,6 +21,21 @@ struct Error {
   static Error Of(const Parts&... parts) {
     Error error;
     error.text.Add(parts...);
+    return error;
+  }
+
+  // For a failed system call: the parts, then the kernel's reason in words, `: No such file or directory`.
+  // strerrordesc_np looks into a constant table (no locale, no memory: safe in a handler), unlike strerror.
+  template <class... Parts>
+  static Error OfKernel(int code, const Parts&... parts) {
+    Error error = Of(parts...);
+    const char* reason = strerrordesc_np(code);
+    if (reason != nullptr) {
+      error.text.Add(": ", reason);
+    } else {
+      error.text.Add(": error ", code);
+    }
+    error.code = code;
     return error;
   }
 };

@@ -4,10 +4,12 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include <cerrno>
 #include <cstring>
 #include <new>
 
 #include "agent/base/raw_syscall.h"
+#include "agent/ledger/record_hash.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14
@@ -16,94 +18,180 @@
 namespace profagent {
 namespace {
 
+constexpr uint64_t kPage = 4096;
 constexpr uint64_t kReserveStep = 64 * 1024;
 constexpr uint64_t kFirstReserve = 512 * 1024;
-// Without MADV_POPULATE_WRITE (before Linux 5.14) a file is reserved whole, so it gets no more than this.
+// Without MADV_POPULATE_WRITE (before Linux 5.14, or forbidden) a file is reserved whole, so it gets no more
+// than this.
 constexpr uint64_t kReservedWholeSize = uint64_t{16} << 20;
+// Under vm.overcommit_memory=2 address space is charged as if it were used, to the whole machine.
+constexpr uint64_t kStrictCommitSize = uint64_t{16} << 20;
+constexpr uint64_t kShareOfLimit = 16;
 constexpr uint64_t kMaxTextSize = 4096;
+constexpr uint32_t kOwned = 1;
 
 constexpr uint64_t RoundUp(uint64_t value, uint64_t step) { return (value + step - 1) / step * step; }
+constexpr uint64_t RoundDown(uint64_t value, uint64_t step) { return value / step * step; }
 
-// FNV-1a over 64-bit words, folded; good enough for chains, and one multiplication a frame.
-PROF_ALWAYS_INLINE uint32_t Fold(uint64_t hash) { return static_cast<uint32_t>(hash ^ hash >> 32); }
-constexpr uint64_t kHashStart = 0xcbf29ce484222325;
-constexpr uint64_t kHashPrime = 0x100000001b3;
-PROF_ALWAYS_INLINE uint64_t Mix(uint64_t hash, uint64_t word) {
-  hash = (hash ^ word) * kHashPrime;
-  return hash ^ hash >> 29;
+// A resource's soft limit; UINT64_MAX: none, or a filter forbids to ask.
+uint64_t ResourceLimit(int resource) {
+  struct rlimit limit = {};
+  long result = RawSyscall(SYS_prlimit64, 0, resource, nullptr, &limit);
+  if (result != 0) result = RawSyscall(SYS_getrlimit, resource, &limit);
+  return result != 0 || limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
 }
 
-// The size that RLIMIT_FSIZE leaves for a file; passing it would be SIGXFSZ, which kills.
-uint64_t FileSizeLimit() {
-  struct rlimit limit = {};
-  if (RawSyscall(SYS_prlimit64, 0, RLIMIT_FSIZE, nullptr, &limit) != 0) return kLedgerMaxSize;
-  return limit.rlim_cur == RLIM_INFINITY ? kLedgerMaxSize : limit.rlim_cur;
+bool CommitIsStrict() {
+  long fd = RawSyscall(SYS_openat, AT_FDCWD, "/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return false;
+  char mode = '0';
+  RawSyscall(SYS_read, fd, &mode, 1);
+  RawSyscall(SYS_close, fd);
+  return mode == '2';
+}
+
+// How much of what was asked for may be mapped, and why less.
+struct Allowance {
+  uint64_t size;
+  std::string_view reason;  // empty: all of it
+
+  void CutTo(uint64_t most, std::string_view why) {
+    most = RoundDown(most < kLedgerMinSize ? kLedgerMinSize : most, kPage);
+    if (size <= most) return;
+    size = most;
+    reason = why;
+  }
+};
+
+Allowance AllowanceFor(Bytes wanted) {
+  uint64_t size = wanted.value < kLedgerMinSize ? kLedgerMinSize : wanted.value;
+  Allowance allowance{size > kLedgerMaxSize ? kLedgerMaxSize : RoundUp(size, kPage), {}};
+  allowance.CutTo(ResourceLimit(RLIMIT_AS) / kShareOfLimit,
+                  "a sixteenth of the address space limit, RLIMIT_AS");
+  return allowance;
+}
+
+void SayLess(FixedText<160>& note, Bytes wanted, uint64_t size, std::string_view reason) {
+  if (size >= wanted.value || reason.empty()) return;
+  note.Add("the ledger takes ", size >> 10, " KiB instead of ", wanted.value >> 10, " KiB (", reason, ")");
+}
+
+// Errors of madvise that mean: this call cannot be had here, whatever the space.
+bool IsUnavailable(int error) {
+  return error == EINVAL || error == EPERM || error == ENOSYS || error == EACCES;
+}
+
+// Gives the first `size` bytes of the file their space, by the oldest means that works.
+long ReserveWhole(int fd, uint64_t size) {
+  long result;
+  do {
+    result = RawSyscall(SYS_fallocate, fd, 0, 0, size);
+  } while (SyscallError(result) == EINTR);
+  if (!IsUnavailable(SyscallError(result)) && SyscallError(result) != EOPNOTSUPP) return result;
+  static constexpr char kZeroes[kPage] = {};
+  for (uint64_t at = 0; at < size;) {
+    result = RawSyscall(SYS_pwrite64, fd, kZeroes, sizeof kZeroes, at);
+    if (SyscallError(result) == EINTR) continue;
+    if (SyscallError(result) != 0) return result;
+    at += static_cast<uint64_t>(result);
+  }
+  return 0;
 }
 
 }  // namespace
 
 Status Ledger::CreateAnonymous(Bytes wanted) {
-  uint64_t size = RoundUp(wanted.value < kLedgerMinSize ? kLedgerMinSize : wanted.value, 4096);
-  if (size > kLedgerMaxSize) size = kLedgerMaxSize;
-  for (;; size /= 2) {
-    if (size < kLedgerMinSize) return Error::Of("no address space for the smallest ledger (1 MiB)");
-    long memory = RawSyscall(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE,
+  Close();
+  Allowance allowance = AllowanceFor(wanted);
+  allowance.CutTo(ResourceLimit(RLIMIT_DATA) / kShareOfLimit, "a sixteenth of the data limit, RLIMIT_DATA");
+  if (allowance.size > kStrictCommitSize && CommitIsStrict()) {
+    allowance.CutTo(kStrictCommitSize, "vm.overcommit_memory is 2");
+  }
+  for (;; allowance.CutTo(allowance.size / 2, "the kernel gives no more")) {
+    long memory = RawSyscall(SYS_mmap, nullptr, allowance.size, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (SyscallError(memory) != 0) continue;
-    RawSyscall(SYS_madvise, memory, size, MADV_WIPEONFORK);
-    RawSyscall(SYS_madvise, memory, size, MADV_DONTDUMP);
-    return Format(reinterpret_cast<std::byte*>(memory), size, size, false);
+    if (SyscallError(memory) != 0) {
+      if (allowance.size > kLedgerMinSize) continue;
+      return Error::OfKernel(SyscallError(memory), "no memory for the smallest ledger (1 MiB)");
+    }
+    RawSyscall(SYS_madvise, memory, allowance.size, MADV_WIPEONFORK);
+    RawSyscall(SYS_madvise, memory, allowance.size, MADV_DONTDUMP);
+    Status status = Format(reinterpret_cast<std::byte*>(memory), allowance.size, allowance.size);
+    owner_mark_ = &header()->version;
+    SayLess(note_, wanted, allowance.size, allowance.reason);
+    return status;
   }
 }
 
 Status Ledger::CreateInFile(const char* path, Bytes wanted) {
-  uint64_t size = RoundUp(wanted.value < kLedgerMinSize ? kLedgerMinSize : wanted.value, 4096);
-  if (size > kLedgerMaxSize) size = kLedgerMaxSize;
-  uint64_t limit = FileSizeLimit();
-  if (size > limit) size = limit / 4096 * 4096;
-  if (size < kLedgerMinSize) return Error::Of("RLIMIT_FSIZE is too small for a ledger in ", path);
+  Close();
+  Allowance allowance = AllowanceFor(wanted);
+  uint64_t file_limit = ResourceLimit(RLIMIT_FSIZE);  // passing it would be SIGXFSZ, which kills
+  if (file_limit < kLedgerMinSize)
+    return Error::OfKernel(EFBIG, "RLIMIT_FSIZE is too small for a ledger in ", path);
+  allowance.CutTo(file_limit, "the file size limit, RLIMIT_FSIZE");
 
   int fd = static_cast<int>(
       RawSyscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (fd < 0) {
-    Error error = Error::Of("cannot create ", path);
-    error.code = -fd;
-    return error;
-  }
-  const char* step = "ftruncate";
-  long result = RawSyscall(SYS_ftruncate, fd, size);
-  long memory = -1;
-  if (result == 0) {
-    step = "mmap";
-    memory = result = RawSyscall(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  }
-  uint64_t reserved = 0;
-  if (SyscallError(result) == 0) {
-    step = "reserving space";
-    reserved = kFirstReserve;
-    result = RawSyscall(SYS_madvise, memory, reserved, MADV_POPULATE_WRITE);
-    if (SyscallError(result) == EINVAL) {
-      reserved = size < kReservedWholeSize ? size : kReservedWholeSize;
-      result = RawSyscall(SYS_fallocate, fd, 0, 0, reserved);
-      if (result == 0) {
-        RawSyscall(SYS_munmap, memory + static_cast<long>(reserved), size - reserved);
-        size = reserved;
-      }
-    }
-  }
-  RawSyscall(SYS_close, fd);
-  if (SyscallError(result) != 0) {
-    if (memory > 0) RawSyscall(SYS_munmap, memory, size);
+  if (fd < 0) return Error::OfKernel(-fd, "cannot create ", path);
+  RawSyscall(SYS_fchmod, fd, 0600);  // whatever the umask: who started us must be able to read it
+
+  long memory = 0;
+  auto fail = [&](int error, std::string_view step) {
+    if (memory > 0) RawSyscall(SYS_munmap, memory, allowance.size);
+    RawSyscall(SYS_close, fd);
     RawSyscall(SYS_unlink, path);
-    Error error = Error::Of(step, " failed for ", path);
-    error.code = SyscallError(result);
-    return error;
+    return Error::OfKernel(error, step, " ", path);
+  };
+
+  for (;; allowance.CutTo(allowance.size / 2, "the kernel gives no more")) {
+    long result = RawSyscall(SYS_ftruncate, fd, allowance.size);
+    if (SyscallError(result) != 0) return fail(SyscallError(result), "cannot make room in");
+    memory = RawSyscall(SYS_mmap, nullptr, allowance.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (SyscallError(memory) == 0) break;
+    if (allowance.size <= kLedgerMinSize) return fail(SyscallError(memory), "cannot map");
   }
-  RawSyscall(SYS_madvise, memory, size, MADV_DONTDUMP);
-  return Format(reinterpret_cast<std::byte*>(memory), size, reserved, true);
+
+  uint64_t reserved = kFirstReserve;
+  int error = SyscallError(RawSyscall(SYS_madvise, memory, reserved, MADV_POPULATE_WRITE));
+  if (IsUnavailable(error)) {
+    uint64_t mapped = allowance.size;
+    allowance.CutTo(kReservedWholeSize, "MADV_POPULATE_WRITE is not available: all of it is reserved now");
+    for (;; allowance.CutTo(allowance.size / 2, "the file system gives no more")) {
+      error = SyscallError(ReserveWhole(fd, allowance.size));
+      if (error != ENOSPC || allowance.size <= kLedgerMinSize) break;
+      RawSyscall(SYS_ftruncate, fd, 0);  // gives back what it got before it failed
+      RawSyscall(SYS_ftruncate, fd, mapped);
+    }
+    if (mapped > allowance.size) {
+      RawSyscall(SYS_munmap, memory + static_cast<long>(allowance.size), mapped - allowance.size);
+      RawSyscall(SYS_ftruncate, fd, allowance.size);
+    }
+    reserved = allowance.size;
+  }
+  if (error == EFAULT)
+    error = ENOSPC;  // populate says EFAULT where a touch would be SIGBUS: no page to be had
+  if (error != 0) return fail(error, "cannot reserve space in");
+  RawSyscall(SYS_close, fd);
+  RawSyscall(SYS_madvise, memory, allowance.size, MADV_DONTDUMP);
+
+  Status status = Format(reinterpret_cast<std::byte*>(memory), allowance.size, reserved);
+  in_file_ = true;
+  static constexpr uint32_t kAlwaysOwned = kOwned;
+  owner_mark_ = &kAlwaysOwned;
+  long page =
+      RawSyscall(SYS_mmap, nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (SyscallError(page) == 0) {
+    auto* mark = reinterpret_cast<uint32_t*>(page);
+    *mark = kOwned;
+    RawSyscall(SYS_madvise, page, kPage, MADV_WIPEONFORK);
+    owner_mark_ = owner_page_ = mark;
+  }
+  SayLess(note_, wanted, allowance.size, allowance.reason);
+  return status;
 }
 
-Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved, bool in_file) {
+Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
   auto* header = new (base) LedgerHeader{};
   header->version = kLedgerVersion;
   header->header_size = sizeof(LedgerHeader);
@@ -122,27 +210,26 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved, bool in
   texts_ = header->texts = place(8);
   stacks_ = header->stacks = place(log2_stacks);
   cpu_sites_ = header->cpu_sites = place(log2_stacks - 2);
+  static_assert(sizeof(LedgerHeader) + sizeof(RecordId) * (256 + 65536 + 16384) <= kFirstReserve);
   header->used.store(at, std::memory_order_relaxed);
   header->reserved.store(reserved, std::memory_order_relaxed);
 
   base_ = base;
   size_ = size;
-  in_file_ = in_file;
+  first_record_ = at;
   // release: whoever sees the magic sees the formatted header
   std::atomic_ref<uint64_t>(header->magic).store(kLedgerMagic, std::memory_order_release);
   return Done{};
 }
 
 void Ledger::Close() {
-  if (base_ != nullptr) RawSyscall(SYS_munmap, base_, size_);
-  *this = Ledger{};
+  Ledger old = *this;
+  *this = Ledger{};  // first, so that a handler that comes now finds it closed
+  if (old.base_ != nullptr) RawSyscall(SYS_munmap, old.base_, old.size_);
+  if (old.owner_page_ != nullptr) RawSyscall(SYS_munmap, old.owner_page_, kPage);
 }
 
 std::span<const std::byte> Ledger::bytes() const { return {base_, size_}; }
-
-std::atomic<RecordId>& Ledger::Bucket(const BucketArray& array, uint32_t hash) const {
-  return At<std::atomic<RecordId>>(array.first)[hash & ((uint32_t{1} << array.log2_count) - 1)];
-}
 
 bool Ledger::ReserveUpTo(uint64_t end) {
   uint64_t reserved = header()->reserved.load(std::memory_order_acquire);
@@ -160,19 +247,23 @@ bool Ledger::ReserveUpTo(uint64_t end) {
 
 RecordId Ledger::Allocate(uint64_t size) {
   size = RoundUp(size, kRecordUnit);
-  uint64_t used = header()->used.load(std::memory_order_relaxed);
-  if (used == 0) return 0;  // wiped: a forked child before its own Create
+  std::atomic<uint64_t>& used = header()->used;
   // Looked at first, so that a full ledger does not count `used` round the clock.
-  if (used + size > size_) {
+  uint64_t at = used.load(std::memory_order_relaxed);
+  if (at + size > size_) {
     Count(Loss::kLedgerFull);
     return 0;
   }
-  uint64_t at = header()->used.fetch_add(size, std::memory_order_relaxed);
+  at = used.fetch_add(size, std::memory_order_relaxed);
+  // Wiped since CanRecord: a signal handler forked here, and we are the child.
+  if (at < first_record_) return 0;
   if (at + size > size_) {
     Count(Loss::kLedgerFull);
     return 0;
   }
   if (in_file_ && !ReserveUpTo(at + size)) {
+    uint64_t end = at + size;  // given back, or an hour on a full disk would use the region up
+    used.compare_exchange_strong(end, at, std::memory_order_relaxed);
     Count(Loss::kNoSpace);
     return 0;
   }
@@ -180,24 +271,24 @@ RecordId Ledger::Allocate(uint64_t size) {
 }
 
 void Ledger::Count(Loss loss, uint64_t times) {
-  if (base_ == nullptr) return;
+  if (!CanRecord()) return;
   header()->losses[static_cast<uint32_t>(loss)].fetch_add(times, std::memory_order_relaxed);
 }
 
 TextId Ledger::InternText(std::string_view text) {
-  if (base_ == nullptr || text.empty()) return kNoText;
+  if (!CanRecord() || text.empty()) return kNoText;
   if (text.size() > kMaxTextSize) text = text.substr(0, kMaxTextSize);
-  uint64_t mixed = kHashStart;
-  for (char c : text) mixed = (mixed ^ static_cast<uint8_t>(c)) * kHashPrime;
-  uint32_t hash = Fold(mixed);
+  uint32_t hash = HashText(text);
   auto& bucket = Bucket(texts_, hash);
 
   TextRecord* made = nullptr;
   RecordId made_id = 0;
-  RecordId seen = 0;  // everything from here on down the chain was compared already
+  // Everything from here on down the chain was compared already. (A chain can also end at 0 before it: when a
+  // fork wiped it under us.)
+  RecordId seen = 0;
   RecordId head = bucket.load(std::memory_order_acquire);
   for (;;) {
-    for (RecordId id = head; id != seen; id = At<TextRecord>(id)->next) {
+    for (RecordId id = head; id != seen && id != 0; id = At<TextRecord>(id)->next) {
       auto* record = At<TextRecord>(id);
       if (record->hash == hash && record->size == text.size() &&
           std::memcmp(record->data(), text.data(), text.size()) == 0) {
@@ -223,7 +314,7 @@ TextId Ledger::InternText(std::string_view text) {
 }
 
 bool Ledger::AddModule(const ModuleDescription& module) {
-  if (base_ == nullptr) return false;
+  if (!CanRecord()) return false;
   TextId path = InternText(module.path);
   RecordId id = Allocate(sizeof(ModuleRecord));
   if (id == 0) return false;
@@ -248,7 +339,7 @@ bool Ledger::AddModule(const ModuleDescription& module) {
 }
 
 ThreadRecord* Ledger::AddThread(uint32_t tid, TextId name) {
-  if (base_ == nullptr) return nullptr;
+  if (!CanRecord()) return nullptr;
   RecordId id = Allocate(sizeof(ThreadRecord));
   if (id == 0) return nullptr;
   auto* record = At<ThreadRecord>(id);
@@ -262,10 +353,9 @@ ThreadRecord* Ledger::AddThread(uint32_t tid, TextId name) {
 }
 
 StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end) {
-  if (base_ == nullptr || frames.empty()) return kNoStack;
-  uint64_t mixed = Mix(kHashStart, static_cast<uint64_t>(end));
-  for (Frame frame : frames) mixed = Mix(mixed, frame.value);
-  uint32_t hash = Fold(mixed);
+  if (!CanRecord() || frames.empty()) return kNoStack;
+  if (frames.size() > kMaxDepthLimit) frames = frames.first(kMaxDepthLimit);
+  uint32_t hash = HashStack(frames, end);
   auto& bucket = Bucket(stacks_, hash);
 
   StackRecord* made = nullptr;
@@ -273,7 +363,7 @@ StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end) {
   RecordId seen = 0;
   RecordId head = bucket.load(std::memory_order_acquire);
   for (;;) {
-    for (RecordId id = head; id != seen; id = At<StackRecord>(id)->next) {
+    for (RecordId id = head; id != seen && id != 0; id = At<StackRecord>(id)->next) {
       auto* record = At<StackRecord>(id);
       if (record->hash == hash && record->depth == frames.size() && record->end == end &&
           std::memcmp(record->frames(), frames.data(), frames.size_bytes()) == 0) {
@@ -299,8 +389,8 @@ StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end) {
 }
 
 bool Ledger::AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks) {
-  if (base_ == nullptr || stack == kNoStack) return false;
-  uint32_t hash = Fold(Mix(Mix(kHashStart, stack.value), thread_name.value));
+  if (!CanRecord() || stack == kNoStack) return false;
+  uint32_t hash = HashCpuSite(stack.value, thread_name.value);
   auto& bucket = Bucket(cpu_sites_, hash);
 
   CpuSiteRecord* made = nullptr;
@@ -308,7 +398,7 @@ bool Ledger::AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks) {
   RecordId seen = 0;
   RecordId head = bucket.load(std::memory_order_acquire);
   for (;;) {
-    for (RecordId id = head; id != seen; id = At<CpuSiteRecord>(id)->next) {
+    for (RecordId id = head; id != seen && id != 0; id = At<CpuSiteRecord>(id)->next) {
       auto* record = At<CpuSiteRecord>(id);
       if (record->stack == stack.value && record->name == thread_name.value) {
         record->ticks.fetch_add(ticks, std::memory_order_relaxed);

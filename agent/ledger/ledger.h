@@ -1,6 +1,6 @@
 // The writing side of the ledger: made once a process, then only ever added to.
 //
-// Context:   Create and Open in `bootstrap` and after fork. InternText, AddModule, AddThread in `hook`;
+// Context:   Create and Close in `bootstrap` and after fork. InternText, AddModule, AddThread in `hook`;
 // InternStack,
 //            AddCpuTicks, Count in `signal` too. No locks: a record is filled, then published by one CAS.
 // Memory:    anonymous, or a file on tmpfs under `profagent run`. The region has its full size as address
@@ -8,12 +8,15 @@
 //            the start and takes pages only as records come. Pages of a file are reserved before they are
 //            touched (one madvise(MADV_POPULATE_WRITE) every 64 KiB of new records: the one system call that
 //            a handler can make, and only in a file), because touching a page that a full tmpfs cannot give
-//            is SIGBUS. No descriptor stays open: the application may close any number it likes.
-// When full: the record is not made, the caller gets 0, the loss is counted. What was recorded stays.
-// fork:      an anonymous region is empty in the child (MADV_WIPEONFORK) and takes nothing until Create is
-// called
-//            again; a file's region is still the parent's, so the child must Close it before it records
-//            anything.
+//            is SIGBUS. Where that call does not exist or is forbidden, a smaller file is reserved whole at
+//            the start. No descriptor stays open: the application may close any number it likes.
+// Share:     an address space limit is the application's to live in too, so the ledger takes at most a
+// sixteenth of it. When full: the record is not made, the caller gets 0, the loss is counted. What was
+// recorded stays. fork:      a child is inert: an anonymous region is empty there (MADV_WIPEONFORK); a file's
+// region is still the
+//            parent's, and a wiped page beside it says so. A walk along a chain that a fork interrupted ends.
+//            The child calls Create for a ledger of its own. (Before Linux 4.14 nothing is wiped; the fork
+//            hook must do it.)
 #pragma once
 
 #include <span>
@@ -48,16 +51,20 @@ struct ModuleDescription {
 
 class Ledger {
  public:
-  // `size` is what PROFAGENT_MEMORY allows; less is taken when the kernel refuses that much (RLIMIT_AS), down
-  // to kLedgerMinSize. Below that: an error, and the ledger stays closed.
+  // `size` is what PROFAGENT_MEMORY allows; less is taken where limits or the kernel forbid that much, down
+  // to kLedgerMinSize. Below that: an error, and the ledger stays closed. An open ledger (of the parent,
+  // after fork) is closed first.
   Status CreateAnonymous(Bytes size);
 
-  // The same in a new file (0600; must not exist). Falls back to less space under RLIMIT_FSIZE. On any
-  // failure nothing is left behind, and the caller creates an anonymous one and says so.
+  // The same in a new file (0600; must not exist). On any failure nothing is left behind, and the caller
+  // creates an anonymous one and says so.
   Status CreateInFile(const char* path, Bytes size);
 
   // Unmaps the region; the file, if any, stays. Only when no thread of the process can be recording.
   void Close();
+
+  // One sentence about what Create had to do without, to be said once; empty when all is as asked.
+  std::string_view note() const { return note_.view(); }
 
   bool is_open() const { return base_ != nullptr; }
   bool in_file() const { return in_file_; }
@@ -69,9 +76,10 @@ class Ledger {
   // False: full, counted.
   PROF_SIGNAL_SAFE bool AddModule(const ModuleDescription& module);
   // nullptr: full, counted.
-  ThreadRecord* AddThread(uint32_t tid, TextId name);
+  PROF_SIGNAL_SAFE ThreadRecord* AddThread(uint32_t tid, TextId name);
 
-  // Equal stacks get the same id. kNoStack: full, counted as kLedgerFull or kNoSpace.
+  // Equal stacks get the same id. kNoStack: full, counted as kLedgerFull or kNoSpace. Stacks are cut at
+  // kMaxDepthLimit.
   PROF_SIGNAL_SAFE StackId InternStack(std::span<const Frame> frames, WalkEnd end);
   // False: full, counted.
   PROF_SIGNAL_SAFE bool AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks);
@@ -81,7 +89,7 @@ class Ledger {
   std::span<const std::byte> bytes() const;
 
  private:
-  Status Format(std::byte* base, uint64_t size, uint64_t reserved, bool in_file);
+  Status Format(std::byte* base, uint64_t size, uint64_t reserved);
   // Zeroed bytes for a record, or 0.
   PROF_SIGNAL_SAFE RecordId Allocate(uint64_t size);
   PROF_SIGNAL_SAFE bool ReserveUpTo(uint64_t end);
@@ -89,12 +97,22 @@ class Ledger {
   Record* At(RecordId id) const {
     return reinterpret_cast<Record*>(base_ + id * kRecordUnit);
   }
-  std::atomic<RecordId>& Bucket(const BucketArray& array, uint32_t hash) const;
+  PROF_ALWAYS_INLINE std::atomic<RecordId>& Bucket(const BucketArray& array, uint32_t hash) const {
+    return At<std::atomic<RecordId>>(array.first)[hash & ((uint32_t{1} << array.log2_count) - 1)];
+  }
+  // False: closed, or this is a forked child that looks at its parent's ledger.
+  PROF_ALWAYS_INLINE bool CanRecord() const {
+    return base_ != nullptr && __atomic_load_n(owner_mark_, __ATOMIC_RELAXED) != 0;
+  }
 
   std::byte* base_ = nullptr;
   uint64_t size_ = 0;
+  uint64_t first_record_ = 0;             // where records begin
+  const uint32_t* owner_mark_ = nullptr;  // in memory that fork wipes: 0 in a child
+  uint32_t* owner_page_ = nullptr;        // of a ledger in a file: the page that holds the mark
   bool in_file_ = false;
-  BucketArray texts_{}, stacks_{}, cpu_sites_{};  // copies: the header may be wiped by fork under a reader
+  BucketArray texts_{}, stacks_{}, cpu_sites_{};  // copies: the header may be wiped by fork
+  FixedText<160> note_;
 };
 
 }  // namespace profagent

@@ -5,6 +5,7 @@
 //          and appear in the profile's comments when they are not 0.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -40,6 +41,29 @@ constexpr std::string_view LossName(Loss loss) {
   };
   static_assert(sizeof kNames / sizeof kNames[0] == static_cast<size_t>(Loss::kCount));
   return kNames[static_cast<uint32_t>(loss)];
+}
+
+// What is missing and why, in words for whoever reads the profile. Follows the name and the number in
+// comments.
+constexpr std::string_view LossMeaning(Loss loss) {
+  constexpr std::string_view kMeanings[] = {
+      "samples dropped: PROFAGENT_MEMORY is used up",
+      "samples dropped: the file system of the ledger is full",
+      "samples dropped: too many handlers ran at once",
+      "samples dropped: the signal arrived inside the agent",
+      "stacks cut at PROFAGENT_MAXDEPTH: the sample counts, its root side is missing",
+      "stacks cut at memory that could not be read",
+      "stacks cut at code without unwind information",
+      "stacks cut at unwind information that leads nowhere",
+      "modules beyond the table: their frames are shown as addresses",
+      "threads that could not be given a timer",
+      "times that the handler of the CPU signal was replaced behind the agent's back",
+      "thread timers refused (RLIMIT_SIGPENDING): one process timer serves them all, less exactly",
+      "CPU signals that came from somewhere else",
+      "stacks that met a library while it was being unloaded",
+  };
+  static_assert(sizeof kMeanings / sizeof kMeanings[0] == static_cast<size_t>(Loss::kCount));
+  return kMeanings[static_cast<uint32_t>(loss)];
 }
 
 }  // namespace profagent
