@@ -1,0 +1,61 @@
+// What the user asked for: the environment variables of README.md, read once at start.
+//
+// Context:   ParseOptions in `bootstrap` (it reads `environ` itself: getenv may be the application's own).
+// Promises:  no allocation, no libc call but mem*/str*. A value that cannot be used is reported in one line that
+//            names the variable, the value and what is accepted; the default takes its place. Variables that
+//            nobody uses yet are checked too, so that a typing error never waits for a later version to show.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "agent/base/log.h"
+#include "agent/base/units.h"
+
+namespace profagent {
+
+// A path or name from the environment, copied: the application may overwrite its environment at any time.
+// Empty: not set.
+struct OptionText {
+  static constexpr size_t kCapacity = 4096;  // PATH_MAX
+  char data[kCapacity];
+  uint32_t size;
+  std::string_view view() const { return {data, size}; }
+  const char* c_str() const { return data; }
+  bool empty() const { return size == 0; }
+};
+
+enum class WantedCpuEngine : uint8_t { kTimer, kPerf };
+
+// Plain data, all zero before ParseOptions.
+struct Options {
+  OptionText cpu_profile;       // CPUPROFILE. Not empty: a CPU profile is wanted.
+  Hertz cpu_frequency;          // CPUPROFILE_FREQUENCY
+  WantedCpuEngine cpu_engine;   // PROFAGENT_CPU_ENGINE
+  int cpu_signal;               // PROFAGENT_CPU_SIGNAL
+  OptionText heap_profile;      // HEAPPROFILE
+  uint64_t heap_rate;           // MEMPROFILERATE
+  OptionText block_profile;     // BLOCKPROFILE
+  uint64_t block_rate;          // BLOCKRATE, ns
+  bool block_wanted;            // either of the two is set, and the rate is not 0
+  OptionText mutex_profile;     // MUTEXPROFILE
+  uint64_t mutex_fraction;      // MUTEXFRACTION
+  bool mutex_wanted;            // likewise
+  OptionText http;              // PROFAGENT_HTTP
+  int dump_signal;              // PROFAGENT_SIGNAL; 0: none
+  bool follow_children;         // PROFAGENT_CHILDREN
+  uint32_t max_depth;           // PROFAGENT_MAXDEPTH
+  Bytes memory;                 // PROFAGENT_MEMORY
+  Verbosity verbosity;          // PROFAGENT_VERBOSE
+  OptionText ledger_directory;  // PROFAGENT_LEDGER_DIR: set by `profagent run`, see agent/README.md
+
+  bool cpu_wanted() const { return !cpu_profile.empty(); }
+};
+
+// One line (without a newline) a value that cannot be used.
+using OptionReporter = void (*)(std::string_view line);
+
+// `environment` is null-terminated, as `environ`. Of a variable that is there twice the first counts, as for getenv.
+void ParseOptions(const char* const* environment, OptionReporter report, Options* options);
+
+}  // namespace profagent
