@@ -1,0 +1,102 @@
+#include "agent/base/lineage.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "agent/base/arena.h"
+#include "agent/base/raw_syscall.h"
+#include "agent/base/text.h"
+
+namespace profagent {
+namespace {
+
+constexpr char kFirstWord[] = "PROFAGENT_LINEAGE=first";
+constexpr char kLaterWord[] = "PROFAGENT_LINEAGE=later";
+constexpr std::string_view kPreload = "LD_PRELOAD=";
+constexpr std::string_view kLibrary = "libprofagent";
+constexpr size_t kMaxEnvironment = size_t{1} << 20;  // a parent with more of it is taken for none of ours
+
+bool PreloadsUs(std::string_view variable) {
+  return variable.starts_with(kPreload) && variable.find(kLibrary) != std::string_view::npos;
+}
+
+// The variables that name profiles: equal in parent and child when the child inherited them.
+bool NamesProfile(std::string_view variable) {
+  return variable.starts_with("CPUPROFILE=") || variable.starts_with("HEAPPROFILE=") ||
+         variable.starts_with("BLOCKPROFILE=") || variable.starts_with("MUTEXPROFILE=");
+}
+
+std::string_view ReadParentEnvironment(Arena& arena) {
+  FixedText<48> path;
+  path.Add("/proc/", RawSyscall(SYS_getppid), "/environ");
+  int fd = static_cast<int>(RawSyscall(SYS_openat, AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd < 0) return {};
+  char* text = static_cast<char*>(arena.Allocate(kMaxEnvironment));
+  size_t size = 0;
+  while (text != nullptr && size < kMaxEnvironment) {
+    long n = RawSyscall(SYS_read, fd, text + size, kMaxEnvironment - size);
+    if (n <= 0) break;
+    size += static_cast<size_t>(n);
+  }
+  RawSyscall(SYS_close, fd);
+  return {text, size};
+}
+
+bool ParentSharesOurProfiles(char* const* environment) {
+  Arena arena;
+  std::string_view rest = ReadParentEnvironment(arena);
+  bool preloaded = false;
+  bool same_profile = false;
+  while (!rest.empty()) {
+    size_t end = rest.find('\0');
+    std::string_view variable = rest.substr(0, end);
+    rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
+    preloaded |= PreloadsUs(variable);
+    if (!NamesProfile(variable)) continue;
+    for (char* const* ours = environment; *ours != nullptr; ++ours) same_profile |= variable == *ours;
+  }
+  return preloaded && same_profile;
+}
+
+}  // namespace
+
+Lineage ReadLineage(char** environment) {
+  if (environment == nullptr) return Lineage::kFirst;
+  Lineage told = Lineage::kFirst;
+  bool was_told = false;
+  char** to = environment;
+  for (char** from = environment; *from != nullptr; ++from) {
+    std::string_view variable = *from;
+    if (variable.starts_with(kLineageVariable)) {
+      told = variable == kFirstWord ? Lineage::kFirstByExec : Lineage::kLater;
+      was_told = true;
+      continue;
+    }
+    *to++ = *from;
+  }
+  *to = nullptr;
+  if (was_told) return told;
+  return ParentSharesOurProfiles(environment) ? Lineage::kLater : Lineage::kFirst;
+}
+
+size_t CountVariables(char* const* environment) {
+  size_t count = 0;
+  while (environment != nullptr && environment[count] != nullptr) ++count;
+  return count;
+}
+
+char* const* WithLineage(char* const* environment, bool first, char** room) {
+  bool preloads_us = false;
+  size_t count = 0;
+  for (char* const* variable = environment; variable != nullptr && *variable != nullptr; ++variable) {
+    if (std::string_view(*variable).starts_with(kLineageVariable)) continue;
+    preloads_us |= PreloadsUs(*variable);
+    room[count++] = *variable;
+  }
+  if (!preloads_us) return environment;
+  room[count] = const_cast<char*>(first ? kFirstWord : kLaterWord);
+  room[count + 1] = nullptr;
+  return room;
+}
+
+}  // namespace profagent

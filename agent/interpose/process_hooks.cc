@@ -1,0 +1,170 @@
+#include "agent/interpose/process_hooks.h"
+
+#include <alloca.h>
+#include <dlfcn.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdarg>
+#include <cstddef>
+
+#include "agent/base/lineage.h"
+#include "agent/base/raw_syscall.h"
+#include "agent/base/signal_safe.h"
+
+namespace profagent {
+namespace {
+
+using ExecEnvironment = char* const*;
+
+struct ProcessFunctions {
+  int (*execve)(const char*, char* const*, ExecEnvironment);
+  int (*execvpe)(const char*, char* const*, ExecEnvironment);
+  int (*execveat)(int, const char*, char* const*, ExecEnvironment, int);
+  int (*fexecve)(int, char* const*, ExecEnvironment);
+  pid_t (*fork)();
+  bool resolved;
+};
+constinit ProcessFunctions g_real{};
+constinit std::atomic<const ProcessEvents*> g_events{nullptr};  // release: what it points to is filled
+
+const ProcessFunctions& Real() {
+  if (!g_real.resolved) ResolveProcessFunctions();
+  return g_real;
+}
+
+// More variables than this are passed on without the word: the array is copied to the caller's stack.
+constexpr size_t kMaxVariables = 4096;
+
+template <class Call>
+int Execute(ExecEnvironment environment, Call call) {
+  const ProcessEvents* events = g_events.load(std::memory_order_acquire);
+  if (events == nullptr) return call(environment);
+  bool first = events->before_exec();
+  size_t count = CountVariables(environment);
+  if (count <= kMaxVariables) {
+    char** room = static_cast<char**>(alloca((count + 2) * sizeof(char*)));
+    environment = WithLineage(environment, first, room);
+  }
+  int result = call(environment);
+  int failed_with = errno;
+  events->exec_failed();
+  errno = failed_with;
+  return result;
+}
+
+void Exit(int status) {
+  if (const ProcessEvents* events = g_events.load(std::memory_order_acquire)) events->before_exit();
+  for (;;) RawSyscall(SYS_exit_group, status);
+}
+
+}  // namespace
+
+void ResolveProcessFunctions() {
+  auto find = [](auto& function, const char* name) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(RTLD_NEXT, name));
+  };
+  find(g_real.execve, "execve");
+  find(g_real.execvpe, "execvpe");
+  find(g_real.execveat, "execveat");
+  find(g_real.fexecve, "fexecve");
+  find(g_real.fork, "_Fork");
+  g_real.resolved = true;
+}
+
+void SetProcessEvents(const ProcessEvents* events) { g_events.store(events, std::memory_order_release); }
+
+}  // namespace profagent
+
+using profagent::ExecEnvironment;
+using profagent::Execute;
+using profagent::Real;
+
+// The arguments of an execl call, null pointer included, in an array on this function's own stack. A macro,
+// because the array must live in the caller.
+#define PROF_GATHER_ARGUMENTS(argv, first, list)                                             \
+  va_list list;                                                                              \
+  va_start(list, first);                                                                     \
+  size_t list##_count = 1;                                                                   \
+  for (const char* a = (first); a != nullptr; a = va_arg(list, const char*)) ++list##_count; \
+  va_end(list);                                                                              \
+  char** argv = static_cast<char**>(alloca(list##_count * sizeof(char*)));                   \
+  va_start(list, first);                                                                     \
+  argv[0] = const_cast<char*>(first);                                                        \
+  for (size_t i = 1; i < list##_count; ++i) argv[i] = va_arg(list, char*)
+
+PROF_EXPORT int execve(const char* path, char* const argv[], char* const envp[]) {
+  return Execute(envp, [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
+}
+
+PROF_EXPORT int execv(const char* path, char* const argv[]) {
+  return Execute(environ,
+                 [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
+}
+
+PROF_EXPORT int execvp(const char* file, char* const argv[]) {
+  return Execute(environ,
+                 [&](ExecEnvironment environment) { return Real().execvpe(file, argv, environment); });
+}
+
+PROF_EXPORT int execvpe(const char* file, char* const argv[], char* const envp[]) {
+  return Execute(envp, [&](ExecEnvironment environment) { return Real().execvpe(file, argv, environment); });
+}
+
+PROF_EXPORT int execveat(int directory, const char* path, char* const argv[], char* const envp[], int flags) {
+  return Execute(envp, [&](ExecEnvironment environment) {
+    return Real().execveat(directory, path, argv, environment, flags);
+  });
+}
+
+PROF_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) {
+  return Execute(envp, [&](ExecEnvironment environment) { return Real().fexecve(fd, argv, environment); });
+}
+
+PROF_EXPORT int execl(const char* path, const char* arg, ...) {
+  PROF_GATHER_ARGUMENTS(argv, arg, list);
+  va_end(list);
+  return Execute(environ,
+                 [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
+}
+
+PROF_EXPORT int execlp(const char* file, const char* arg, ...) {
+  PROF_GATHER_ARGUMENTS(argv, arg, list);
+  va_end(list);
+  return Execute(environ,
+                 [&](ExecEnvironment environment) { return Real().execvpe(file, argv, environment); });
+}
+
+PROF_EXPORT int execle(const char* path, const char* arg, ...) {
+  PROF_GATHER_ARGUMENTS(argv, arg, list);
+  char** envp = va_arg(list, char**);
+  va_end(list);
+  return Execute(envp, [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
+}
+
+PROF_EXPORT void _exit(int status) {
+  profagent::Exit(status);
+  __builtin_unreachable();
+}
+
+PROF_EXPORT void _Exit(int status) noexcept {
+  profagent::Exit(status);
+  __builtin_unreachable();
+}
+
+PROF_EXPORT pid_t _Fork() noexcept {
+  const profagent::ProcessEvents* events = profagent::g_events.load(std::memory_order_acquire);
+  if (events == nullptr) return Real().fork();
+  events->before_fork();
+  pid_t child = Real().fork();
+  int result_errno = errno;
+  if (child == 0) {
+    events->after_fork_in_child();
+  } else {
+    events->after_fork_in_parent();
+  }
+  errno = result_errno;
+  return child;
+}

@@ -1,0 +1,33 @@
+// The ways in which a process becomes another program or ends without exit handlers: exec*, fexecve, _exit,
+// _Exit; and _Fork, which runs no fork handlers.
+//
+// Context: `hook`; in a vfork child too, where everything written lands in the parent's memory: the events
+// must
+//          tell by the pid and do nothing there.
+// exec:    all of them end in execve, execvpe, execveat or fexecve of libc. The variadic ones gather their
+// arguments on the
+//          caller's stack, as libc does. The new program's environment is the caller's plus the word of
+//          base/lineage.h, when it preloads us at all.
+// Idle:    with no events set each hook is the bare call.
+#pragma once
+
+namespace profagent {
+
+// Set once by lifecycle, before main; never changed while another thread can run. Any may interrupt any.
+struct ProcessEvents {
+  // The process image may be replaced now: no timer may fire, no CPU signal may stay pending. True: this
+  // process is the first of its lineage (and not a vfork child).
+  bool (*before_exec)();
+  void (*exec_failed)();
+  void (*before_exit)();  // _exit and _Exit
+  void (*before_fork)();  // around _Fork; fork has its handlers
+  void (*after_fork_in_parent)();
+  void (*after_fork_in_child)();
+};
+
+// Looks up the originals. In `bootstrap`; a hook called earlier resolves by itself.
+void ResolveProcessFunctions();
+
+void SetProcessEvents(const ProcessEvents* events);
+
+}  // namespace profagent

@@ -1,0 +1,191 @@
+#include "agent/lifecycle/process_life.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+#include <atomic>
+
+#include "agent/base/errno_saver.h"
+#include "agent/base/raw_syscall.h"
+#include "agent/capture/virtual_signals.h"
+#include "agent/interpose/process_hooks.h"
+#include "agent/lifecycle/agent.h"
+#include "agent/lifecycle/own_stack.h"
+#include "agent/lifecycle/profile_writer.h"
+
+extern "C" int __cxa_atexit(void (*)(void*), void*, void*) noexcept;  // NOLINT(bugprone-reserved-identifier)
+extern "C" int __cxa_at_quick_exit(void (*)(void*), void*) noexcept;  // NOLINT(bugprone-reserved-identifier)
+
+namespace profagent {
+namespace {
+
+struct Life {
+  long pid = 0;  // the process that all of this belongs to
+  bool first = false;
+  std::atomic<bool> ended{false};  // the last profile is written, or somebody is at it
+  std::atomic<long> writer{0};     // tid of who is at it; release: not any more
+  PathText exec_profile;           // written before an exec that may still fail
+  OwnStack stack;
+};
+constinit Life* g_life = nullptr;
+alignas(Life) constinit char g_life_memory[sizeof(Life)]{};
+
+// Default action: terminate, with or without a core. Not SIGKILL, not the CPU signal (capture has that one).
+constexpr int kFatalSignals[] = {SIGHUP,  SIGINT,    SIGQUIT, SIGILL,  SIGTRAP, SIGABRT, SIGBUS,    SIGFPE,
+                                 SIGUSR1, SIGSEGV,   SIGUSR2, SIGPIPE, SIGALRM, SIGTERM, SIGSTKFLT, SIGXCPU,
+                                 SIGXFSZ, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGSYS};
+
+// A writer that takes longer than this is not waited for by a thread that wants to die.
+constexpr int kPatienceMillis = 10'000;
+
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() {
+    uint64_t all = ~uint64_t{0};
+    RawSyscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, &saved_, sizeof saved_);
+  }
+  ~AllSignalsBlocked() { RawSyscall(SYS_rt_sigprocmask, SIG_SETMASK, &saved_, nullptr, sizeof saved_); }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+
+ private:
+  uint64_t saved_ = 0;
+};
+
+// False in a vfork child, and in a process made by a raw clone or fork system call.
+bool IsOurProcess() { return g_life != nullptr && RawSyscall(SYS_getpid) == g_life->pid; }
+
+ProcessName Name() {
+  return {.program = ProgramName(g_agent.ledger()),
+          .pid = static_cast<uint32_t>(g_life->pid),
+          .first = g_life->first};
+}
+
+void Note(ProcessEnd end) {
+  if (g_agent.ledger().is_open()) {
+    g_agent.ledger().header()->process_end.store(static_cast<uint32_t>(end), std::memory_order_relaxed);
+  }
+}
+
+// Another thread is writing the last profile while this one is about to end the process.
+void WaitForWriter() {
+  long self = RawSyscall(SYS_gettid);
+  for (int waited = 0; waited < kPatienceMillis; ++waited) {
+    long writer = g_life->writer.load(std::memory_order_acquire);
+    if (writer == 0 || writer == self) return;
+    struct timespec millisecond = {0, 1'000'000};
+    RawSyscall(SYS_nanosleep, &millisecond, nullptr);
+  }
+}
+
+void End(ProcessEnd how) {
+  if (!IsOurProcess() || !g_agent.active()) return;
+  ErrnoSaver keep_errno;
+  AllSignalsBlocked quiet;
+  if (g_life->ended.exchange(true, std::memory_order_acq_rel)) {
+    WaitForWriter();
+    return;
+  }
+  g_life->writer.store(RawSyscall(SYS_gettid), std::memory_order_relaxed);
+  g_agent.StopCpu();
+  Note(how);
+  if (!g_agent.ledger().in_file()) {
+    g_life->stack.Run(
+        [](void*) {
+          WriteCpuProfile(g_agent,
+                          ProfilePath(g_agent.options().cpu_profile.view(), Name(), WrittenAt::kEnd, 1),
+                          g_life->first ? WhenEmpty::kWrite : WhenEmpty::kSkip);
+        },
+        nullptr);
+  }
+  g_life->writer.store(0, std::memory_order_release);
+}
+
+void EndByExit(void*) { End(ProcessEnd::kExited); }
+
+void OnFatalSignal(int signo, siginfo_t* info, void* context) {
+  End(ProcessEnd::kSignalled);
+  g_virtual_signals.DeliverToApplication(signo, info, context);
+}
+
+bool BeforeExec() {
+  if (!IsOurProcess()) return false;
+  if (!g_agent.active()) return g_life->first;
+  ErrnoSaver keep_errno;
+  g_agent.PauseThisThreadForExec();
+  AllSignalsBlocked quiet;
+  Note(ProcessEnd::kExecuted);
+  if (!g_agent.ledger().in_file()) {
+    g_life->stack.Run(
+        [](void*) {
+          g_life->exec_profile =
+              UnusedPath(ProfilePath(g_agent.options().cpu_profile.view(), Name(), WrittenAt::kExec, 1));
+          if (!WriteCpuProfile(g_agent, g_life->exec_profile, WhenEmpty::kSkip)) g_life->exec_profile = {};
+        },
+        nullptr);
+  }
+  return g_life->first;
+}
+
+void ExecFailed() {
+  if (!IsOurProcess() || !g_agent.active()) return;
+  // The process goes on and will write all of its samples itself.
+  if (!g_life->exec_profile.empty()) RawSyscall(SYS_unlink, g_life->exec_profile.c_str());
+  g_life->exec_profile = {};
+  Note(ProcessEnd::kRunning);
+  g_agent.ResumeAfterFailedExec();
+}
+
+void BeforeExit() { End(ProcessEnd::kExited); }
+
+void BeforeFork() {
+  if (IsOurProcess()) g_agent.BeforeFork();
+}
+
+void AfterForkInParent() {
+  if (IsOurProcess()) g_agent.AfterForkParent();
+}
+
+void AfterForkInChild() {
+  if (g_life == nullptr) return;
+  g_life->pid = RawSyscall(SYS_getpid);
+  g_life->first = false;
+  g_life->ended.store(false, std::memory_order_relaxed);
+  g_life->writer.store(0, std::memory_order_relaxed);
+  g_life->exec_profile = {};
+  g_life->stack.Forget();
+  g_agent.RestartAfterForkInChild();
+}
+
+constexpr ProcessEvents kEvents = {
+    .before_exec = BeforeExec,
+    .exec_failed = ExecFailed,
+    .before_exit = BeforeExit,
+    .before_fork = BeforeFork,
+    .after_fork_in_parent = AfterForkInParent,
+    .after_fork_in_child = AfterForkInChild,
+};
+
+}  // namespace
+
+void StartProcessLife(Lineage lineage) {
+  g_life = new (g_life_memory) Life;
+  g_life->pid = RawSyscall(SYS_getpid);
+  g_life->first = lineage != Lineage::kLater;
+  g_life->stack.Prepare();
+  ResolveProcessFunctions();
+  SetProcessEvents(&kEvents);
+  // Registered before the program's own handlers, and with no library to belong to: so they run after all
+  // others, destructors of libraries included, and the profile holds their time too.
+  __cxa_atexit(EndByExit, nullptr, nullptr);
+  __cxa_at_quick_exit(EndByExit, nullptr);
+  pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
+  // With the ledger in a file the samples survive any death: the program's signals are left alone.
+  if (g_agent.ledger().in_file()) return;
+  for (int signo : kFatalSignals) {
+    if (signo != g_agent.options().cpu_signal) g_virtual_signals.Take(signo, OnFatalSignal);
+  }
+}
+
+}  // namespace profagent

@@ -1,0 +1,23 @@
+// How the process ends, forks and becomes another program, and what is written then.
+//
+// Context:  Start in `bootstrap`; what it installs runs in `hook` (fork handlers, exec, _exit), in exit
+// handlers, and in the
+//           handlers of fatal signals, always on OwnStack for the writing itself (`dump`).
+// Ends:     return from main and exit: a handler that was registered before everybody else's and so runs
+// last;
+//           quick_exit likewise; _exit and _Exit: hooks; a signal whose action is the default: our handler
+//           writes, then the process dies of that very signal. Not seen: SIGKILL, exit_group as a raw system
+//           call, a stack overflow without an alternate stack; `profagent run` still has the ledger then.
+// Ledger in a file: nothing is written, the end is noted in the ledger for whoever reads it.
+// fork:     the child has its own ledger, name and end. A vfork child is told apart by its pid and does
+// nothing.
+#pragma once
+
+#include "agent/base/lineage.h"
+
+namespace profagent {
+
+// After the agent has become active.
+void StartProcessLife(Lineage lineage);
+
+}  // namespace profagent

@@ -1,0 +1,33 @@
+#include "agent/lifecycle/profile_names.h"
+
+namespace profagent {
+
+PathText ProfilePath(std::string_view pattern, const ProcessName& process, WrittenAt when,
+                     uint32_t dump_number) {
+  PathText path;
+  bool names_pid = false;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    char next = pattern[i] == '%' && i + 1 < pattern.size() ? pattern[i + 1] : '\0';
+    if (next == 'p') {
+      path.Add(process.pid);
+      names_pid = true;
+    } else if (next == 'e') {
+      path.Add(process.program);
+    } else if (next == 'n') {
+      path.Add(dump_number);
+    } else if (next == '%') {
+      path.Add('%');
+    } else {
+      path.Add(pattern[i]);
+      continue;
+    }
+    ++i;
+  }
+  if (when == WrittenAt::kExec || (!names_pid && !process.first)) {
+    path.Add('.', process.program, '.', process.pid);
+  }
+  // A cut name would be somebody else's file.
+  return path.view().size() + 1 < kMaxPath ? path : PathText{};
+}
+
+}  // namespace profagent

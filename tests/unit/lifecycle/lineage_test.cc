@@ -1,0 +1,57 @@
+#include "agent/base/lineage.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace profagent {
+namespace {
+
+std::vector<char*> Environment(std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (auto& text : texts) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+TEST(Lineage, IsFirstWithoutAWordFromAnybody) {
+  std::vector<std::string> texts = {"HOME=/root", "CPUPROFILE=cpu.prof"};
+  auto environment = Environment(texts);
+  EXPECT_EQ(ReadLineage(environment.data()), Lineage::kFirst);
+  EXPECT_EQ(CountVariables(environment.data()), 2u);
+}
+
+// The program prints its environment: it must find what its parent gave it, and nothing of ours.
+TEST(Lineage, TakesItsWordOutOfTheEnvironment) {
+  std::vector<std::string> texts = {"A=1", "PROFAGENT_LINEAGE=later", "B=2"};
+  auto environment = Environment(texts);
+  EXPECT_EQ(ReadLineage(environment.data()), Lineage::kLater);
+  ASSERT_EQ(CountVariables(environment.data()), 2u);
+  EXPECT_STREQ(environment[1], "B=2");
+}
+
+TEST(Lineage, HandsTheWordToAProgramThatPreloadsUs) {
+  std::vector<std::string> texts = {"LD_PRELOAD=/x/libprofagent.so", "A=1"};
+  auto environment = Environment(texts);
+  char* room[4];
+  auto* handed = const_cast<char**>(WithLineage(environment.data(), true, room));
+  ASSERT_EQ(CountVariables(handed), 3u);
+  EXPECT_EQ(ReadLineage(handed), Lineage::kFirstByExec);
+  EXPECT_EQ(CountVariables(environment.data()), 2u);  // the caller's own array is untouched
+}
+
+TEST(Lineage, SaysNothingToAProgramThatDoesNot) {
+  std::vector<std::string> texts = {"LD_PRELOAD=/x/other.so"};
+  auto environment = Environment(texts);
+  char* room[3];
+  EXPECT_EQ(WithLineage(environment.data(), false, room), environment.data());
+}
+
+TEST(Lineage, BearsAMissingEnvironment) {
+  EXPECT_EQ(ReadLineage(nullptr), Lineage::kFirst);
+  EXPECT_EQ(WithLineage(nullptr, true, nullptr), nullptr);
+}
+
+}  // namespace
+}  // namespace profagent

@@ -1,0 +1,48 @@
+#include "agent/lifecycle/profile_names.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace profagent {
+namespace {
+
+std::string Path(std::string_view pattern, bool first, WrittenAt when = WrittenAt::kEnd) {
+  return std::string(ProfilePath(pattern, {.program = "app", .pid = 42, .first = first}, when, 3).view());
+}
+
+TEST(ProfileNames, GivesTheFirstProcessThePlainName) { EXPECT_EQ(Path("cpu.prof", true), "cpu.prof"); }
+
+// A server that forks workers would end with the profile of whichever worker died last.
+TEST(ProfileNames, GivesEveryOtherProcessANameOfItsOwn) {
+  EXPECT_EQ(Path("cpu.prof", false), "cpu.prof.app.42");
+}
+
+TEST(ProfileNames, ExpandsPidProgramAndDumpNumber) {
+  EXPECT_EQ(Path("/tmp/%e-%p-%n.prof", false), "/tmp/app-42-3.prof");
+  EXPECT_EQ(Path("100%%.prof", true), "100%.prof");
+}
+
+TEST(ProfileNames, LeavesUnknownAndUnfinishedEscapesAlone) {
+  EXPECT_EQ(Path("%x%", true), "%x%");
+  EXPECT_EQ(Path("%", true), "%");
+}
+
+TEST(ProfileNames, AddsThePidToANameThatHasOnlyTheProgram) {
+  EXPECT_EQ(Path("%e.prof", false), "app.prof.app.42");
+}
+
+// `sh -c 'exec app'`: the shell must not take the name that app will want, nor app's %p name.
+TEST(ProfileNames, LeavesThePlainNameToTheProgramThatItBecomes) {
+  EXPECT_EQ(Path("cpu.prof", true, WrittenAt::kExec), "cpu.prof.app.42");
+  EXPECT_EQ(Path("cpu.%p", true, WrittenAt::kExec), "cpu.42.app.42");
+}
+
+TEST(ProfileNames, RefusesANameThatDoesNotFit) {
+  EXPECT_EQ(Path(std::string(4096, 'x'), true), "");
+  EXPECT_EQ(Path(std::string(4094, 'x'), true).size(), 4094u);
+  EXPECT_EQ(Path(std::string(4090, 'x'), false), "");
+}
+
+}  // namespace
+}  // namespace profagent
