@@ -1,10 +1,9 @@
 // Bump allocation on memory of our own: what `dump` code uses instead of malloc.
 //
 // Context:   `dump`, `bootstrap`, `offline`. One owner at a time, no lock.
-// Invariant: memory comes from the kernel, zeroed, and goes back when the arena ends; nothing is freed
-// singly. When full: Allocate returns nullptr (its limit is reached, or the kernel refused, e.g. RLIMIT_AS);
-// the caller gives
-//            its best partial answer.
+// Invariant: memory comes from the kernel, zeroed, and goes back when the arena ends; nothing is freed singly.
+// When full: Allocate returns nullptr (its limit is reached, or the kernel refused, e.g. RLIMIT_AS); the caller
+//            gives its best partial answer.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,7 @@
 // A borrowed callable: what a function takes when it calls back and does not keep.
 //
-// Context:   every one. Two words; no allocation, no vtable, no type information (so code built with and
-// without
-//            -frtti may share it).
+// Context:   every one. Two words; no allocation, no vtable, no type information (so that code built with and
+//            without -frtti may share it).
 // Invariant: the callable outlives the FunctionRef. Pass it down, do not store it.
 #pragma once
 

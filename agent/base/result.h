@@ -1,8 +1,7 @@
 // A value or one sentence that says what failed.
 //
-// Context: `bootstrap`, `dump`, `server`, `offline`. Nothing allocates: the sentence lives in the error
-// itself, so
-//          the same type serves the agent and the profagent command.
+// Context: `bootstrap`, `dump`, `server`, `offline`. Nothing allocates: the sentence lives in the error itself,
+//          so the same type serves the agent and the profagent command.
 #pragma once
 
 #include <cstring>

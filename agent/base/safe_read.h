@@ -1,11 +1,10 @@
 // Reads memory that may not be there, without a fault.
 //
 // Context: every one, `signal` included. One system call; no descriptor, no handler, no state.
-// How:     process_vm_readv on ourselves copies what is mapped and answers EFAULT for the rest. Where a
-// seccomp
+// How:     process_vm_readv on ourselves copies what is mapped and answers EFAULT for the rest. Where a seccomp
 //          filter or a kernel without CONFIG_CROSS_MEMORY_ATTACH forbids it, every read fails: the caller
 //          then ends its walk, as for unreadable memory. (A pipe or mincore would need descriptors or lie
-//          about PROT_NONE: see shared/reference/peers-cpu-heap.md, hazards 5 and 6.)
+//          about PROT_NONE.)
 #pragma once
 
 #include <sys/uio.h>

@@ -1,8 +1,7 @@
 // Marks for code that may run inside a signal handler of the application.
 //
 // Context: every function declared PROF_SIGNAL_SAFE is reachable from the CPU timer handler. The macro places
-// it
-//          in the section `prof_sigsafe`; scripts/check disassembles that section and lists every call that
+//          it in the section `prof_sigsafe`; scripts/check disassembles that section and lists every call that
 //          leaves it. GCC ignores the mark on templates and inline functions: give those PROF_ALWAYS_INLINE.
 #pragma once
 

@@ -1,16 +1,16 @@
 // The ledger's bytes: one memory region that holds everything recorded about one process.
 //
 // Context:   every one. Written by the application's threads, read by the same process, by `profagent run`
-// after the
-//            process was killed, or from a file. So: fixed layout, a version, offsets instead of pointers.
+//            after the process was killed, or from a file. So: fixed layout, a version, offsets instead of
+//            pointers.
 // Shape:     header | bucket arrays | records. Records are handed out front to back and never freed or moved.
 //            Each kind of record hangs in chains: a bucket (or a list head in the header) holds the newest
-//            record's id, each record the id of the next older one.
+//            record's id, each record the id of the next older one. Every record starts with that id.
 // Invariant: a record is complete before its id is published (release) and, but for the counters marked
-// atomic,
-//            never changes afterwards. A reader that follows ids (acquire) sees only complete records,
+//            atomic, never changes afterwards. A reader that follows ids (acquire) sees only complete records,
 //            whatever moment the writer was killed at.
-// Versions:  any change of a struct here raises kLedgerVersion. A reader refuses other versions by name.
+// Versions:  any change of a struct here, or of record_hash.h, raises kLedgerVersion. A reader refuses other
+//            versions by name.
 #pragma once
 
 #include <atomic>
@@ -159,5 +159,10 @@ struct CpuSiteRecord {
   std::atomic<uint64_t> ticks;  // sampling periods: one a signal, plus its overruns
 };
 static_assert(sizeof(CpuSiteRecord) == 24);
+
+// Chains of any kind are followed by the same code.
+static_assert(offsetof(ModuleRecord, next) == 0 && offsetof(ThreadRecord, next) == 0 &&
+              offsetof(TextRecord, next) == 0 && offsetof(StackRecord, next) == 0 &&
+              offsetof(CpuSiteRecord, next) == 0);
 
 }  // namespace profagent

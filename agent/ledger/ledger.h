@@ -1,22 +1,21 @@
 // The writing side of the ledger: made once a process, then only ever added to.
 //
 // Context:   Create and Close in `bootstrap` and after fork. InternText, AddModule, AddThread in `hook`;
-// InternStack,
-//            AddCpuTicks, Count in `signal` too. No locks: a record is filled, then published by one CAS.
+//            InternStack, AddCpuTicks, Count in `signal` too. No locks: a record is filled, then published by
+//            one CAS.
 // Memory:    anonymous, or a file on tmpfs under `profagent run`. The region has its full size as address
-// space from
-//            the start and takes pages only as records come. Pages of a file are reserved before they are
-//            touched (one madvise(MADV_POPULATE_WRITE) every 64 KiB of new records: the one system call that
-//            a handler can make, and only in a file), because touching a page that a full tmpfs cannot give
-//            is SIGBUS. Where that call does not exist or is forbidden, a smaller file is reserved whole at
-//            the start. No descriptor stays open: the application may close any number it likes.
+//            space from the start and takes pages only as records come. Pages of a file are reserved before
+//            they are touched (one madvise(MADV_POPULATE_WRITE) every 64 KiB of new records: the one system
+//            call that a handler can make, and only in a file), because touching a page that a full tmpfs
+//            cannot give is SIGBUS. Where that call does not exist or is forbidden, a smaller file is reserved
+//            whole at the start. No descriptor stays open: the application may close any number it likes.
 // Share:     an address space limit is the application's to live in too, so the ledger takes at most a
-// sixteenth of it. When full: the record is not made, the caller gets 0, the loss is counted. What was
-// recorded stays. fork:      a child is inert: an anonymous region is empty there (MADV_WIPEONFORK); a file's
-// region is still the
-//            parent's, and a wiped page beside it says so. A walk along a chain that a fork interrupted ends.
-//            The child calls Create for a ledger of its own. (Before Linux 4.14 nothing is wiped; the fork
-//            hook must do it.)
+//            sixteenth of it.
+// When full: the record is not made, the caller gets 0, the loss is counted. What was recorded stays.
+// fork:      a child is inert: an anonymous region is empty there (MADV_WIPEONFORK); a file's region is still
+//            the parent's, and a wiped page beside it says so. A walk along a chain that a fork wiped ends.
+//            The child calls Create for a ledger of its own. (Before Linux 4.14 nothing is wiped: the fork
+//            hook must Close.)
 #pragma once
 
 #include <span>

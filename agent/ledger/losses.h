@@ -1,8 +1,7 @@
 // Every way in which something can be missing from a profile, each with a counter of its own.
 //
 // Context: counted in `hook` and `signal`, read in `dump` and `offline`. The counters stand in the ledger's
-// header
-//          and appear in the profile's comments when they are not 0.
+//          header and appear in the profile's comments when they are not 0.
 #pragma once
 
 #include <cstddef>

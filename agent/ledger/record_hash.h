@@ -1,10 +1,9 @@
 // The hashes that place records in their chains and that a reader checks records against.
 //
 // Context: every one. Part of the ledger's format: a change raises kLedgerVersion.
-// How:     FNV-1a over 64-bit words with a shift mixed in, folded to 32 bits: one multiplication a frame.
-// Good enough
-//          for chains; a reader takes a wrong record for a right one with a chance of 2^-32, and only in a
-//          damaged file.
+// How:     FNV-1a over 64-bit words with a shift mixed in, folded to 32 bits: one multiplication a frame. Good
+//          enough for chains. A reader takes a wrong record for a right one with a chance of 2^-32, and only
+//          in a damaged file.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,73 @@
+#include "symbolizer/profile/write_profile.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+
+#include "symbolizer/profile/gunzip.h"
+
+namespace profagent {
+namespace {
+
+// 0 or the errno.
+int WriteAll(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno;
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return 0;
+}
+
+int WriteInPlace(std::string_view bytes, const std::string& path) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return errno;
+  const int failure = WriteAll(fd, bytes);
+  return close(fd) != 0 && failure == 0 ? errno : failure;
+}
+
+int WriteBesideAndRename(std::string_view bytes, const std::string& path, unsigned mode) {
+  std::string temporary = path + ".XXXXXX";
+  const int fd = mkostemp(temporary.data(), O_CLOEXEC);
+  if (fd < 0) return errno;
+  int failure = WriteAll(fd, bytes);
+  if (failure == 0 && fchmod(fd, mode) != 0) failure = errno;
+  if (close(fd) != 0 && failure == 0) failure = errno;
+  if (failure == 0 && rename(temporary.c_str(), path.c_str()) != 0) failure = errno;
+  if (failure != 0) unlink(temporary.c_str());
+  return failure;
+}
+
+}  // namespace
+
+Status WriteWholeFile(std::string_view bytes, const std::string& path, unsigned mode) {
+  struct stat status {};
+  int failure = 0;
+  if (stat(path.c_str(), &status) != 0) {
+    failure = WriteBesideAndRename(bytes, path, mode);
+  } else if (S_ISDIR(status.st_mode)) {
+    failure = EISDIR;
+  } else if (!S_ISREG(status.st_mode)) {
+    failure = WriteInPlace(bytes, path);
+  } else {
+    char target[PATH_MAX];
+    failure = realpath(path.c_str(), target) == nullptr ? errno : WriteBesideAndRename(bytes, target, mode);
+  }
+  if (failure != 0)
+    return ErrorAbout(path, FixedText<128>().Add("cannot write: ", std::strerror(failure)).view(), failure);
+  return Done{};
+}
+
+std::string EncodeProfile(const Profile& profile) { return Gzip(profile.SerializeAsString()); }
+
+Status WriteProfile(const Profile& profile, const std::string& path) {
+  return WriteWholeFile(EncodeProfile(profile), path, S_IRUSR | S_IWUSR);
+}
+
+}  // namespace profagent
