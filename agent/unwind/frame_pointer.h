@@ -1,0 +1,31 @@
+// The next frame of code that has no unwind information: hand-written assembly, JIT code, broken tables.
+//
+// Context: `signal`, `hook`.
+// Believes: a frame-pointer chain that is aligned, climbs, can be read, and whose return address stands behind a
+//           call instruction in executable memory. At an interrupted instruction also the word on top of
+//           the stack, since there may be no frame yet, or any more.
+// Choice:   what the instruction itself says (push %rbp, ret, a PLT jump...) comes first. Then, of the two
+//           candidates, the one whose call goes to the function nearest in front of pc; then the chain; then the
+//           top of the stack. A stale return address in a local variable loses by that order.
+#pragma once
+
+#include "agent/base/signal_safe.h"
+#include "agent/unwind/module_map.h"
+#include "agent/unwind/registers.h"
+#include "agent/unwind/stack_memory.h"
+
+namespace profagent {
+
+enum class FramePointerStep : uint8_t {
+  kCaller,        // `registers` hold pc, sp, fp of the caller
+  kSignalReturn,  // pc is a signal restorer: the interrupted registers stand on the stack
+  kOutermost,     // the chain ends in 0, as the ABI has it
+  kNothing,       // nothing plausible
+  kUnreadable,    // the chain leads where nothing can be read
+};
+
+// `interrupted`: pc is an instruction that was about to run, not one that called.
+PROF_SIGNAL_SAFE FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory,
+                                                     bool interrupted, Registers* registers);
+
+}  // namespace profagent

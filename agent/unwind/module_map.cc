@@ -1,0 +1,251 @@
+#include "agent/unwind/module_map.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <link.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#include <cstring>
+
+#include "agent/base/raw_syscall.h"
+
+namespace profagent {
+namespace {
+
+constexpr uint64_t kHashStart = 0xcbf29ce484222325;  // FNV-1a
+constexpr uint64_t kHashPrime = 0x100000001b3;
+
+PROF_SIGNAL_SAFE uint64_t HashBytes(uint64_t hash, const void* bytes, size_t size) {
+  auto* at = static_cast<const uint8_t*>(bytes);
+  for (size_t i = 0; i < size; ++i) hash = (hash ^ at[i]) * kHashPrime;
+  return hash;
+}
+
+PROF_ALWAYS_INLINE MemoryRange ObjectOf(const dl_find_object& found) {
+  return {reinterpret_cast<uintptr_t>(found.dlfo_map_start), reinterpret_cast<uintptr_t>(found.dlfo_map_end)};
+}
+
+// An address of this very library (or of the test program that this is linked into).
+const char g_own_address = 0;
+
+// dlclose must not hang because a thread in a walk was taken off its processor.
+constexpr int kMaxYields = 10'000;
+
+}  // namespace
+
+Status ModuleMap::Start(Ledger* ledger) {
+  constexpr size_t kModulesSize = (kMaxModules + 1) * sizeof(Module);
+  constexpr size_t kSize = kModulesSize + (kMaxModules + 1) * sizeof(uintptr_t);
+  long memory = RawSyscall(SYS_mmap, nullptr, kSize, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (int code = SyscallError(memory); code != 0) {
+    Error error = Error::Of("no memory for the table of loaded objects (", kSize / 1024, " KiB)");
+    error.code = code;
+    return error;
+  }
+  RawSyscall(SYS_madvise, memory, kSize, MADV_DONTDUMP);
+  // Zeroed pages are valid Modules: nothing is constructed, so that only pages in use are touched.
+  modules_ = reinterpret_cast<Module*>(memory);
+  load_bias_ = reinterpret_cast<uintptr_t*>(memory + static_cast<long>(kModulesSize));
+  ledger_ = ledger;
+  vdso_ = getauxval(AT_SYSINFO_EHDR);
+  loader_ = getauxval(AT_BASE);
+  long length =
+      RawSyscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", program_path_, sizeof program_path_ - 1);
+  if (length <= 0) {  // no /proc
+    auto* name = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
+    length = name != nullptr ? static_cast<long>(strnlen(name, sizeof program_path_ - 1)) : 0;
+    if (length > 0) std::memcpy(program_path_, name, static_cast<size_t>(length));
+  }
+  program_path_[length] = '\0';
+  dl_iterate_phdr(EnterLoaded, this);
+  return Done{};
+}
+
+void ModuleMap::Stop() {
+  if (modules_ == nullptr) return;
+  RawSyscall(SYS_munmap, modules_, (kMaxModules + 1) * (sizeof(Module) + sizeof(uintptr_t)));
+  modules_ = nullptr;
+  next_id_.store(1, std::memory_order_relaxed);
+  for (auto& bucket : buckets_) bucket.store(0, std::memory_order_relaxed);
+  program_ = 0;
+}
+
+int ModuleMap::EnterLoaded(dl_phdr_info* info, size_t, void* self) {
+  auto* map = static_cast<ModuleMap*>(self);
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const Elf64_Phdr& header = info->dlpi_phdr[i];
+    if (header.p_type != PT_LOAD) continue;
+    dl_find_object found;
+    if (_dl_find_object(reinterpret_cast<void*>(info->dlpi_addr + header.p_vaddr), &found) != 0) return 0;
+    if (map->program_ == 0) map->program_ = ObjectOf(found).start;  // the loader names it first
+    map->Enter(found, {info->dlpi_phdr, info->dlpi_phnum}, true);
+    return 0;
+  }
+  return 0;
+}
+
+void ModuleMap::Restart(Ledger* ledger) {
+  ledger_ = ledger;
+  readers_.store(0, std::memory_order_relaxed);  // threads that are not in the child
+  closing_.store(0, std::memory_order_relaxed);
+  uint32_t end = next_id_.load(std::memory_order_relaxed);
+  for (uint32_t id = 1; id < end && id <= kMaxModules; ++id) {
+    const Module& module = modules_[id];
+    if (!module.live.load(std::memory_order_acquire)) continue;
+    ElfImage image;
+    ReadElfImage(module.object, module.load_bias, module.headers, &image);
+    Record(module, image);
+  }
+}
+
+const Module* ModuleMap::Find(uintptr_t address) {
+  dl_find_object found;
+  if (_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return nullptr;
+  uint16_t newest = Bucket(ObjectOf(found).start).load(std::memory_order_acquire);
+  const Module* module = Search(newest, 0, found);
+  if (module == nullptr || !module->permanent) {
+    // seq_cst: either this sees the closing, or BeforeClose sees our Reader.
+    if (closing_.load(std::memory_order_seq_cst) != 0) {
+      ledger_->Count(Loss::kLibraryUnloaded);
+      return nullptr;
+    }
+  }
+  return module != nullptr ? module : Enter(found, MappedProgramHeaders(ObjectOf(found)), false);
+}
+
+// The live entry of `found` in a chain, down to (not including) `until`.
+Module* ModuleMap::Search(uint16_t from, uint16_t until, const dl_find_object& found) {
+  for (uint16_t index = from; index != until; index = modules_[index].next) {
+    Module& module = modules_[index];
+    if (module.object.start == reinterpret_cast<uintptr_t>(found.dlfo_map_start) &&
+        module.live.load(std::memory_order_acquire) &&
+        module.object.limit == reinterpret_cast<uintptr_t>(found.dlfo_map_end) &&
+        module.eh_frame_header == reinterpret_cast<uintptr_t>(found.dlfo_eh_frame) &&
+        module.map.load(std::memory_order_relaxed) == found.dlfo_link_map &&
+        module.name.load(std::memory_order_relaxed) == found.dlfo_link_map->l_name) {
+      return &module;
+    }
+  }
+  return nullptr;
+}
+
+const Module* ModuleMap::Enter(const dl_find_object& found, std::span<const Elf64_Phdr> headers,
+                               bool permanent) {
+  MemoryRange object = ObjectOf(found);
+  uintptr_t load_bias = found.dlfo_link_map->l_addr;
+  const char* name = found.dlfo_link_map->l_name;
+  ElfImage image;
+  ReadElfImage(object, load_bias, headers, &image);
+  uint64_t fingerprint = HashBytes(kHashStart, &object, sizeof object);
+  fingerprint = HashBytes(fingerprint, headers.data(), headers.size_bytes());
+  fingerprint = HashBytes(fingerprint, image.build_id.data(), image.build_id.size());
+  std::string_view path = PathOf(object, name);
+  fingerprint = HashBytes(fingerprint, path.data(), path.size());
+  if (Module* old = Reopen(found, fingerprint); old != nullptr) return old;
+
+  // Looked at first, so that a full table does not count the ids round the clock.
+  uint32_t id = next_id_.load(std::memory_order_relaxed);
+  if (id <= kMaxModules) id = next_id_.fetch_add(1, std::memory_order_relaxed);
+  if (id > kMaxModules) {
+    ledger_->Count(Loss::kModuleTableFull);
+    return nullptr;
+  }
+  Module& module = modules_[id];
+  module.object = object;
+  module.text = image.text;
+  module.load_bias = load_bias;
+  module.eh_frame_header = reinterpret_cast<uintptr_t>(found.dlfo_eh_frame);
+  module.headers = headers;
+  module.fingerprint = fingerprint;
+  module.map.store(found.dlfo_link_map, std::memory_order_relaxed);
+  module.name.store(name, std::memory_order_relaxed);
+  module.id = static_cast<ModuleId>(id);
+  module.permanent = permanent;
+  if (module.eh_frame_header != 0) {
+    module.tables =
+        ReadEhFrameHeader(module.eh_frame_header, image.readable, image.readable_count, image.text.start);
+  }
+  load_bias_[id] = load_bias;
+  Record(module, image);
+  module.live.store(true, std::memory_order_release);
+
+  auto& bucket = Bucket(object.start);
+  uint16_t seen = 0;  // everything from here on down the chain was compared already
+  uint16_t head = bucket.load(std::memory_order_acquire);
+  for (;;) {
+    // Another thread may have entered it meanwhile. Then our id names nothing, and its record does no harm.
+    if (Module* other = Search(head, seen, found); other != nullptr) return other;
+    seen = head;
+    module.next = head;
+    if (bucket.compare_exchange_strong(head, static_cast<uint16_t>(id), std::memory_order_acq_rel,
+                                       std::memory_order_acquire)) {
+      return &module;
+    }
+  }
+}
+
+// A closed entry whose record would be the same: it lives again.
+Module* ModuleMap::Reopen(const dl_find_object& found, uint64_t fingerprint) {
+  uint16_t index = Bucket(ObjectOf(found).start).load(std::memory_order_acquire);
+  for (; index != 0; index = modules_[index].next) {
+    Module& module = modules_[index];
+    if (module.fingerprint != fingerprint || module.live.load(std::memory_order_acquire)) continue;
+    module.map.store(found.dlfo_link_map, std::memory_order_relaxed);
+    module.name.store(found.dlfo_link_map->l_name, std::memory_order_relaxed);
+    module.live.store(true, std::memory_order_release);
+    return &module;
+  }
+  return nullptr;
+}
+
+std::string_view ModuleMap::PathOf(const MemoryRange& object, const char* name) const {
+  if (object.start == vdso_) return "[vdso]";
+  if (name != nullptr && name[0] != '\0') return name;
+  return object.start == program_ ? program_path_ : "";
+}
+
+uint16_t ModuleMap::FlagsOf(const MemoryRange& object) const {
+  uint16_t flags = 0;
+  if (object.start == program_) flags |= kModuleIsProgram;
+  if (object.start == vdso_) flags |= kModuleIsVdso;
+  if (object.start == loader_) flags |= kModuleIsLoader;
+  if (object.Holds(reinterpret_cast<uintptr_t>(&g_own_address), 1)) flags |= kModuleIsAgent;
+  return flags;
+}
+
+void ModuleMap::Record(const Module& module, const ElfImage& image) {
+  ModuleDescription description{
+      .id = module.id,
+      .flags = FlagsOf(module.object),
+      .path = PathOf(module.object, module.name.load(std::memory_order_relaxed)),
+      .build_id = image.build_id,
+      .load_bias = module.load_bias,
+      .start = module.object.start,
+      .limit = module.object.limit,
+      .text_start = module.text.start,
+      .text_limit = module.text.limit,
+      .text_file_offset = image.text_file_offset,
+  };
+  ledger_->AddModule(description);  // full: counted there; frames keep their module id
+}
+
+void ModuleMap::BeforeClose() {
+  closing_.fetch_add(1, std::memory_order_seq_cst);
+  for (int i = 0; i < kMaxYields && readers_.load(std::memory_order_seq_cst) != 0; ++i) {
+    RawSyscall(SYS_sched_yield);
+  }
+}
+
+void ModuleMap::AfterClose() {
+  // Which of them is gone is not asked: looking would mean to read what another dlclose may unmap. Those that
+  // are still there are found again by their fingerprint.
+  uint32_t end = next_id_.load(std::memory_order_relaxed);
+  for (uint32_t id = 1; id < end && id <= kMaxModules; ++id) {
+    if (!modules_[id].permanent) modules_[id].live.store(false, std::memory_order_relaxed);
+  }
+  closing_.fetch_sub(1, std::memory_order_release);
+}
+
+}  // namespace profagent

@@ -1,0 +1,116 @@
+// From a code address to the loaded object that holds it, and to the object's place in the ledger.
+//
+// Context:   Find in `signal` and `hook`; Start in `bootstrap`; AfterClose in `hook`; Restart in the child of a
+//            fork.
+// How:       _dl_find_object (glibc 2.35) is lock-free and async-signal-safe. An object that it names for the
+//            first time gets an entry here and a ModuleRecord in the ledger, by the thread that met it. What is
+//            loaded at Start is entered there, the program first.
+// Ids:       one a load. A library that is closed gives its id up; a different one at the same address gets a
+//            new one. The same file at the same address again gets its old one back: its record would be the
+//            same in every field, and a program that opens and closes a plugin for ever does not fill the table.
+// Invariant: an entry is complete before its chain holds it (release), and its contents never change afterwards
+//            but for `live`, and the names by which a reopened library is known.
+// When full: after 8190 different loads. Code of further ones counts as code without an object (absolute
+//            addresses, frame pointers), and as Loss::kModuleTableFull at each lookup.
+// fork:      entries stay; a thread that was just entering a module is not in the child, its id is lost.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "agent/base/result.h"
+#include "agent/base/signal_safe.h"
+#include "agent/ledger/frame.h"
+#include "agent/ledger/ledger.h"
+#include "agent/unwind/eh_frame.h"
+#include "agent/unwind/elf_image.h"
+#include "agent/unwind/memory_range.h"
+
+struct dl_find_object;
+struct dl_phdr_info;
+struct link_map;
+
+namespace profagent {
+
+struct Module {
+  MemoryRange object;  // all that is mapped of it
+  MemoryRange text;
+  uintptr_t load_bias = 0;
+  EhFrameTables tables;
+  uintptr_t eh_frame_header = 0;
+  std::span<const Elf64_Phdr> headers;
+  uint64_t fingerprint = 0;  // of addresses, path, program headers and build-id
+  // How a lookup knows that this is still the object it was. A reopened one has a new link_map.
+  std::atomic<const link_map*> map{nullptr};
+  std::atomic<const char*> name{nullptr};
+  ModuleId id = ModuleId::kNone;
+  bool permanent = false;         // loaded at Start: dlclose never unmaps it
+  std::atomic<bool> live{false};  // complete, and not closed since. release: the fields above
+  uint16_t next = 0;              // id of the next older entry of the same bucket
+};
+
+class ModuleMap {
+ public:
+  Status Start(Ledger* ledger);
+  void Stop();
+  void Restart(Ledger* ledger);
+
+  // The object that holds `address`; nullptr: none, or the table is full, or it may just be closed. To be
+  // called, and its result used, while a Reader lives.
+  PROF_SIGNAL_SAFE const Module* Find(uintptr_t address);
+
+  // Address minus this is the address in the object's own numbering.
+  PROF_ALWAYS_INLINE uintptr_t load_bias(ModuleId id) const { return load_bias_[static_cast<uint16_t>(id)]; }
+
+  // While a library is being closed, objects that could be it are not looked into (their tables may go away
+  // under the reader), and the closing waits until nobody does. Between the two, Find answers nullptr for
+  // objects that came after Start, and counts Loss::kLibraryUnloaded.
+  void BeforeClose();
+  void AfterClose();
+
+  // Brackets every use of a Module that Find returned.
+  class Reader {
+   public:
+    PROF_ALWAYS_INLINE explicit Reader(ModuleMap* map) : map_(map) {
+      map_->readers_.fetch_add(1, std::memory_order_seq_cst);
+    }
+    PROF_ALWAYS_INLINE ~Reader() { map_->readers_.fetch_sub(1, std::memory_order_release); }
+    Reader(const Reader&) = delete;
+    Reader& operator=(const Reader&) = delete;
+
+   private:
+    ModuleMap* map_;
+  };
+
+ private:
+  static constexpr uint32_t kBuckets = 1024;
+  static constexpr uint32_t kMaxModules = static_cast<uint32_t>(ModuleId::kMaxLoaded);
+
+  PROF_SIGNAL_SAFE Module* Search(uint16_t from, uint16_t until, const dl_find_object& found);
+  PROF_SIGNAL_SAFE const Module* Enter(const dl_find_object& found, std::span<const Elf64_Phdr> headers,
+                                       bool permanent);
+  PROF_SIGNAL_SAFE Module* Reopen(const dl_find_object& found, uint64_t fingerprint);
+  PROF_SIGNAL_SAFE std::string_view PathOf(const MemoryRange& object, const char* name) const;
+  PROF_SIGNAL_SAFE uint16_t FlagsOf(const MemoryRange& object) const;
+  PROF_SIGNAL_SAFE void Record(const Module& module, const ElfImage& image);
+  PROF_SIGNAL_SAFE std::atomic<uint16_t>& Bucket(uintptr_t start) {
+    return buckets_[start / 4096 % kBuckets];
+  }
+  static int EnterLoaded(dl_phdr_info* info, size_t size, void* self);
+
+  Ledger* ledger_ = nullptr;
+  Module* modules_ = nullptr;                     // by id
+  uintptr_t* load_bias_ = nullptr;                // by id; [0] is 0
+  std::atomic<uint32_t> next_id_{1};              // ids handed out; may pass kMaxModules when full
+  std::atomic<uint16_t> buckets_[kBuckets] = {};  // newest entry by start address
+  std::atomic<uint32_t> readers_{0};              // walks that look into tables right now
+  std::atomic<uint32_t> closing_{0};              // dlclose calls under way
+  uintptr_t vdso_ = 0;                            // where these objects begin
+  uintptr_t loader_ = 0;
+  uintptr_t program_ = 0;
+  char program_path_[4096] = {};
+};
+
+}  // namespace profagent

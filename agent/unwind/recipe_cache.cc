@@ -1,0 +1,88 @@
+#include "agent/unwind/recipe_cache.h"
+
+#include <sys/mman.h>
+
+#include "agent/base/raw_syscall.h"
+
+namespace profagent {
+namespace {
+
+constexpr unsigned kMaxProbes = 64;
+
+}  // namespace
+
+Status RecipeCache::Start() {
+  // Slots before recipes before buckets: each page is touched only when something comes to lie in it.
+  constexpr size_t kSize = kSlotCount * 8 + kRecipeCount * 8 + kBucketCount * 2;
+  long memory = RawSyscall(SYS_mmap, nullptr, kSize, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (int code = SyscallError(memory); code != 0) {
+    Error error = Error::Of("no memory for the unwinder's cache (1.25 MiB)");
+    error.code = code;
+    return error;
+  }
+  RawSyscall(SYS_madvise, memory, kSize, MADV_DONTDUMP);
+  slots_ = reinterpret_cast<std::atomic<uint64_t>*>(memory);
+  recipes_ = slots_ + kSlotCount;
+  buckets_ = reinterpret_cast<std::atomic<uint16_t>*>(recipes_ + kRecipeCount);
+  return Done{};
+}
+
+void RecipeCache::Stop() {
+  if (slots_ == nullptr) return;
+  RawSyscall(SYS_munmap, slots_, kSlotCount * 8 + kRecipeCount * 8 + kBucketCount * 2);
+  slots_ = nullptr;
+  recipe_count_.store(1, std::memory_order_relaxed);
+}
+
+uint32_t RecipeCache::InternRecipe(Recipe recipe) {
+  uint64_t hash = recipe.bits() * 0xd6e8feb86659fd93;
+  for (unsigned probe = 0; probe < kMaxProbes; ++probe) {
+    std::atomic<uint16_t>& bucket = buckets_[((hash >> 47) + probe) % kBucketCount];
+    uint16_t index = bucket.load(std::memory_order_acquire);
+    if (index == 0) {
+      uint32_t fresh = recipe_count_.load(std::memory_order_relaxed);
+      do {
+        if (fresh >= kRecipeCount) return 0;
+      } while (!recipe_count_.compare_exchange_weak(fresh, fresh + 1, std::memory_order_relaxed));
+      recipes_[fresh].store(recipe.bits(), std::memory_order_relaxed);
+      // release: the recipe is stored. When another thread was faster here, `fresh` is lost, which costs 8 bytes.
+      if (bucket.compare_exchange_strong(index, static_cast<uint16_t>(fresh), std::memory_order_acq_rel)) {
+        return fresh;
+      }
+    }
+    if (recipes_[index].load(std::memory_order_relaxed) == recipe.bits()) return index;
+  }
+  return 0;
+}
+
+void RecipeCache::Insert(uintptr_t address, Recipe recipe, ModuleId module, uint32_t generation) {
+  uint32_t index = InternRecipe(recipe);
+  if (index == 0 || address > kAddressMask) return;
+  uint64_t key = Key(address);
+  uint64_t word = Tag(key) << kPayloadBits | static_cast<uint64_t>(index) << kModuleBits |
+                  (static_cast<uint64_t>(module) & kModuleMask);
+  std::atomic<uint64_t>* line = slots_ + LineStart(key);
+  std::atomic<uint64_t>* slot = &line[key % kWays];
+  for (unsigned i = 0; i < kWays; ++i) {
+    uint64_t present = line[i].load(std::memory_order_relaxed);
+    if (present >> kPayloadBits == Tag(key) && present != 0) return;  // another thread was faster
+    if (present == 0) {
+      slot = &line[i];
+      break;
+    }
+  }
+  slot->store(word, std::memory_order_seq_cst);  // release: the recipe. seq_cst: before the load that follows
+  if (generation_.load(std::memory_order_seq_cst) != generation) {
+    slot->compare_exchange_strong(word, 0, std::memory_order_relaxed);
+  }
+}
+
+void RecipeCache::Wipe() {
+  generation_.fetch_add(1, std::memory_order_seq_cst);
+  for (size_t i = 0; i < kSlotCount; ++i) {
+    if (slots_[i].load(std::memory_order_relaxed) != 0) slots_[i].store(0, std::memory_order_seq_cst);
+  }
+}
+
+}  // namespace profagent

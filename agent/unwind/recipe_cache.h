@@ -1,0 +1,97 @@
+// Remembers the recipe and the module of each code address that a walk met.
+//
+// Context:   Find and Insert in `signal` and `hook`; Start in `bootstrap`; Wipe in `hook`.
+// Shape:     8192 lines of 8 slots, one cache line each. A slot is one 64-bit word:
+//              35 bits tag | 16 bits index into the table of distinct recipes | 13 bits module id
+// No torn reads, no second word: the 48-bit address is multiplied by an odd number modulo 2^48, which maps
+//            addresses one to one. The upper 13 bits of the product choose the line, the lower 35 are the tag,
+//            so line and tag together are the address itself, not a hash of it.
+// Recipes:   equal ones are stored once, in the order of first meeting, so the few hot ones share cache lines.
+//            Some hundred in a small program, 5 000 in clang.
+// When full: a line loses one slot, chosen by the address. The recipe table keeps what it has; a recipe that
+//            finds no place is used once and decoded again the next time.
+// dlclose:   Wipe starts a new generation and clears every slot. Insert takes the generation from before its
+//            decoding and takes its own slot back when it changed in between.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "agent/base/result.h"
+#include "agent/base/signal_safe.h"
+#include "agent/ledger/frame.h"
+#include "agent/unwind/recipe.h"
+
+namespace profagent {
+
+class RecipeCache {
+ public:
+  struct Hit {
+    Recipe recipe;  // kNone: not there
+    ModuleId module = ModuleId::kNone;
+  };
+
+  Status Start();
+  void Stop();
+
+  PROF_ALWAYS_INLINE Hit Find(uintptr_t address) const {
+    if (address > kAddressMask) [[unlikely]]
+      return {};  // would stand for its lower 48 bits
+    uint64_t key = Key(address);
+    uint64_t tag = Tag(key);
+    const std::atomic<uint64_t>* line = slots_ + LineStart(key);
+    for (unsigned i = 0; i < kWays; ++i) {
+      uint64_t slot = line[i].load(std::memory_order_relaxed);
+      if (slot >> kPayloadBits == tag && slot != 0) {
+        // acquire, by the data dependency on the index: the recipe was stored before the slot
+        uint32_t index = slot >> kModuleBits & kIndexMask;
+        return {Recipe(recipes_[index].load(std::memory_order_relaxed)),
+                static_cast<ModuleId>(slot & kModuleMask)};
+      }
+    }
+    return {};
+  }
+
+  // What Insert must be given: taken before the tables are looked at.
+  PROF_ALWAYS_INLINE uint32_t generation() const { return generation_.load(std::memory_order_acquire); }
+  PROF_SIGNAL_SAFE void Insert(uintptr_t address, Recipe recipe, ModuleId module, uint32_t generation);
+
+  void Wipe();
+  bool is_started() const { return slots_ != nullptr; }
+
+  uint32_t distinct_recipes() const { return recipe_count_.load(std::memory_order_relaxed) - 1; }
+
+ private:
+  static constexpr unsigned kAddressBits = 48;
+  static constexpr unsigned kLineBits = 13;
+  static constexpr unsigned kTagBits = kAddressBits - kLineBits;
+  static constexpr unsigned kIndexBits = 16;
+  static constexpr unsigned kModuleBits = 13;
+  static constexpr unsigned kPayloadBits = kIndexBits + kModuleBits;
+  static_assert(kTagBits + kPayloadBits == 64);
+  static_assert(static_cast<unsigned>(ModuleId::kMaxLoaded) < 1u << kModuleBits);
+  static constexpr uint64_t kAddressMask = (uint64_t{1} << kAddressBits) - 1;
+  static constexpr uint64_t kTagMask = (uint64_t{1} << kTagBits) - 1;
+  static constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
+  static constexpr uint64_t kModuleMask = (uint64_t{1} << kModuleBits) - 1;
+  static constexpr unsigned kWays = 8;
+  static constexpr size_t kSlotCount = size_t{kWays} << kLineBits;
+  static constexpr size_t kRecipeCount = size_t{1} << kIndexBits;  // 0 stays unused: a slot is never 0
+  static constexpr size_t kBucketCount = kRecipeCount * 2;
+
+  static PROF_ALWAYS_INLINE uint64_t Key(uintptr_t address) {
+    return address * 0x9e3779b97f4a7c15 & kAddressMask;  // odd, hence one to one
+  }
+  static PROF_ALWAYS_INLINE uint64_t Tag(uint64_t key) { return key & kTagMask; }
+  static PROF_ALWAYS_INLINE size_t LineStart(uint64_t key) { return (key >> kTagBits) * kWays; }
+  // The index of an equal recipe, entered when new. 0: the table is full.
+  PROF_SIGNAL_SAFE uint32_t InternRecipe(Recipe recipe);
+
+  std::atomic<uint64_t>* slots_ = nullptr;    // kSlotCount
+  std::atomic<uint64_t>* recipes_ = nullptr;  // kRecipeCount, filled from 1 upwards
+  std::atomic<uint16_t>* buckets_ = nullptr;  // kBucketCount indices by hash, open addressing; 0: free
+  std::atomic<uint32_t> recipe_count_{1};
+  std::atomic<uint32_t> generation_{0};
+};
+
+}  // namespace profagent

@@ -1,0 +1,71 @@
+#include "agent/unwind/registers_x86_64.h"
+
+#include <cstring>
+
+namespace profagent {
+
+void LoadRegisters(const ucontext_t& context, Registers* registers) {
+  auto* from = reinterpret_cast<const char*>(&context);
+  for (uint8_t i = 0; i < kRegisterCount; ++i) {
+    std::memcpy(&registers->value[i], from + SigcontextOffset(i), sizeof(uint64_t));
+  }
+}
+
+PrologueState ClassifyInstruction(const CodeWindow& code) {
+  size_t after = code.after;
+  if (after >= 1) {
+    uint8_t first = code.At(0);
+    if (first == 0xc3 || first == 0xc2) return PrologueState::kReturnAddressOnTop;  // ret
+    if (first == 0x55) return PrologueState::kReturnAddressOnTop;                   // push %rbp
+  }
+  if (after >= 2) {
+    if (code.At(0) == 0xf3 && code.At(1) == 0xc3) return PrologueState::kReturnAddressOnTop;  // rep ret
+    if (code.At(0) == 0xff && code.At(1) == 0x25) return PrologueState::kReturnAddressOnTop;  // jmp *x(%rip)
+  }
+  if (after >= 4) {  // endbr64
+    if (code.At(0) == 0xf3 && code.At(1) == 0x0f && code.At(2) == 0x1e && code.At(3) == 0xfa) {
+      return PrologueState::kReturnAddressOnTop;
+    }
+  }
+  if (after >= 3 && code.before >= 1 && code.At(-1) == 0x55) {  // mov %rsp,%rbp, in its two encodings
+    bool moves = (code.At(0) == 0x48 && code.At(1) == 0x89 && code.At(2) == 0xe5) ||
+                 (code.At(0) == 0x48 && code.At(1) == 0x8b && code.At(2) == 0xec);
+    if (moves) return PrologueState::kFramePointerPushed;
+  }
+  // mov $15,%rax (in 7 or 5 bytes); syscall: rt_sigreturn, where the C library gave its restorer no CFI
+  if (after >= 9 && std::memcmp(code.bytes + CodeWindow::kBefore, "\x48\xc7\xc0\x0f\0\0\0\x0f\x05", 9) == 0) {
+    return PrologueState::kSignalReturn;
+  }
+  if (after >= 7 && std::memcmp(code.bytes + CodeWindow::kBefore, "\xb8\x0f\0\0\0\x0f\x05", 7) == 0) {
+    return PrologueState::kSignalReturn;
+  }
+  return PrologueState::kUnknown;
+}
+
+bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target) {
+  *target = 0;
+  if (code.before >= 5 && code.At(-5) == 0xe8) {  // call rel32
+    int32_t distance;
+    std::memcpy(&distance, code.bytes + CodeWindow::kBefore - 4, sizeof distance);
+    *target = address + static_cast<uintptr_t>(static_cast<intptr_t>(distance));
+    return true;
+  }
+  // call r/m64 is ff /2: 2 bytes with a register or plain base, 3 with a byte of displacement or an index,
+  // 4 with both, 6 and 7 with 4 bytes of displacement. A REX prefix in front changes nothing here.
+  constexpr int kLengths[] = {2, 3, 4, 6, 7};
+  for (int length : kLengths) {
+    if (code.before < length || code.At(-length) != 0xff) continue;
+    uint8_t modrm = code.At(-length + 1);
+    if ((modrm >> 3 & 7) != 2) continue;
+    unsigned mode = modrm >> 6, rm = modrm & 7;
+    int size = 2;
+    if (mode != 3 && rm == 4) size += 1;
+    if (mode == 1) size += 1;
+    if (mode == 2 || (mode == 0 && rm == 5)) size += 4;
+    if (mode == 0 && rm == 4 && length == 7 && (code.At(-length + 2) & 7) == 5) size += 4;
+    if (size == length) return true;
+  }
+  return false;
+}
+
+}  // namespace profagent

@@ -1,0 +1,111 @@
+// x86-64: register numbers, the ucontext, the kernel's signal frame, and how code looks around a call.
+//
+// Context: `signal`, `hook`.
+#pragma once
+
+#include <ucontext.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "agent/base/signal_safe.h"
+
+namespace profagent {
+
+// DWARF numbers (System V ABI, AMD64 supplement, figure 3.36).
+enum RegisterNumber : uint8_t {
+  kRax = 0,
+  kRdx = 1,
+  kRcx = 2,
+  kRbx = 3,
+  kRsi = 4,
+  kRdi = 5,
+  kFramePointer = 6,  // rbp
+  kStackPointer = 7,  // rsp
+  kR12 = 12,
+  kR13 = 13,
+  kR14 = 14,
+  kR15 = 15,
+  kReturnAddress = 16,  // rip
+  kRegisterCount = 17,
+};
+
+// What a function must give back as it found it, and so what a recipe has room for. rbp stands first: the
+// fast walk knows no other.
+inline constexpr uint8_t kCalleeSaved[] = {kFramePointer, kRbx, kR12, kR13, kR14, kR15};
+inline constexpr size_t kCalleeSavedCount = sizeof kCalleeSaved;
+
+// Bytes below the stack pointer that belong to a leaf function. The kernel keeps signal frames out of them.
+inline constexpr uintptr_t kRedZone = 128;
+
+struct Registers {
+  uint64_t value[kRegisterCount];
+
+  PROF_ALWAYS_INLINE uint64_t pc() const { return value[kReturnAddress]; }
+  PROF_ALWAYS_INLINE uint64_t sp() const { return value[kStackPointer]; }
+  PROF_ALWAYS_INLINE uint64_t fp() const { return value[kFramePointer]; }
+};
+
+// The registers at the instruction that a signal interrupted.
+PROF_SIGNAL_SAFE void LoadRegisters(const ucontext_t& context, Registers* registers);
+
+// The registers at this very place in the function that this is inlined into. Those that a call may destroy
+// are 0: nobody's unwind rule can refer to them at a call.
+PROF_ALWAYS_INLINE void CaptureRegisters(Registers* registers) {
+  for (uint64_t& value : registers->value) value = 0;
+  uint64_t* v = registers->value;
+  asm volatile(
+      "movq %%rbx, 3*8(%0)\n\t"
+      "movq %%rbp, 6*8(%0)\n\t"
+      "movq %%rsp, 7*8(%0)\n\t"
+      "movq %%r12, 12*8(%0)\n\t"
+      "movq %%r13, 13*8(%0)\n\t"
+      "movq %%r14, 14*8(%0)\n\t"
+      "movq %%r15, 15*8(%0)\n\t"
+      "leaq (%%rip), %%rcx\n\t"
+      "movq %%rcx, 16*8(%0)\n\t"
+      :
+      : "a"(v)
+      : "rcx", "memory");
+}
+
+// One word of the stack. An instruction of our own, because address and thread sanitizers must not look at
+// reads of other functions' frames.
+PROF_ALWAYS_INLINE uint64_t LoadWord(uintptr_t address) {
+  uint64_t value;
+  asm volatile("movq (%1), %0" : "=r"(value) : "r"(address) : "memory");
+  return value;
+}
+
+// The kernel's rt_sigframe, seen from the restorer that the handler returned to: rsp points at a ucontext.
+// Where in it register `number` stands, from rsp.
+PROF_ALWAYS_INLINE size_t SigcontextOffset(uint8_t number) {
+  constexpr uint8_t kGregs[kRegisterCount] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
+                                              REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                              REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
+  return offsetof(ucontext_t, uc_mcontext) + kGregs[number] * sizeof(greg_t);
+}
+
+// What code bytes around an address say. `before` bytes in front of it and `after` behind were readable.
+struct CodeWindow {
+  static constexpr size_t kBefore = 8, kAfter = 9;
+  uint8_t bytes[kBefore + kAfter];
+  uint8_t before = 0;
+  uint8_t after = 0;
+  PROF_ALWAYS_INLINE uint8_t At(int offset) const { return bytes[static_cast<int>(kBefore) + offset]; }
+};
+
+// Where the stack stands at an instruction of code that has no unwind information, as far as it can be seen.
+enum class PrologueState : uint8_t {
+  kUnknown,
+  kReturnAddressOnTop,  // nothing pushed yet, or everything popped
+  kFramePointerPushed,  // return address above the saved frame pointer
+  kSignalReturn,        // a signal restorer: the kernel's frame is on top
+};
+PROF_SIGNAL_SAFE PrologueState ClassifyInstruction(const CodeWindow& code);
+
+// Whether a call instruction ends at the window's address; `target` is where it goes, 0 when that is not in
+// the instruction.
+PROF_SIGNAL_SAFE bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target);
+
+}  // namespace profagent
