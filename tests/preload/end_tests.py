@@ -1,0 +1,158 @@
+"""Ways to die: whatever ends the program, its status is its own and its profile is whole."""
+
+import os
+import signal
+import stat
+import time
+
+from harness import Skip
+from runner import each, test
+
+# What a program that dies of the signal by default leaves behind with `raise`.
+FATAL = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPIPE", "SIGVTALRM", "SIGXCPU", "SIGABRT",
+         "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS"]
+
+
+@each(["return", "exit", "_exit", "_Exit", "quick_exit", "thread_exit", "thread__exit"])
+def profile_is_whole_after(t, how):
+    # A server that ends by _exit, or whose worker thread calls exit, would leave no profile or half of one.
+    run = t.run("ends", how, hz=250)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "work_before_end", 0.3)
+    t.expect(run.profiles() == ["cpu.prof"], "more files than the profile: %s" % run.profiles(), run)
+    t.expect_pprof_agrees(t.dir / "cpu.prof")
+
+
+@test()
+def profile_is_private_and_complete(t):
+    # Profiles name files and functions of the user: nobody else may read them. Types and units are what Go writes.
+    run = t.run("ends", "return", hz=100)
+    t.expect_exit(run, 7)
+    mode = stat.S_IMODE(os.stat(t.dir / "cpu.prof").st_mode)
+    t.expect(mode == 0o600, "the profile's mode is %o" % mode, run)
+    profile = run.profile()
+    t.expect(profile.sample_types == [("samples", "count"), ("cpu", "nanoseconds")], "types: %s" % profile.sample_types)
+    t.expect(profile.period_type == ("cpu", "nanoseconds") and profile.period == 10000000, "period: %d" % profile.period)
+    t.expect(abs(profile.time_nanos / 1e9 - time.time()) < 60, "time_nanos is not now: %d" % profile.time_nanos)
+    t.expect(0.25e9 < profile.duration_nanos < 60e9, "duration: %d" % profile.duration_nanos)
+    program = next(iter(profile.mappings.values()))
+    t.expect(program.filename == str(t.program("ends")), "mapping[0] is %s" % program.filename)
+    t.expect(program.build_id and program.has_functions, "the program has no build-id or no names: %s" % (program,))
+    t.expect(any("ends return" in comment for comment in profile.comments), "no command line in %s" % profile.comments)
+    t.expect(profile.total("cpu") == profile.ticks() * profile.period, "cpu is not samples times the period")
+
+
+@test()
+def atexit_handlers_are_profiled(t):
+    # Work behind main (caches written back, a report printed) is work of the program.
+    run = t.run("ends", "atexit", hz=250)
+    t.expect_exit(run, 7)
+    t.expect_work(run, "work_before_end", 0.3)
+    t.expect_work(run, "work_in_atexit", 0.2)
+
+
+@test()
+def destructors_are_profiled(t):
+    run = t.run("ends", "destructor", hz=250)
+    t.expect_exit(run, 7)
+    t.expect_work(run, "work_before_end", 0.3)
+
+
+@test()
+def main_thread_leaves_by_pthread_exit(t):
+    # The main thread is gone (a zombie) while the others work on: its slot must not stop them, its time must not be lost.
+    run = t.run("ends", "pthread_exit", hz=250)
+    t.expect_exit(run, 7)
+    t.expect_work(run, "work_before_end", 0.3)
+    t.expect_work(run, "work_in_thread", 0.3)
+
+
+@test()
+def threads_are_at_work_during_exit(t):
+    # Handlers of other threads still run while the profile is written.
+    for _ in range(3):
+        run = t.run("ends", "threads_at_work", hz=1000)
+        t.expect_exit(run, 7)
+        t.expect_silent(run)
+        t.expect_work(run, "work_before_end", 0.5)
+        t.expect(run.profile().cum("work_in_thread") > 0, "nothing of the threads", run)
+
+
+@each(FATAL)
+def dies_of_the_same_signal(t, name):
+    # init systems, shells and crash reporters look at the signal: an exit status instead would hide the crash.
+    number = getattr(signal, name)
+    plain = t.run("ends", "raise", int(number), agent=False)
+    run = t.run("ends", "raise", int(number), hz=250)
+    t.expect_signal(plain, number)
+    t.expect_signal(run, number)
+    t.expect_silent(run)
+    t.expect_work(run, "work_before_end", 0.3)
+
+
+@each([("abort", "SIGABRT"), ("segv", "SIGSEGV"), ("fpe", "SIGFPE"), ("ill", "SIGILL"), ("thread_abort", "SIGABRT"),
+       ("thread_segv", "SIGSEGV"), ("restored", "SIGTERM"), ("reset_hand", "SIGTERM"), ("second_signal_is_blocked", "SIGTERM")])
+def crash_leaves_a_profile(t, how, name):
+    # The profile of the run that crashed is the one that is wanted.
+    run = t.run("ends", how, hz=250)
+    t.expect_signal(run, getattr(signal, name))
+    t.expect_silent(run)
+    t.expect_work(run, "work_before_end", 0.5 if how == "second_signal_is_blocked" else 0.3)
+
+
+@test()
+def dies_when_the_stack_is_used_up(t):
+    # No room for a handler: the kernel kills with SIGSEGV as it would without us. The profile is lost unless a ledger
+    # file holds it (see run_tests), but the death is the same.
+    run = t.run("ends", "stack_overflow", hz=250)
+    t.expect_signal(run, signal.SIGSEGV)
+
+
+@each(["SIGSEGV", "SIGABRT", "SIGQUIT"])
+def core_is_dumped(t, name):
+    number = int(getattr(signal, name))
+    prefix = [t.need("prlimit"), "--core=unlimited:unlimited"]
+    plain = t.run("ends", "raise", number, agent=False, prefix=prefix)
+    if not plain.core:
+
+        raise Skip("this machine dumps no core even without the agent")
+    run = t.run("ends", "raise", number, hz=250, prefix=prefix)
+    t.expect_signal(run, number)
+    t.expect(run.core, "no core is dumped with the agent", run)
+    t.expect_work(run, "work_before_end", 0.3)
+
+
+@each(["SIGTERM", "SIGINT", "SIGHUP"])
+def killed_from_outside(t, name):
+    # What an init system does to every service: a program in the middle of its work.
+    for how in "wait", "idle":
+        directory = t.new_dir(how)
+        running = t.start("ends", how, hz=250, cwd=directory)
+        running.wait_for_output(b"ready")
+        running.signal(getattr(signal, name))
+        run = running.finish()
+        t.expect_signal(run, getattr(signal, name))
+        t.expect_silent(run)
+        t.expect(run.profile().cum("work_before_end", "cpu") >= 0.25e9, "time is missing", run)
+
+
+@each([("own_handler",), ("exit_in_handler",)])
+def own_handler_for_sigterm(t, how):
+    # A program that ends itself on SIGTERM must still get the signal, once.
+    running = t.start("ends", how, hz=250)
+    running.wait_for_output(b"ready")
+    running.signal(signal.SIGTERM)
+    run = running.finish()
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect(run.profile().cum("work_before_end", "cpu") >= 0.25e9, "time is missing", run)
+
+
+@test()
+def ignored_signal_stays_ignored(t):
+    # nohup: a SIGHUP that was ignored at the start must not kill, nor be reported as anything but ignored.
+    run = t.run("ends", "ignored", hz=250, prefix=["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"])
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "work_before_end", 0.3)

@@ -1,0 +1,214 @@
+"""Processes that beget processes: each has its own time, its own file, and nobody pays for another."""
+
+import os
+import re
+import signal
+import subprocess
+
+from runner import each, test
+
+
+@test()
+def fork_of_a_large_process_finishes(t):
+    # fork of 1 GiB takes longer than a tick. Interrupted by the timer, the kernel starts it over, for ever.
+    plain = t.run("fork_storm", 1024, 20, agent=False, timeout=60)
+    run = t.run("fork_storm", 1024, 20, hz=1000, timeout=120)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect(run.out == plain.out, "output differs", run)
+    t.expect(run.cpu_seconds < 3 * plain.cpu_seconds + 1, "forks are repeated: %.1f s CPU, %.1f without the agent" %
+             (run.cpu_seconds, plain.cpu_seconds), run)
+
+
+@each([("vfork_exec", 50), ("vfork__exit", 50), ("posix_spawn", 50), ("posix_spawn_missing", 50), ("posix_spawnp", 20),
+       ("system", 20), ("popen", 20), ("clone_vm", 50), ("fork_exec", 20), ("raw_fork", 5)])
+def children_end_as_told(t, how, times):
+    # A child that shares our memory (vfork) must neither stop our timers nor write our profile. SIGPROF pending across
+    # the child's exec would kill it.
+    run = t.run("children", how, times, hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "parent_work", 0.2 + 0.01 * times)
+
+
+@test()
+def vfork_child_records_nothing(t):
+    # Its time is not the parent's, and its memory is.
+    run = t.run("children", "vfork_works", 3, hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    profile = t.expect_work(run, "parent_work", 0.23)
+    t.expect(profile.cum("child_work") == 0, "the vfork child's work is in its parent's profile", run)
+
+
+@each(["_exit", "exit", "return", "abort", "thread"])
+def forked_child_writes_its_own_profile(t, how):
+    # A child that writes its parent's samples again doubles them after a merge; one that uses its parent's name
+    # overwrites them.
+    run = t.run("fork_child", how, hz=250)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    child = "cpu.prof.fork_child.%d" % int(run.out)
+    t.expect(run.profiles() == ["cpu.prof", child], "expected cpu.prof and %s: %s" % (child, run.profiles()), run)
+    parent_profile = t.expect_work(run, "parent_work", 0.4)
+    t.expect(parent_profile.cum("child_work") == 0, "the child's work is in its parent's profile", run)
+    child_profile = t.expect_work(run, "child_work", 0.2, name=child)
+    t.expect(child_profile.cum("parent_work") == 0, "the parent's samples are in the child's profile", run)
+    if how == "thread":
+        t.expect_work(run, "thread_work", 0.2, name=child)
+
+
+@test()
+def grandchildren_write_theirs(t):
+    run = t.run("fork_child", "grandchild", hz=250)
+    t.expect_exit(run)
+    names = run.profiles()
+    t.expect(len(names) == 3, "expected three profiles: %s" % names, run)
+    found = [name for name in names if run.profile(name).cum("grandchild_work")]
+    t.expect(len(found) == 1, "grandchild_work is in %s" % found, run)
+    t.expect_work(run, "grandchild_work", 0.2, name=found[0])
+
+
+@test()
+def many_children_with_one_name(t):
+    # Prefork servers: twenty processes end in the same instant with one CPUPROFILE between them.
+    run = t.run("fork_child", "many", 20, hz=250)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    names = run.profiles()
+    t.expect(len(names) == 21, "expected 21 profiles: %s" % names, run)
+    t.expect(all(re.fullmatch(r"cpu\.prof(\.fork_child\.\d+)?", name) for name in names), "names: %s" % names, run)
+    total = sum(run.profile(name).cum("child_work", "cpu") for name in names if name != "cpu.prof") / 1e9
+    t.expect_near("work of all children", total, 20 * 0.05, 0.2, run)
+
+
+@test()
+def daemon_keeps_its_profile(t):
+    # daemon(3) forks and its parent leaves at once: the daemon is another process with a name of its own.
+    running = t.start("fork_child", "daemon", hz=250)
+    running.wait_for_output(b"done")
+    run = running.finish()
+    limit = 0
+    while len(run.profiles()) < 2 and limit < 200:
+        limit += 1
+        subprocess.run(["sleep", "0.02"], check=True)
+    names = run.profiles()
+    t.expect(len(names) == 2, "expected two profiles: %s" % names, run)
+    t.expect_work(run, "parent_work", 0.2)
+    t.expect_work(run, "child_work", 0.2, name=names[1])
+
+
+@test()
+def children_can_be_left_out(t):
+    # PROFAGENT_CHILDREN=0: only this process; a shell script's hundred helpers leave nothing behind.
+    run = t.run("fork_child", "exit", hz=250, env={"PROFAGENT_CHILDREN": 0})
+    t.expect_exit(run)
+    t.expect(run.profiles() == ["cpu.prof"], "expected cpu.prof only: %s" % run.profiles(), run)
+    t.expect_work(run, "parent_work", 0.4)
+    directory = t.new_dir("exec")
+    run = t.run("/bin/sh", "-c", "%s 200; exit 3" % t.program("worker"), hz=250, env={"PROFAGENT_CHILDREN": 0}, cwd=directory)
+    t.expect_exit(run, 3)
+    t.expect(all(run.profile(name).cum("app_work") == 0 for name in run.profiles()), "the child was profiled", run)
+
+
+@test()
+def shell_that_execs_leaves_its_name_to_the_program(t):
+    # CPUPROFILE=cpu.prof sh -c 'exec app' is how most programs are started: cpu.prof must be app's.
+    run = t.run("/bin/sh", "-c", "exec %s 300 7" % t.program("worker"), hz=250)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "app_work", 0.3)
+    directory = t.new_dir("chain")
+    run = t.run("/usr/bin/env", "sh", "-c", "exec nice -n 1 %s 300 7" % t.program("worker"), hz=250, cwd=directory)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "app_work", 0.3)
+
+
+@test()
+def shell_that_waits_keeps_its_name(t):
+    # The first process has the plain name; its child is named after itself.
+    run = t.run("/bin/sh", "-c", "%s 200; exit 3" % t.program("worker"), hz=250)
+    t.expect_exit(run, 3)
+    children = [name for name in run.profiles() if re.fullmatch(r"cpu\.prof\.worker\.\d+", name)]
+    t.expect(len(children) == 1, "expected one cpu.prof.worker.PID: %s" % run.profiles(), run)
+    t.expect_work(run, "app_work", 0.2, name=children[0])
+
+
+@each(["execv", "execve", "execvp", "execvpe", "fexecve", "execveat", "thread"])
+def exec_keeps_both_profiles(t, how):
+    # What the process was before exec took CPU time too: it goes to name.PROGRAM.PID, under the old program's name.
+    run = t.run("exec_ways", how, t.program("worker"), "300", "7", hz=250)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "app_work", 0.3)
+    before = [name for name in run.profiles() if re.fullmatch(r"cpu\.prof\.exec_ways\.\d+", name)]
+    t.expect(len(before) == 1, "expected one cpu.prof.exec_ways.PID: %s" % run.profiles(), run)
+    t.expect_work(run, "work_before_exec", 0.2, name=before[0])
+
+
+@each(["execl", "execlp", "execle"])
+def exec_with_listed_arguments(t, how):
+    # These pass their arguments on the stack: a wrapper that loses one changes the program that is started.
+    run = t.run("exec_ways", how, t.program("worker"), "300", hz=250)
+    t.expect_exit(run, 0)
+    t.expect_silent(run)
+    t.expect_work(run, "app_work", 0.3)
+
+
+@test()
+def failed_exec_changes_nothing(t):
+    # execvp tries each directory of PATH: most of its attempts fail, and the program works on.
+    run = t.run("exec_ways", "missing", "x", hz=1000)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "work_before_exec", 0.2)
+    t.expect_work(run, "work_after_failure", 0.3)
+    t.expect(run.profiles() == ["cpu.prof"], "failed execs left files: %s" % run.profiles(), run)
+
+
+@test()
+def program_started_without_environment_runs(t):
+    run = t.run("exec_ways", "no_environment", t.program("worker"), "100", "7", hz=250)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+
+
+@test()
+def no_tick_survives_exec(t):
+    # A SIGPROF that is pending at exec meets the default action in the new image and kills it.
+    run = t.run("exec_ways", "loop", "200", hz=10000, env={"CPUPROFILE": t.dir / "%p.prof"})
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+
+
+@test()
+def static_program_after_exec(t):
+    # It cannot be profiled, but it must run, and must not die of a timer that we left behind.
+    run = t.run("/bin/sh", "-c", "exec %s 300 7" % t.program("worker_static"), hz=1000)
+    t.expect_exit(run, 7)
+
+
+@test()
+def names_with_pid_program_and_number(t):
+    run = t.run("fork_child", "_exit", hz=250, env={"CPUPROFILE": t.dir / "%e-%p.prof"})
+    t.expect_exit(run)
+    names = run.profiles()
+    t.expect(len(names) == 2 and all(re.fullmatch(r"fork_child-\d+\.prof", name) for name in names), "names: %s" % names, run)
+    t.expect("fork_child-%d.prof" % int(run.out) in names, "the child's name does not hold its pid: %s" % names, run)
+
+
+@test()
+def interrupted_pipeline(t):
+    # Ctrl-C reaches the whole group at once: every process writes its own.
+    script = "%s 5000 & %s 5000 & wait" % (t.program("worker"), t.program("worker"))
+    running = t.start("/bin/sh", "-c", script + "; exit 3", hz=250)
+    subprocess.run(["sleep", "0.6"], check=True)
+    os.killpg(running.pid, signal.SIGTERM)
+    run = running.finish()
+    t.expect_signal(run, signal.SIGTERM)
+    subprocess.run(["sleep", "0.3"], check=True)
+    workers = [name for name in run.profiles() if ".worker." in name]
+    t.expect(len(workers) == 2, "expected two cpu.prof.worker.PID: %s" % run.profiles(), run)
+    for name in workers:
+        t.expect(run.profile(name).cum("app_work", "cpu") > 0.1e9, "time is missing in %s" % name, run)

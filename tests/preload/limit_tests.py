@@ -1,0 +1,111 @@
+"""Little memory, few timers, a sandbox: fall back, say so once, go on."""
+
+import errno
+
+from runner import each, test
+
+# System calls by number (x86-64): what sandboxes and old kernels refuse.
+SYSCALLS = {"timer_create": 222, "timer_settime": 223, "madvise": 28, "process_vm_readv": 310, "rt_sigaction": 13, "mmap": 9,
+            "memfd_create": 319, "getrandom": 318, "prctl": 157, "openat": 257, "rename": 82, "gettid": 186,
+            "perf_event_open": 298, "rt_sigprocmask": 14, "statx": 332, "readlink": 89, "getpid": 39, "fallocate": 285,
+            "sigaltstack": 131, "clock_gettime": 228}
+
+
+def lines_of_ours(run):
+    return [line for line in run.err.decode().splitlines() if line.startswith("profagent: ")]
+
+
+@each([0, 1, 4])
+def few_pending_signals_are_allowed(t, limit):
+    # RLIMIT_SIGPENDING counts POSIX timers of the whole user: containers set it low, and timer_create fails with EAGAIN.
+    run = t.run("threads", "come_and_go", hz=100, prefix=[t.need("prlimit"), "--sigpending=%d:%d" % (limit, limit)])
+    t.expect_exit(run)
+    t.expect(len(lines_of_ours(run)) <= 1 and run.err.count(b"\n") == len(lines_of_ours(run)), "more than one line", run)
+    profile = t.expect_work(run, "short_work", 2.0, tolerance=0.25)
+    if limit <= 1:
+        t.expect(lines_of_ours(run) or profile.losses(), "the fallback is not said: %s" % profile.comments, run)
+
+
+@test()
+def few_pending_signals_with_threads_at_work(t):
+    run = t.run("threads", "named", hz=100, prefix=[t.need("prlimit"), "--sigpending=2:2"])
+    t.expect_exit(run)
+    t.expect(abs(run.profile().cpu_seconds() - 0.6) < 0.2, "%.2f s of 0.6 s" % run.profile().cpu_seconds(), run)
+
+
+@each(["timer_create", "madvise", "process_vm_readv", "perf_event_open", "memfd_create", "getrandom", "fallocate", "statx",
+       "sigaltstack"])
+def sandbox_forbids(t, name):
+    # EPERM from a seccomp filter where nobody expects an error.
+    for error in errno.EPERM, errno.ENOSYS:
+        directory = t.new_dir(errno.errorcode[error])
+        run = t.run("worker", 300, 7, hz=100, cwd=directory, prefix=[t.program("forbid"), error, SYSCALLS[name], "--"])
+        t.expect_exit(run, 7)
+        t.expect(len(lines_of_ours(run)) <= 1 and run.err.count(b"\n") == len(lines_of_ours(run)), "more than one line", run)
+        t.expect_work(run, "app_work", 0.3, tolerance=0.25)
+
+
+@test()
+def sandbox_forbids_timers_to_threads(t):
+    run = t.run("threads", "named", hz=100, prefix=[t.program("forbid"), errno.EPERM, SYSCALLS["timer_create"], "--"])
+    t.expect_exit(run)
+    t.expect(len(lines_of_ours(run)) == 1, "the fallback is not said once", run)
+    t.expect(abs(run.profile().cpu_seconds() - 0.6) < 0.25, "%.2f s of 0.6 s" % run.profile().cpu_seconds(), run)
+
+
+@test()
+def sandbox_forbids_reads_of_foreign_stacks(t):
+    # Coroutine stacks are read by process_vm_readv: where that is refused the walk ends, but the leaf is there.
+    run = t.run("coroutines", "main", hz=1000, prefix=[t.program("forbid"), errno.EPERM, SYSCALLS["process_vm_readv"], "--"])
+    t.expect_exit(run)
+    t.expect_work(run, "coroutine_work", 0.32)
+
+
+@each([(120, "MiB"), (40, "MiB"), (12, "MiB")])
+def little_address_space(t, size, unit):
+    # RLIMIT_AS below the ledger's default size of 256 MiB: a smaller one is taken.
+    limit = size << 20
+    run = t.run("worker", 300, 7, hz=250, prefix=[t.need("prlimit"), "--as=%d:%d" % (limit, limit)])
+    if run.status == 127:  # the loader itself could not map us
+        t.note("ld.so: %s" % run.err)
+        return
+    t.expect_exit(run, 7)
+    t.expect(len(lines_of_ours(run)) <= 1 and run.err.count(b"\n") == len(lines_of_ours(run)), "more than one line", run)
+    if size >= 40:
+        t.expect_work(run, "app_work", 0.3)
+
+
+@test()
+def memory_limit_is_kept_and_losses_are_counted(t):
+    # A full ledger drops samples and says how many: kept and lost together are the whole CPU time.
+    run = t.run("many_stacks", 2500, hz=1000, env={"PROFAGENT_MEMORY": 1 << 20, "PROFAGENT_MAXDEPTH": 1024}, timeout=60)
+    t.expect_exit(run)
+    profile = run.profile()
+    lost = profile.losses().get("samples_ledger_full", 0)
+    t.note("%d ticks kept, %d lost" % (profile.ticks(), lost))
+    if profile.ticks() >= 0.97 * run.cpu_seconds * 1000:
+        t.expect(False, "the ledger was not filled: %d ticks in %d samples; the test is too small" %
+                 (profile.ticks(), len(profile.samples)), run)
+    t.expect(lost > 0, "losses are not counted: %s" % profile.comments, run)
+    t.expect_near("kept and lost ticks a CPU second", (profile.ticks() + lost) / run.cpu_seconds, 1000, 60, run)
+
+
+@test()
+def default_memory_is_small(t):
+    # 256 MiB are address space; what is touched is what samples need.
+    plain = t.run("worker", 300, agent=False)
+    run = t.run("worker", 300, hz=1000)
+    t.expect_exit(run)
+    more = run.usage.ru_maxrss - plain.usage.ru_maxrss
+    t.note("%d KiB more than without the agent" % more)
+    t.expect(more <= 8 << 10, "%d KiB more than without the agent" % more, run)
+
+
+@test()
+def limits_of_the_program_are_its_own(t):
+    # What we lower or raise for ourselves must not be what getrlimit says (see inspect); a limit of CPU time still kills.
+    run = t.run("worker", 5000, 7, hz=100, prefix=[t.need("prlimit"), "--cpu=1:2"])
+    t.expect(run.signal == 24, "expected SIGXCPU, got %s" % run.end(), run)
+    t.expect(run.profile().cum("app_work", "cpu") > 0.7e9, "no profile of a program that used up its CPU time", run)
+
+

@@ -1,0 +1,112 @@
+// Handlers on small alternate stacks, with our signal arriving while the program runs on them.
+//
+// `painted`: an 8 KiB alternate stack is filled with a pattern; the program works on its ordinary stack, so every CPU
+// signal runs at the top of the empty alternate stack. What is no longer the pattern is what signal delivery and the
+// agent's handler used together; the kernel's own frame (AT_MINSIGSTKSZ, measured with a handler of the program's own
+// that does nothing) is taken off.
+#include <sys/auxv.h>
+#include <ucontext.h>
+
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1U << 31)
+#endif
+
+#include "tests/preload/programs/program.h"
+
+WORK(work_on_plain_stack)
+WORK(work_in_handler)
+WORK(work_in_nested_handler)
+
+enum { kSize = 8192 };
+static unsigned char* g_stack;
+
+static void Paint(void) { memset(g_stack, 0xa5, kSize); }
+static size_t Used(void) {
+  size_t untouched = 0;
+  while (untouched < kSize && g_stack[untouched] == 0xa5) ++untouched;
+  return kSize - untouched;
+}
+
+static void Nothing(int number) {}
+static void Work(int number) { work_in_handler(200); }
+static void Nested(int number) {
+  if (number == SIGUSR1) {
+    work_in_handler(100);
+    raise(SIGUSR2);
+    work_in_handler(100);
+  } else {
+    work_in_nested_handler(200);
+  }
+}
+static void SwitchStack(int number) {
+  // On the alternate stack the stack cannot be changed, only asked for.
+  stack_t now;
+  REQUIRE(sigaltstack(NULL, &now) == 0 && (now.ss_flags & SS_ONSTACK) != 0);
+  work_in_handler(200);
+}
+
+static void UseStack(void* memory, size_t size, int flags) {
+  stack_t stack = {.ss_sp = memory, .ss_size = size, .ss_flags = flags};
+  REQUIRE(sigaltstack(&stack, NULL) == 0);
+}
+
+static void Handle(int number, void (*handler)(int), int flags) {
+  struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+  REQUIRE(sigaction(number, &action, NULL) == 0);
+}
+
+int main(int argc, char** argv) {
+  const char* how = argv[1];
+  unsigned char* memory = mmap(NULL, kSize + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  g_stack = memory + 4096;  // an unreadable page on both sides
+  REQUIRE(mprotect(g_stack, kSize, PROT_READ | PROT_WRITE) == 0);
+  UseStack(g_stack, kSize, 0);
+
+  if (Is(how, "painted")) {
+    Handle(SIGUSR1, Nothing, SA_ONSTACK);
+    Paint();
+    raise(SIGUSR1);
+    size_t kernel = Used();
+    Paint();
+    work_on_plain_stack(500);
+    printf("%zu %zu\n", kernel, Used());
+    return 0;
+  }
+  if (Is(how, "in_handler")) {
+    Handle(SIGUSR1, Work, SA_ONSTACK);
+    raise(SIGUSR1);
+    work_on_plain_stack(100);
+    return 0;
+  }
+  if (Is(how, "nested")) {
+    UseStack(malloc(64 << 10), 64 << 10, 0);
+    Handle(SIGUSR1, Nested, SA_ONSTACK);
+    Handle(SIGUSR2, Nested, SA_ONSTACK);
+    raise(SIGUSR1);
+    work_on_plain_stack(100);
+    return 0;
+  }
+  if (Is(how, "autodisarm")) {  // the kernel forgets the alternate stack while a handler is on it
+    UseStack(malloc(64 << 10), 64 << 10, SS_AUTODISARM);
+    Handle(SIGUSR1, Work, SA_ONSTACK);
+    raise(SIGUSR1);
+    work_on_plain_stack(100);
+    return 0;
+  }
+  if (Is(how, "switch")) {
+    for (int i = 0; i < 50; ++i) {  // stacks that come and go under the timer
+      void* other = mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      UseStack(other, 16384, 0);
+      work_on_plain_stack(3);
+      stack_t off = {.ss_flags = SS_DISABLE};
+      REQUIRE(sigaltstack(&off, NULL) == 0);
+      munmap(other, 16384);
+      work_on_plain_stack(3);
+    }
+    UseStack(malloc(64 << 10), 64 << 10, 0);
+    Handle(SIGUSR1, SwitchStack, SA_ONSTACK);
+    raise(SIGUSR1);
+    return 0;
+  }
+  return 97;
+}

@@ -1,0 +1,220 @@
+// Programs that use signals themselves, SIGPROF included. Each prints what it saw; the harness runs it with and without
+// the agent.
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/time.h>
+
+#include "tests/preload/programs/program.h"
+
+WORK(signal_work)
+WORK(thread_work)
+
+static volatile sig_atomic_t g_count;
+static void Count(int number) { ++g_count; }
+
+static volatile sig_atomic_t g_bad_info;
+static void CountInfo(int number, siginfo_t* info, void* context) {
+  ++g_count;
+  if (info == NULL || context == NULL || info->si_signo != number) g_bad_info = 1;
+}
+
+static volatile int g_stop;
+static void* WorkUntilStopped(void* unused) {
+  while (!g_stop) thread_work(10);
+  return NULL;
+}
+
+static pthread_t StartWorker(void) {
+  pthread_t thread;
+  REQUIRE(pthread_create(&thread, NULL, WorkUntilStopped, NULL) == 0);
+  return thread;
+}
+
+static void SetProfTimer(long micros) {
+  struct itimerval interval = {{0, micros}, {0, micros}};
+  REQUIRE(setitimer(ITIMER_PROF, &interval, NULL) == 0);
+}
+
+int main(int argc, char** argv) {
+  const char* how = argv[1];
+  sigset_t set;
+  sigemptyset(&set);
+  if (Is(how, "own_profiler")) {  // as GNU sort and gprof: own handler, own ITIMER_PROF
+    struct sigaction action = {.sa_sigaction = CountInfo, .sa_flags = SA_SIGINFO | SA_RESTART}, got;
+    REQUIRE(sigaction(SIGPROF, &action, NULL) == 0);
+    REQUIRE(sigaction(SIGPROF, NULL, &got) == 0 && got.sa_sigaction == CountInfo);
+    REQUIRE((got.sa_flags & ~0x04000000) == (SA_SIGINFO | SA_RESTART));  // without the bit that libc adds
+    SetProfTimer(20000);
+    signal_work(600);
+    SetProfTimer(0);
+    // 30 of the program's own; ours (at 1000 Hz there would be 150 to 600) must not reach it.
+    int count = g_count;
+    printf("%s\n", count >= 24 && count <= 36 && !g_bad_info ? "own ticks" : "foreign ticks");
+    if (count < 24 || count > 36) printf("%d\n", count);
+    REQUIRE(signal(SIGPROF, SIG_DFL) != SIG_ERR);
+    signal_work(100);
+    return 0;
+  }
+  if (Is(how, "own_handler_raise")) {  // the signal comes by kill, not from a timer
+    signal(SIGPROF, Count);
+    for (int i = 0; i < 10; ++i) raise(SIGPROF);
+    for (int i = 0; i < 10; ++i) kill(getpid(), SIGPROF);
+    signal_work(300);
+    printf("%d\n", (int)g_count);
+    return 0;
+  }
+  if (Is(how, "default_raise")) {  // not handled: dies of it, as without us
+    signal_work(300);
+    raise(SIGPROF);
+    return 98;
+  }
+  if (Is(how, "own_itimer_default")) {  // own timer without handler: dies of it
+    SetProfTimer(50000);
+    signal_work(2000);
+    return 98;
+  }
+  if (Is(how, "ignored")) {
+    signal(SIGPROF, SIG_IGN);
+    raise(SIGPROF);
+    REQUIRE(signal(SIGPROF, SIG_IGN) == SIG_IGN);
+    signal_work(300);
+    return 0;
+  }
+  if (Is(how, "reset_hand")) {
+    struct sigaction action = {.sa_handler = Count, .sa_flags = SA_RESETHAND};
+    REQUIRE(sigaction(SIGPROF, &action, NULL) == 0);
+    signal_work(100);
+    raise(SIGPROF);
+    REQUIRE(g_count == 1);
+    REQUIRE(sigaction(SIGPROF, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
+    signal_work(300);
+    return 0;
+  }
+  if (Is(how, "replaced")) {  // by a raw system call, behind the agent's back
+    struct {
+      void (*handler)(int);
+      unsigned long flags;
+      void (*restorer)(void);
+      unsigned long mask;
+    } action = {SIG_IGN, 0, NULL, 0};
+    signal_work(300);
+    REQUIRE(syscall(SYS_rt_sigaction, SIGPROF, &action, NULL, 8) == 0);
+    signal_work(300);
+    return 0;
+  }
+  if (Is(how, "answers")) {  // every way to ask about SIGPROF answers as if we were not there
+    struct sigaction old;
+    REQUIRE(sigaction(SIGPROF, NULL, &old) == 0);
+    printf("%d %x\n", old.sa_handler == SIG_DFL, old.sa_flags);
+    printf("%d\n", signal(SIGPROF, Count) == SIG_DFL);
+    REQUIRE(sigaction(SIGPROF, NULL, &old) == 0);
+    printf("%d %x\n", old.sa_handler == Count, old.sa_flags);
+    printf("%d\n", sigset(SIGPROF, SIG_DFL) == Count);
+    printf("%d\n", sysv_signal(SIGPROF, Count) == SIG_DFL);
+    printf("%d\n", ssignal(SIGPROF, SIG_IGN) == Count);
+    printf("%d\n", signal(SIGPROF, SIG_DFL) == SIG_IGN);
+    sigaddset(&set, SIGPROF);
+    printf("%d\n", sigprocmask(SIG_BLOCK, &set, NULL));
+    REQUIRE(sigprocmask(SIG_BLOCK, NULL, &set) == 0);
+    printf("%d\n", sigismember(&set, SIGPROF));
+    sigset_t before;
+    REQUIRE(pthread_sigmask(SIG_UNBLOCK, &set, &before) == 0);
+    printf("%d\n", sigismember(&before, SIGPROF));
+    REQUIRE(sigprocmask(SIG_BLOCK, NULL, &set) == 0);
+    printf("%d\n", sigismember(&set, SIGPROF));
+    const int kBit = 1 << (SIGPROF - 1);
+    printf("%d\n", sigblock(kBit) & kBit);
+    printf("%d\n", (sigsetmask(0) & kBit) != 0);
+    printf("%d\n", sighold(SIGPROF) | sigrelse(SIGPROF));
+    signal_work(300);
+    return 0;
+  }
+  if (Is(how, "blocked_pending")) {  // blocked, raised, unblocked: the program's own signal arrives when it said so
+    signal(SIGPROF, Count);
+    sigaddset(&set, SIGPROF);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    raise(SIGPROF);
+    signal_work(200);
+    int before = g_count;
+    sigset_t pending;
+    sigpending(&pending);
+    int is_pending = sigismember(&pending, SIGPROF);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    printf("%d %d %d\n", before, is_pending, (int)g_count);
+    return 0;
+  }
+  if (Is(how, "sigwait")) {  // a signal thread that waits for everything must not be handed our ticks
+    sigfillset(&set);
+    pthread_sigmask(SIG_SETMASK, &set, NULL);
+    pthread_t thread = StartWorker();
+    for (int i = 0; i < 40; ++i) {
+      int got = 0;
+      signal_work(5);
+      kill(getpid(), SIGUSR1);
+      REQUIRE(sigwait(&set, &got) == 0);
+      if (got != SIGUSR1) {
+        printf("got %d\n", got);
+        return 98;
+      }
+    }
+    struct timespec soon = {0, 100000000};
+    REQUIRE(sigtimedwait(&set, NULL, &soon) == -1 && errno == EAGAIN);
+    g_stop = 1;
+    pthread_join(thread, NULL);
+    return 0;
+  }
+  if (Is(how, "signalfd")) {
+    sigfillset(&set);
+    pthread_sigmask(SIG_SETMASK, &set, NULL);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    pthread_t thread = StartWorker();
+    for (int i = 0; i < 40; ++i) {
+      struct signalfd_siginfo info;
+      signal_work(5);
+      kill(getpid(), SIGUSR1);
+      REQUIRE(read(fd, &info, sizeof info) == sizeof info);
+      REQUIRE(info.ssi_signo == SIGUSR1);
+      REQUIRE(read(fd, &info, sizeof info) == -1 && errno == EAGAIN);
+    }
+    g_stop = 1;
+    pthread_join(thread, NULL);
+    return 0;
+  }
+  if (Is(how, "sigsuspend")) {  // a mask for the time of the call only
+    signal(SIGALRM, Count);
+    sigfillset(&set);
+    sigprocmask(SIG_SETMASK, &set, NULL);
+    for (int i = 0; i < 20; ++i) {
+      struct itimerval once = {{0, 0}, {0, 20000}};
+      setitimer(ITIMER_REAL, &once, NULL);
+      signal_work(10);
+      sigfillset(&set);
+      sigdelset(&set, SIGALRM);
+      REQUIRE(sigsuspend(&set) == -1 && errno == EINTR);
+      REQUIRE(g_count == i + 1);
+      sigfillset(&set);
+      struct timespec none = {0, 1000};
+      REQUIRE(ppoll(NULL, 0, &none, &set) == 0);
+    }
+    return 0;
+  }
+  if (Is(how, "interrupted")) {  // EINTR that a program did not reckon with
+    pthread_t thread = StartWorker();
+    int interrupted = 0;
+    for (int i = 0; i < 150; ++i) {
+      struct timespec nap = {0, 2000000};
+      signal_work(1);
+      interrupted += nanosleep(&nap, NULL) != 0;
+      interrupted += poll(NULL, 0, 1) != 0;
+    }
+    g_stop = 1;
+    pthread_join(thread, NULL);
+    printf("%d\n", interrupted);
+    return 0;
+  }
+  if (Is(how, "busy")) {  // nothing but computing: for strace
+    for (int i = 0; i < atoi(argv[2]); ++i) SPIN();
+    return 0;
+  }
+  return 97;
+}

@@ -1,0 +1,57 @@
+// Hand-written code without a word of unwind information.
+
+        .text
+        .globl  spin_without_cfi
+        .type   spin_without_cfi, @function
+// void spin_without_cfi(long count): leaf, no frame, and rbp used as a counter.
+spin_without_cfi:
+        pushq   %rbp
+        movq    %rdi, %rbp
+1:      decq    %rbp
+        jnz     1b
+        popq    %rbp
+        ret
+        .size   spin_without_cfi, .-spin_without_cfi
+
+        .globl  framed_without_cfi
+        .type   framed_without_cfi, @function
+// void framed_without_cfi(long count): keeps a frame pointer, which is all that a walk can go by.
+framed_without_cfi:
+        pushq   %rbp
+        movq    %rsp, %rbp
+        subq    $32, %rsp
+1:      decq    %rdi
+        jnz     1b
+        leave
+        ret
+        .size   framed_without_cfi, .-framed_without_cfi
+
+        .globl  call_without_cfi
+        .type   call_without_cfi, @function
+// void call_without_cfi(void (*f)(long), long argument): a frame without information in the middle of a stack.
+call_without_cfi:
+        pushq   %rbx
+        movq    %rdi, %rax
+        movq    %rsi, %rdi
+        call    *%rax
+        popq    %rbx
+        ret
+        .size   call_without_cfi, .-call_without_cfi
+
+        .globl  spin_with_registers
+        .type   spin_with_registers, @function
+// void spin_with_registers(long count, long rsp, long rbp): loops with the stack and frame pointer replaced. A signal
+// needs an alternate stack here. The old stack pointer waits in xmm0.
+spin_with_registers:
+        pushq   %rbp
+        movq    %rsp, %xmm0
+        movq    %rdx, %rbp
+        movq    %rsi, %rsp
+1:      decq    %rdi
+        jnz     1b
+        movq    %xmm0, %rsp
+        popq    %rbp
+        ret
+        .size   spin_with_registers, .-spin_with_registers
+
+        .section .note.GNU-stack,"",@progbits

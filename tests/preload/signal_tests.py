@@ -1,0 +1,202 @@
+"""Programs that use signals themselves: they must not notice ours, and we must not lose ours."""
+
+import re
+import signal
+
+from harness import Skip
+from runner import each, test
+
+
+def same_as_without(t, *argv, hz=1000, env=None, **options):
+    """Runs the program without and with the agent: same output, same end, same stderr."""
+    plain = t.run(*argv, agent=False, **options)
+    run = t.run(*argv, hz=hz, env=env, **options)
+    t.expect((run.status, run.signal) == (plain.status, plain.signal), "ends as %s, without the agent as %s" %
+             (run.end(), plain.end()), run)
+    t.expect(run.out == plain.out, "the output differs from\n%s" % plain, run)
+    t.expect(run.err == plain.err, "stderr differs from\n%s" % plain, run)
+    return run
+
+
+@test()
+def own_sigprof_handler_and_timer(t):
+    # gprof, GNU sort, Python's signal.setitimer: the program's ticks reach its handler, ours do not.
+    run = same_as_without(t, "signals", "own_profiler")
+    t.expect(run.out == b"own ticks\n", "the program does not see its own ticks", run)
+    t.expect_work(run, "signal_work", 0.7)
+
+
+@test()
+def sigprof_sent_by_kill_reaches_the_handler(t):
+    run = same_as_without(t, "signals", "own_handler_raise")
+    t.expect(run.out == b"20\n", "the handler was not called 20 times", run)
+    t.expect_work(run, "signal_work", 0.3)
+
+
+@each(["default_raise", "own_itimer_default"])
+def unhandled_sigprof_of_the_program_kills(t, how):
+    # `Profiling timer expired`: without a handler that is what the program would die of.
+    run = same_as_without(t, "signals", how)
+    t.expect_signal(run, signal.SIGPROF)
+    t.expect(run.profile().cum("signal_work") > 0, "no profile of a program that dies of SIGPROF", run)
+
+
+@each([("ignored", 0.3), ("reset_hand", 0.4), ("answers", 0.3), ("blocked_pending", 0.2), ("sigsuspend", 0.2)])
+def questions_about_sigprof_are_answered_as_without_us(t, how, seconds):
+    run = same_as_without(t, "signals", how)
+    t.expect_exit(run)
+    t.expect_work(run, "signal_work", seconds)
+
+
+@each(["sigwait", "signalfd"])
+def thread_that_waits_for_all_signals(t, how):
+    # The classic signal thread: a tick that it is handed is an unknown signal to it.
+    run = same_as_without(t, "signals", how)
+    t.expect_exit(run)
+    t.expect_work(run, "signal_work", 0.2)
+    t.expect(run.profile().cum("thread_work") > 0, "the working thread was not recorded", run)
+
+
+@test()
+def waits_are_not_interrupted(t):
+    # CPU clocks do not run in a sleeper, so no wait should end with EINTR; a tick that falls on the way into the call
+    # can still do it (SA_RESTART does not help poll), so one in 300 is let pass.
+    run = t.run("signals", "interrupted", hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect(int(run.out) <= 1, "%d of 300 waits were interrupted" % int(run.out), run)
+
+
+@test()
+def handler_replaced_behind_our_back_is_said(t):
+    # By a raw system call: we cannot know in time, but the profile that misses half of the time must say so.
+    run = t.run("signals", "replaced", hz=250)
+    t.expect_exit(run)
+    profile = run.profile()
+    t.expect(profile.cum("signal_work", "cpu") >= 0.25e9, "what was recorded before is lost", run)
+    said = profile.losses().get("handler_replaced", 0) or b"SIGPROF" in run.err
+    t.expect(said, "neither the comments nor stderr tell: %s" % profile.comments, run)
+
+
+@each(["SIGUSR1", "USR1", "10", "SIGRTMIN+3", "RTMIN+3", "40", "STKFLT"])
+def another_signal_can_be_chosen(t, name):
+    run = t.run("worker", 300, 7, hz=250, env={"PROFAGENT_CPU_SIGNAL": name})
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "app_work", 0.3)
+
+
+@test()
+def chosen_signal_leaves_sigprof_alone(t):
+    run = same_as_without(t, "signals", "own_profiler", env={"PROFAGENT_CPU_SIGNAL": "RTMIN+5"})
+    t.expect(run.out == b"own ticks\n", "the program does not see its own ticks", run)
+    t.expect_work(run, "signal_work", 0.7)
+
+
+@each(["KILL", "STOP", "SIGSEGV", "0", "65", "nonsense", ""])
+def unusable_signal_is_refused(t, name):
+    run = t.run("worker", 300, 7, hz=250, env={"PROFAGENT_CPU_SIGNAL": name})
+    t.expect_exit(run, 7)
+    if name != "":
+        t.expect_one_error_line(run, "PROFAGENT_CPU_SIGNAL", name)
+    t.expect_work(run, "app_work", 0.3)
+
+
+@test()
+def gnu_sort_sorts(t):
+    # sort installs a handler for SIGPROF and died `Profiling timer expired` under a naive preload.
+    sort = t.need("sort")
+    with open(t.dir / "lines", "w", encoding="ascii") as file:
+        seed = 1
+        for _ in range(300000):
+            seed = (seed * 1103515245 + 12345) & 0x7FFFFFFF
+            file.write("%d some text %x\n" % (seed, seed * 7919))
+    for arguments in (["--parallel=2", "lines"], ["-n", "-S", "2M", "lines"], ["-u", "-k2", "lines"]):
+        plain = t.run(sort, *arguments, agent=False)
+        run = t.run(sort, *arguments, hz=1000)
+        t.expect_exit(run)
+        t.expect_silent(run)
+        t.expect(run.out == plain.out, "sort %s sorts otherwise" % " ".join(arguments))
+        t.expect(abs(run.profile().cpu_seconds() - run.cpu_seconds) < 0.15 * run.cpu_seconds + 0.03,
+                 "%.2f s in the profile" % run.profile().cpu_seconds(), run)
+
+
+@test()
+def process_state_is_unchanged(t):
+    # Descriptors, dispositions, masks, threads, timers, errno, rounding mode: a program that looks must see nothing.
+    run = same_as_without(t, "inspect")
+    t.expect_exit(run)
+    t.expect(run.profile().ticks() > 0, "nothing was recorded", run)
+
+
+@test()
+def environment_is_unchanged(t):
+    # What the user set is there, what the user did not set is not: a variable of ours would change builds' checksums.
+    run = t.run("/usr/bin/env", "-0", hz=100)
+    t.expect_exit(run)
+    got = dict(item.split("=", 1) for item in run.out.decode().split("\0") if item)
+    t.expect(got == t.environment(hz=100), "environment: %s" % got, run)
+    run = t.run("/bin/sh", "-c", "env -0", hz=100)
+    got = dict(item.split("=", 1) for item in run.out.decode().split("\0") if item)
+    got = {key: value for key, value in got.items() if key not in ("_", "PWD", "OLDPWD", "SHLVL")}
+    t.expect(got == t.environment(hz=100), "a child's environment: %s" % got, run)
+
+
+@test()
+def no_thread_of_ours(t):
+    # A second thread breaks unshare(CLONE_NEWUSER), setns and careless forks.
+    run = t.run(t.need("unshare"), "--user", "--map-root-user", "true", hz=100)
+    plain = t.run(t.need("unshare"), "--user", "--map-root-user", "true", agent=False)
+    t.expect((run.status, run.err) == (plain.status, plain.err), "unshare fails under the agent", run)
+
+
+@each(["", "threads"])
+def handler_makes_no_system_call(t, where):
+    # A system call in the handler is a cost, a restart of the interrupted call, and in a sandbox a death.
+    strace = t.need("strace")
+    program = ["threads", "blocked"] if where else ["signals", "busy", "20000"]
+    log = t.dir / "strace.log"
+    run = t.run(*program, hz=1000, prefix=[strace, "-f", "-o", log], timeout=120)
+    if b"ptrace" in run.err and not log.exists():
+
+        raise Skip("strace cannot trace here: %s" % run.err.decode())
+    t.expect_exit(run)
+    inside, delivered, foreign = {}, 0, []
+    for line in log.read_text().splitlines():
+        pid, _, event = line.partition(" ")
+        event = event.strip()
+        if event.startswith("--- SIGPROF"):
+            inside[pid] = True
+            delivered += 1
+        elif inside.get(pid):
+            if event.startswith("rt_sigreturn"):
+                inside[pid] = False
+            elif not re.match(r"(\+\+\+|---)", event):
+                foreign.append(event)
+    t.note("%d signals" % delivered)
+    t.expect(delivered >= 20, "only %d signals were delivered" % delivered, run)
+    # The first signals meet modules and ledger pages for the first time, but that is plain memory too: none at all.
+    t.expect(not foreign, "%d system calls inside of %d handlers: %s" % (len(foreign), delivered, foreign[:5]))
+
+
+@test()
+def python_with_its_own_signals(t):
+    # signal.setitimer, faulthandler and siginterrupt in one program.
+    script = """
+import faulthandler, signal, sys, time
+faulthandler.enable()
+count = 0
+def handler(number, frame):
+    global count
+    count += 1
+signal.signal(signal.SIGPROF, handler)
+signal.setitimer(signal.ITIMER_PROF, 0.02, 0.02)
+end = time.process_time() + 0.5
+while time.process_time() < end: sum(range(1000))
+signal.setitimer(signal.ITIMER_PROF, 0)
+print("good" if 15 <= count <= 30 else count, signal.getsignal(signal.SIGPROF) is handler)
+assert signal.signal(signal.SIGPROF, signal.SIG_DFL) is handler
+"""
+    run = same_as_without(t, "/usr/bin/python3", "-c", script)
+    t.expect_exit(run)
+    t.expect(run.out == b"good True\n", "ticks", run)

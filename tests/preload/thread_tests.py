@@ -1,0 +1,116 @@
+"""Threads: every one is timed, however it was made, for as long as it lives."""
+
+from runner import each, test
+
+
+@test()
+def five_hundred_threads_that_come_and_go(t):
+    # Short threads are where first expiries at the end of the period lose everything, and where timers leak.
+    run = t.run("threads", "come_and_go", hz=250)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    # 500 threads of 4 ms at 4 ms: each is hit once with probability near 1 by a uniformly random first expiry. The sum
+    # of 500 such has a standard error below sqrt(500)/2 = 11 ticks of 4 ms = 0.045 s.
+    t.expect_work(run, "short_work", 2.0, tolerance=0.05, slack=3 * 0.045)
+
+
+@test()
+def detached_threads(t):
+    run = t.run("threads", "detached", hz=250)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "main_work", 0.6)
+    t.expect_work(run, "short_work", 0.4, tolerance=0.25)
+
+
+@test()
+def threads_with_the_smallest_stack(t):
+    # 16 KiB, of which thread-local storage is taken: ours must fit beside the program's frames and the signal frame.
+    run = t.run("threads", "small_stacks", hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "Deep", 0.5)
+
+
+@test()
+def threads_on_stacks_of_the_program(t):
+    # The page behind the stack is unreadable: a walk that reads one word too far is a crash.
+    run = t.run("threads", "own_stack", hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "thread_work", 0.3)
+
+
+@each(["blocked", "blocked_before_start"])
+def thread_that_blocks_all_signals(t, how):
+    # Common in servers with a signal thread. Its ticks would be merged into one pending signal.
+    run = t.run("threads", how, hz=250)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "thread_work", 0.3)
+
+
+@test()
+def samples_carry_the_name_of_their_thread(t):
+    run = t.run("threads", "named", hz=250)
+    t.expect_exit(run)
+    labels = run.profile().by_label("thread", "cpu")
+    t.note(dict(labels))
+    t.expect(set(labels) <= {"alpha", "beta gamma", "threads"}, "labels: %s" % dict(labels), run)
+    for name in "alpha", "beta gamma", "threads":
+        t.expect_near("CPU seconds of thread %s" % name, labels[name] / 1e9, 0.2, 0.05, run)
+
+
+@test()
+def name_given_by_another_thread(t):
+    run = t.run("threads", "named_by_another", hz=250)
+    t.expect_exit(run)
+    labels = run.profile().by_label("thread", "cpu")
+    t.expect(labels["renamed"] > 0.2e9, "labels: %s" % dict(labels), run)
+
+
+@each(["cancelled", "cancelled_asynchronously"])
+def cancelled_threads(t, how):
+    # Cancellation unwinds the stack from a signal handler, perhaps in the middle of ours.
+    run = t.run("threads", how, hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect(run.profile().cum("cancelled_work") > 0, "nothing was recorded", run)
+
+
+@test()
+def thread_local_destructors_are_profiled(t):
+    run = t.run("threads", "destructor", hz=250)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "destructor_work", 0.2)
+
+
+@test()
+def thread_made_by_raw_clone(t):
+    # It shares the thread pointer of the thread that made it: a handler that believes it writes into that thread's
+    # state. The program must be right; its time counts where the thread can be found.
+    run = t.run("threads", "raw_clone", hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "main_work", 0.3)
+
+
+@test()
+def refused_thread_is_refused(t):
+    run = t.run("threads", "error", hz=250)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "main_work", 0.3)
+
+
+@each(["first", "last"])
+def thread_started_before_the_agent(t, order):
+    # Another preloaded library's constructor runs before ours in one of the two orders.
+    early = t.program("libearly.so")
+    libraries = [str(early), str(t.agent)] if order == "first" else [str(t.agent), str(early)]
+    run = t.run("worker", 400, 7, hz=250, env={"LD_PRELOAD": ":".join(libraries)})
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "app_work", 0.4)
+    t.expect_work(run, "early_thread_work", 0.4, tolerance=0.2)
