@@ -15,11 +15,11 @@ static inline int64_t ThreadCpuNanos(void) {
   return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-#define SPIN()                                       \
-  do {                                               \
-    for (volatile int spin_ = 0; spin_ < 10000;) {   \
-      spin_ = spin_ + 1;                             \
-    }                                                \
+#define SPIN()                                     \
+  do {                                             \
+    for (volatile int spin_ = 0; spin_ < 10000;) { \
+      spin_ = spin_ + 1;                           \
+    }                                              \
   } while (0)
 
 #ifdef __cplusplus
@@ -28,12 +28,12 @@ static inline int64_t ThreadCpuNanos(void) {
 #define WORK_LINKAGE
 #endif
 
-#define WORK(name)                                                 \
-  WORK_LINKAGE __attribute__((noinline)) void name(long millis);   \
-  WORK_LINKAGE __attribute__((noinline)) void name(long millis) {  \
-    int64_t end = ThreadCpuNanos() + millis * INT64_C(1000000);    \
-    do {                                                           \
-      SPIN();                                                      \
-    } while (ThreadCpuNanos() < end);                              \
-    __asm__ volatile("");                                          \
+#define WORK(name)                                                \
+  WORK_LINKAGE __attribute__((noinline)) void name(long millis);  \
+  WORK_LINKAGE __attribute__((noinline)) void name(long millis) { \
+    int64_t end = ThreadCpuNanos() + millis * INT64_C(1000000);   \
+    do {                                                          \
+      SPIN();                                                     \
+    } while (ThreadCpuNanos() < end);                             \
+    __asm__ volatile("");                                         \
   }

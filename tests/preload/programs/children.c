@@ -33,7 +33,9 @@ int main(int argc, char** argv) {
       pid_t child = vfork();
       if (child == 0) _exit(5);
       ExpectExit(child, 5);
-    } else if (Is(how, "vfork_works")) {  // a vfork child shares our memory: what it does must not be recorded as ours
+    } else if (
+        Is(how,
+           "vfork_works")) {  // a vfork child shares our memory: what it does must not be recorded as ours
       pid_t child = vfork();
       if (child == 0) {
         child_work(100);
@@ -61,7 +63,8 @@ int main(int argc, char** argv) {
       REQUIRE(pipe != NULL && fgets(text, sizeof text, pipe) != NULL && Is(text, "hello\n"));
       REQUIRE(pclose(pipe) == 0);
     } else if (Is(how, "clone_vm")) {  // what posix_spawn does inside, done by hand
-      pid_t child = clone(InClone, g_clone_stack + sizeof g_clone_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+      pid_t child =
+          clone(InClone, g_clone_stack + sizeof g_clone_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
       REQUIRE(child > 0);
       ExpectExit(child, 1);
     } else if (Is(how, "raw_fork")) {  // libc's fork is not called: handlers of pthread_atfork do not run

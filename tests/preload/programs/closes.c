@@ -18,10 +18,14 @@ int main(int argc, char** argv) {
     for (int fd = 0; fd < 20000; ++fd) close(fd);
   } else if (Is(how, "close_stderr")) {
     close(2);
-  } else if (Is(how, "reuse_stderr")) {  // descriptor 2 is now a file of the program's: not a byte of ours may land there
+  } else if (
+      Is(how,
+         "reuse_stderr")) {  // descriptor 2 is now a file of the program's: not a byte of ours may land there
     close(2);
     REQUIRE(open(argv[2], O_CREAT | O_WRONLY | O_TRUNC, 0600) == 2);
-  } else if (Is(how, "dup_over_all")) {  // every number is one end of a socket: a stray write would be read at the other
+  } else if (
+      Is(how,
+         "dup_over_all")) {  // every number is one end of a socket: a stray write would be read at the other
     struct rlimit limit = {1024, 1024};
     setrlimit(RLIMIT_NOFILE, &limit);
     int ends[2];

@@ -10,5 +10,7 @@ static void* Work(void* unused) {
   return NULL;
 }
 
-__attribute__((constructor)) static void Start(void) { REQUIRE(pthread_create(&g_thread, NULL, Work, NULL) == 0); }
+__attribute__((constructor)) static void Start(void) {
+  REQUIRE(pthread_create(&g_thread, NULL, Work, NULL) == 0);
+}
 __attribute__((destructor)) static void Wait(void) { pthread_join(g_thread, NULL); }

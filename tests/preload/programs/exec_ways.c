@@ -17,7 +17,8 @@ int main(int argc, char** argv) {
   const char* how = argv[1];
   char** next = argv + 2;
   g_next = next;
-  if (Is(how, "loop")) {  // loop COUNT: becomes itself COUNT times. A tick that survives exec kills the next image.
+  if (Is(how,
+         "loop")) {  // loop COUNT: becomes itself COUNT times. A tick that survives exec kills the next image.
     int left = atoi(argv[2]);
     if (left == 0) return 7;
     char text[16];

@@ -1,11 +1,11 @@
 // Prints all of the process's state that a program can ask for and that an agent could change: descriptors, signal
 // dispositions and masks, limits, threads, timers, directory. Compared byte for byte with a run without the agent.
 #include <dirent.h>
+#include <fenv.h>
 #include <grp.h>
 #include <limits.h>
 #include <locale.h>
 #include <math.h>
-#include <fenv.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -59,7 +59,8 @@ static void PrintSignals(void) {
 static void PrintStatus(void) {
   char line[256];
   FILE* file = fopen("/proc/self/status", "r");
-  const char* kSame[] = {"Threads:", "SigBlk:", "SigIgn:", "SigPnd:", "ShdPnd:", "NoNewPrivs:", "Umask:", "Seccomp:"};
+  const char* kSame[] = {
+      "Threads:", "SigBlk:", "SigIgn:", "SigPnd:", "ShdPnd:", "NoNewPrivs:", "Umask:", "Seccomp:"};
   while (fgets(line, sizeof line, file) != NULL) {
     for (size_t i = 0; i < sizeof kSame / sizeof *kSame; ++i) {
       if (strncmp(line, kSame[i], strlen(kSame[i])) == 0) fputs(line, stdout);

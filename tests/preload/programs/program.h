@@ -20,12 +20,12 @@
 
 #include "tests/support/burn.h"
 
-#define REQUIRE(condition)                                                                              \
-  do {                                                                                                  \
-    if (!(condition)) {                                                                                 \
-      dprintf(2, "%s:%d: %s does not hold (errno %d)\n", __FILE__, __LINE__, #condition, errno);        \
-      _exit(99);                                                                                        \
-    }                                                                                                   \
+#define REQUIRE(condition)                                                                       \
+  do {                                                                                           \
+    if (!(condition)) {                                                                          \
+      dprintf(2, "%s:%d: %s does not hold (errno %d)\n", __FILE__, __LINE__, #condition, errno); \
+      _exit(99);                                                                                 \
+    }                                                                                            \
   } while (0)
 
 // Written in one piece, so that the harness can wait for it.

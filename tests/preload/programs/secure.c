@@ -12,6 +12,7 @@ int main(void) {
   int count = 0;
   while (timers != NULL && fgets(line, sizeof line, timers) != NULL) count += strncmp(line, "ID:", 3) == 0;
   secure_work(300);
-  printf("secure %lu, timers %d, preload %s\n", getauxval(AT_SECURE), count, getenv("LD_PRELOAD") ? "set" : "unset");
+  printf("secure %lu, timers %d, preload %s\n", getauxval(AT_SECURE), count,
+         getenv("LD_PRELOAD") ? "set" : "unset");
   return 0;
 }

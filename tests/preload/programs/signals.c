@@ -129,7 +129,8 @@ int main(int argc, char** argv) {
     signal_work(300);
     return 0;
   }
-  if (Is(how, "blocked_pending")) {  // blocked, raised, unblocked: the program's own signal arrives when it said so
+  if (Is(how,
+         "blocked_pending")) {  // blocked, raised, unblocked: the program's own signal arrives when it said so
     signal(SIGPROF, Count);
     sigaddset(&set, SIGPROF);
     sigprocmask(SIG_BLOCK, &set, NULL);

@@ -172,7 +172,8 @@ int main(int argc, char** argv) {
     static char stack[64 << 10] __attribute__((aligned(16)));
     static int done;
     done = 1;
-    int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
+    int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+                CLONE_CHILD_CLEARTID;
     REQUIRE(clone(RawThread, stack + sizeof stack, flags, NULL, NULL, NULL, &done) > 0);
     while (__atomic_load_n(&done, __ATOMIC_ACQUIRE) != 0) usleep(1000);
     main_work(300);

@@ -36,7 +36,8 @@ static void Scribble(const char* library, unsigned seed) {
     if (segments[i].p_type == PT_GNU_EH_FRAME) table = map->l_addr + segments[i].p_vaddr;
   }
   REQUIRE(table != 0);
-  for (int i = 0; i < header->e_phnum; ++i) {  // .eh_frame_hdr and .eh_frame behind it share a read-only segment
+  for (int i = 0; i < header->e_phnum;
+       ++i) {  // .eh_frame_hdr and .eh_frame behind it share a read-only segment
     uintptr_t start = map->l_addr + segments[i].p_vaddr;
     if (segments[i].p_type == PT_LOAD && table >= start && table < start + segments[i].p_memsz)
       limit = start + segments[i].p_memsz;

@@ -1,0 +1,160 @@
+"""`profagent run` around hostile programs: whatever happens inside, every process's time is in a profile outside."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+from runner import each, test
+
+
+def start(t, *argv, hz=250, output="out.pb.gz", options=(), env=None, **more):
+    """profagent run --cpu=HZ -o OUTPUT -- argv: the command finds its library itself."""
+    program = argv[0] if os.sep in str(argv[0]) else t.program(argv[0])
+    return t.start(t.profagent, "run", "--cpu=%d" % hz, "-o", output, *options, "--", program, *argv[1:], agent=False, env=env, **more)
+
+
+def run(t, *argv, **options):
+    outcome = start(t, *argv, **options).finish()
+    t.expect(not outcome.timed_out, "hangs", outcome)
+    return outcome
+
+
+def all_profiles(outcome):
+    return {str(path.relative_to(outcome.directory)): outcome.profile(path.relative_to(outcome.directory))
+            for path in sorted(outcome.directory.rglob("*.pb.gz"))}
+
+
+def work(outcome, function):
+    """CPU seconds under the function in all profiles together."""
+    return sum(profile.cum(function, "cpu") for profile in all_profiles(outcome).values()) / 1e9
+
+
+@test()
+def killed_program_leaves_its_samples(t):
+    # kill -9, the OOM killer: nothing runs in the program any more, and the ledger file still has it all.
+    for how in ("raise", int(signal.SIGKILL)), ("raise", int(signal.SIGSTOP)):
+        if how[1] == signal.SIGSTOP:
+            continue
+        outcome = run(t, "ends", *how)
+        t.expect_exit(outcome, 128 + signal.SIGKILL)
+        t.expect_near("work_before_end", work(outcome, "work_before_end"), 0.3, 0.05, outcome)
+
+
+@test()
+def program_killed_in_the_middle_of_its_work(t):
+    outcome = start(t, "ends", "wait")
+    outcome.wait_for_output(b"ready")
+    time.sleep(0.3)
+    children = subprocess.run(["pgrep", "-P", str(outcome.pid)], capture_output=True, text=True, check=False).stdout.split()
+    t.expect(len(children) == 1, "profagent run has children %s" % children)
+    os.kill(int(children[0]), signal.SIGKILL)
+    outcome = outcome.finish()
+    t.expect_exit(outcome, 137)
+    t.expect(work(outcome, "work_before_end") > 0.3, "the samples are lost", outcome)
+
+
+@test()
+def stack_overflow_keeps_its_samples(t):
+    # No handler can run any more; the ledger file has it.
+    outcome = run(t, "ends", "stack_overflow")
+    t.expect_exit(outcome, 128 + signal.SIGSEGV)
+    t.expect(work(outcome, "work_before_end") > 0.25, "the samples are lost", outcome)
+
+
+@each([("return", 7), ("_exit", 7), ("quick_exit", 7), ("pthread_exit", 7), ("abort", 134), ("segv", 139), ("thread_segv", 139)])
+def exit_status_is_the_program_s(t, how, status):
+    outcome = run(t, "ends", how)
+    t.expect_exit(outcome, status)
+    t.expect_near("work_before_end", work(outcome, "work_before_end"), 0.3, 0.05, outcome)
+
+
+@each(["SIGTERM", "SIGINT", "SIGHUP"])
+def signals_are_passed_on(t, name):
+    # `kill PID-OF-RUN` means the program, not the profiler.
+    number = getattr(signal, name)
+    outcome = start(t, "ends", "wait")
+    outcome.wait_for_output(b"ready")
+    outcome.signal(number)
+    outcome = outcome.finish()
+    t.expect_exit(outcome, 128 + number)
+    t.expect(work(outcome, "work_before_end") > 0.25, "the samples are lost", outcome)
+
+
+@test()
+def every_process_of_the_tree_is_harvested(t):
+    outcome = run(t, "fork_child", "grandchild")
+    t.expect_exit(outcome)
+    for function, seconds in ("parent_work", 0.4), ("child_work", 0.2), ("grandchild_work", 0.2):
+        t.expect_near(function, work(outcome, function), seconds, 0.05, outcome)
+    t.expect(len(all_profiles(outcome)) == 3, "profiles: %s" % sorted(all_profiles(outcome)), outcome)
+
+
+@test()
+def tree_is_merged(t):
+    outcome = run(t, "fork_child", "many", 5, options=["--merge"])
+    t.expect_exit(outcome)
+    profiles = all_profiles(outcome)
+    t.expect(list(profiles) == ["out.pb.gz"], "profiles: %s" % sorted(profiles), outcome)
+    t.expect_near("child_work", work(outcome, "child_work"), 0.25, 0.06, outcome)
+    t.expect_near("parent_work", work(outcome, "parent_work"), 0.3, 0.05, outcome)
+
+
+@test()
+def exec_chain_is_harvested(t):
+    outcome = run(t, "/bin/sh", "-c", "exec %s execv %s 300 7" % (t.program("exec_ways"), t.program("worker")))
+    t.expect_exit(outcome, 7)
+    t.expect_near("work_before_exec", work(outcome, "work_before_exec"), 0.2, 0.05, outcome)
+    t.expect_near("app_work", work(outcome, "app_work"), 0.3, 0.05, outcome)
+
+
+@test()
+def chroot_and_dropped_rights_lose_nothing(t):
+    t.need_root()
+    for how in "chroot", "drop_root", "closefrom", "removed_directory":
+        outcome = run(t, "closes", how, cwd=t.new_dir("run_" + how))
+        t.expect_exit(outcome, 7)
+        t.expect_near("work_after_close", work(outcome, "work_after_close"), 0.3, 0.05, outcome)
+
+
+@test()
+def fork_storm_with_ledgers(t):
+    # A ledger file a child: creating it must neither be slow nor fill the disk with 256 MiB files.
+    outcome = run(t, "fork_storm", 1024, 20, hz=1000, timeout=120)
+    t.expect_exit(outcome)
+    t.expect_near("work_between_forks", work(outcome, "work_between_forks"), 0.1, 0.04, outcome)
+
+
+@test()
+def nothing_is_left_behind(t):
+    # The ledger directory is temporary: on /dev/shm it would eat memory for ever.
+    def ledgers():
+        return set(path for base in ("/dev/shm", "/tmp", "/run") if os.path.isdir(base)
+                   for path in os.listdir(base) if re.search("profagent|ledger", path) and not path.startswith("profagent-nothing")
+                   and not re.match(r"profagent-[a-z_]+\[?", path))
+
+    before = ledgers()
+    outcome = run(t, "fork_child", "many", 5)
+    t.expect_exit(outcome)
+    t.expect(ledgers() <= before, "left: %s" % (ledgers() - before), outcome)
+
+
+@test()
+def command_that_does_not_exist(t):
+    for program, word in ("/nonexistent/program", "No such file"), ("/etc/passwd", "ermission denied"), ("/", "irectory"):
+        outcome = t.run(t.profagent, "run", "--", program, agent=False)
+        t.expect(outcome.status in (126, 127), "expected 126 or 127, got %s" % outcome.end(), outcome)
+        t.expect(outcome.err.count(b"\n") == 1 and outcome.err.startswith(b"profagent: ") and program.encode() in outcome.err,
+                 "expected one line that names %s" % program, outcome)
+
+
+@test()
+def profile_has_files_lines_and_inlines(t):
+    outcome = run(t, "worker", 300)
+    t.expect_exit(outcome)
+    profile = outcome.profile("out.pb.gz")
+    program = next(iter(profile.mappings.values()))
+    t.expect(program.has_functions, "no functions: %s" % (program,), outcome)
+    t.expect_pprof_agrees(t.dir / "out.pb.gz")
+    t.expect(b"app_work" in outcome.out + outcome.err, "the table does not show app_work", outcome)
