@@ -20,9 +20,10 @@ class FunctionRef<R(Args...)> {
   template <class F>
   requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef> && std::is_invocable_r_v<R, F&, Args...>)
       FunctionRef(F&& callable)  // NOLINT(google-explicit-constructor): lambdas are passed as they are
-      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
+      : object_(
+            (void*)std::addressof(callable)),  // NOLINT: takes const and functions off, call_ puts them back
         call_([](void* object, Args... args) -> R {
-          return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
+          return (*(std::remove_reference_t<F>*)object)(std::forward<Args>(args)...);  // NOLINT
         }) {}
 
   R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }

@@ -1,0 +1,505 @@
+#include "agent/encode/pprof_encoder.h"
+
+#include <algorithm>
+
+#include "agent/encode/gzip.h"
+#include "agent/encode/sample_table.h"
+#include "agent/encode/string_table.h"
+#include "agent/encode/wire_writer.h"
+
+namespace profagent {
+namespace {
+
+constexpr uint32_t kMaxValues = 4;
+
+struct ValueType {
+  std::string_view type, unit;
+};
+
+// What distinguishes the kinds of profiles. A new kind adds an entry here and a case in CollectSamples and
+// ValuesOf.
+struct KindDescription {
+  std::span<const ValueType> sample_types;
+  ValueType period_type;
+};
+
+constexpr ValueType kCpuTypes[] = {{"samples", "count"}, {"cpu", "nanoseconds"}};
+
+KindDescription Describe(ProfileKind kind) {
+  switch (kind) {
+    case ProfileKind::kCpu:
+      return {kCpuTypes, {"cpu", "nanoseconds"}};
+  }
+  return {};
+}
+
+std::string_view EngineName(uint32_t engine) {
+  switch (static_cast<CpuEngine>(engine)) {
+    case CpuEngine::kNone:
+      return "off";
+    case CpuEngine::kThreadTimers:
+      return "thread timers";
+    case CpuEngine::kProcessTimer:
+      return "process timer";
+    case CpuEngine::kPerfEvents:
+      return "perf events";
+  }
+  return "unknown engine";
+}
+
+std::string_view SyntheticName(uint64_t kind) {
+  switch (static_cast<SyntheticFrame>(kind)) {
+    case SyntheticFrame::kTruncated:
+      return "[truncated]";
+    case SyntheticFrame::kUnknown:
+      return "[unknown]";
+  }
+  return "[synthetic]";
+}
+
+std::string_view LastComponent(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+class Encoder {
+ public:
+  Encoder(const LedgerView& ledger, const EncodeRequest& request, SymbolSource symbols, Arena& arena,
+          ByteSink sink)
+      : ledger_(ledger),
+        request_(request),
+        kind_(Describe(request.kind)),
+        symbols_(symbols),
+        arena_(arena),
+        out_(sink),
+        strings_(arena),
+        samples_(arena),
+        locations_(arena),
+        location_index_(arena),
+        functions_(arena),
+        function_index_(arena) {}
+
+  Status Run();
+
+ private:
+  // In the tables below an entry's id in the profile is its number + 1.
+  struct Location {
+    Frame frame;
+    uint32_t function;  // id
+  };
+  struct ModuleEntry {
+    LedgerView::Module module;
+    uint64_t mapping;  // id; 0: no sample met it
+  };
+
+  static constexpr uint32_t kModuleSlots = static_cast<uint32_t>(ModuleId::kMaxLoaded) + 1;
+
+  bool CollectModules();
+  void CollectSamples();
+  void ValuesOf(const SampleRow& row, uint64_t* values) const;
+
+  void WriteValueType(uint32_t field, const ValueType& type);
+  void WriteSamples();
+  void WriteSample(const SampleRow& row);
+  void WriteMappings();
+  void WriteMapping(uint64_t id, const ModuleEntry* entry);
+  void WriteLocations();
+  void WriteFunctions();
+  void WriteStrings();
+
+  uint32_t LocationId(Frame frame);  // 0: no memory
+  void MeetModule(Frame frame);
+  ModuleEntry* EntryOf(ModuleId id);
+  void NameLocations();
+  uint32_t FunctionId(uint32_t name);
+  uint32_t NameOf(Frame frame, std::string_view symbol);
+
+  void AddComments();
+  template <class... Parts>
+  void AddComment(const Parts&... parts);
+  std::string_view AbsolutePath(std::string_view path);
+
+  const LedgerView& ledger_;
+  const EncodeRequest& request_;
+  const KindDescription kind_;
+  SymbolSource symbols_;
+  Arena& arena_;
+  WireWriter out_;
+
+  StringTable strings_;
+  SampleTable samples_;
+  GrowingArray<Location> locations_;
+  HashIndex location_index_;
+  GrowingArray<uint32_t> functions_;  // names
+  HashIndex function_index_;
+
+  ModuleEntry** modules_ = nullptr;   // by ModuleId; null: no such module
+  ModuleEntry* program_ = nullptr;    // mapping 1
+  ModuleEntry** mappings_ = nullptr;  // by mapping id - 1
+  uint64_t mapping_count_ = 1;        // mapping 1 is there in any case
+  uint64_t period_ = 0;
+  uint64_t damaged_records_ = 0;
+  uint64_t unplaced_frames_ = 0;   // left out of their stacks for want of memory
+  bool names_incomplete_ = false;  // for want of memory
+  uint32_t thread_key_ = 0;
+  GrowingArray<uint32_t> comments_{arena_};
+};
+
+Status Encoder::Run() {
+  const LedgerHeader& header = ledger_.header();
+  uint32_t hz = header.cpu_hz.load(std::memory_order_relaxed);
+  period_ = hz != 0 ? kNanosPerSecond / hz : 0;
+  if (!CollectModules()) return Error::Of("no memory to encode a profile");
+  CollectSamples();
+  samples_.Sort();
+
+  for (const ValueType& type : kind_.sample_types) WriteValueType(1, type);
+  WriteSamples();
+  WriteMappings();
+  NameLocations();
+  WriteLocations();
+  WriteFunctions();
+  AddComments();
+  // The period's words are the samples' words, but a later kind's may be new: all strings come before field 6.
+  uint32_t period_type = strings_.Add(kind_.period_type.type);
+  uint32_t period_unit = strings_.Add(kind_.period_type.unit);
+  WriteStrings();
+
+  uint64_t start = header.cpu_start_monotonic_ns.load(std::memory_order_relaxed);
+  uint64_t stop = header.cpu_stop_monotonic_ns.load(std::memory_order_relaxed);
+  if (stop == 0) stop = request_.end_monotonic.value;
+  out_.Integer(9, header.cpu_start_realtime_ns.load(std::memory_order_relaxed));
+  out_.Integer(10, stop > start && start != 0 ? stop - start : 0);
+  out_.Block(11, IntegerSize(period_type) + IntegerSize(period_unit));
+  out_.Integer(1, period_type);
+  out_.Integer(2, period_unit);
+  out_.Integer(12, period_);
+  size_t size = 0;
+  for (uint32_t comment : comments_.span()) size += VarintSize(comment);
+  if (size > 0) out_.Block(13, size);
+  for (uint32_t comment : comments_.span()) out_.Varint(comment);
+  if (!out_.Flush()) return Error::Of("the profile could not be written out");
+  return Done{};
+}
+
+bool Encoder::CollectModules() {
+  modules_ = arena_.AllocateArray<ModuleEntry*>(kModuleSlots);
+  mappings_ = arena_.AllocateArray<ModuleEntry*>(kModuleSlots + 1);
+  if (modules_ == nullptr || mappings_ == nullptr) return false;
+  damaged_records_ += ledger_.ForEachModule([&](const LedgerView::Module& module) {
+    auto id = static_cast<uint32_t>(module.id);
+    if (id == 0 || id >= kModuleSlots || modules_[id] != nullptr) {
+      ++damaged_records_;
+      return;
+    }
+    auto* entry = arena_.AllocateArray<ModuleEntry>(1);
+    if (entry == nullptr) return;  // its frames are then named by its number
+    *entry = ModuleEntry{module, 0};
+    modules_[id] = entry;
+    if ((module.flags & kModuleIsAgent) != 0) samples_.Hide(module.id);
+  });
+  for (uint32_t id = 1; id < kModuleSlots && program_ == nullptr; ++id) {
+    if (modules_[id] != nullptr && (modules_[id]->module.flags & kModuleIsProgram) != 0)
+      program_ = modules_[id];
+  }
+  if (program_ != nullptr) program_->mapping = 1;
+  mappings_[0] = program_;
+  return true;
+}
+
+void Encoder::CollectSamples() {
+  switch (request_.kind) {
+    case ProfileKind::kCpu:
+      damaged_records_ += ledger_.ForEachCpuSite(
+          [&](const LedgerView::CpuSite& site) { samples_.Add(site.stack.frames, site.name, site.ticks); });
+  }
+}
+
+void Encoder::ValuesOf(const SampleRow& row, uint64_t* values) const {
+  switch (request_.kind) {
+    case ProfileKind::kCpu: {
+      constexpr uint64_t kMax = INT64_MAX;  // more can only come from a damaged ledger
+      values[0] = row.weight < kMax ? row.weight : kMax;
+      values[1] = period_ == 0 || row.weight < kMax / period_ ? row.weight * period_ : kMax;
+    }
+  }
+}
+
+void Encoder::WriteValueType(uint32_t field, const ValueType& type) {
+  uint32_t name = strings_.Add(type.type), unit = strings_.Add(type.unit);
+  out_.Block(field, IntegerSize(name) + IntegerSize(unit));
+  out_.Integer(1, name);
+  out_.Integer(2, unit);
+}
+
+void Encoder::WriteSamples() {
+  for (const SampleRow& row : samples_.rows()) {
+    WriteSample(row);
+    if (out_.refused()) return;
+  }
+}
+
+void Encoder::WriteSample(const SampleRow& row) {
+  uint32_t ids[kMaxDepthLimit];
+  uint32_t depth = row.depth < kMaxDepthLimit ? row.depth : kMaxDepthLimit;
+  uint32_t count = 0;
+  size_t ids_size = 0;
+  for (uint32_t i = 0; i < depth; ++i) {
+    uint32_t id = LocationId(row.frames[i]);
+    if (id == 0) continue;
+    ids[count++] = id;
+    ids_size += VarintSize(id);
+  }
+  uint64_t values[kMaxValues];
+  ValuesOf(row, values);
+  size_t values_size = 0;
+  for (size_t i = 0; i < kind_.sample_types.size(); ++i) values_size += VarintSize(values[i]);
+  size_t label_size = 0;
+  uint32_t name = 0;
+  if (row.name_size > 0) {
+    if (thread_key_ == 0) thread_key_ = strings_.Add("thread");
+    name = strings_.Add(row.name());
+    label_size = IntegerSize(thread_key_) + IntegerSize(name);
+  }
+
+  // An empty packed list is not written, as proto3 has it.
+  out_.Block(2, (count > 0 ? BlockSize(ids_size) : 0) + BlockSize(values_size) +
+                    (label_size > 0 ? BlockSize(label_size) : 0));
+  if (count > 0) out_.Block(1, ids_size);
+  for (uint32_t i = 0; i < count; ++i) out_.Varint(ids[i]);
+  out_.Block(2, values_size);
+  for (size_t i = 0; i < kind_.sample_types.size(); ++i) out_.Varint(values[i]);
+  if (label_size > 0) {
+    out_.Block(3, label_size);
+    out_.Integer(1, thread_key_);
+    out_.Integer(2, name);
+  }
+}
+
+uint32_t Encoder::LocationId(Frame frame) {
+  uint64_t hash = frame.value;
+  uint32_t found = location_index_.Find(hash, [&](uint32_t i) { return locations_[i].frame == frame; });
+  if (found != HashIndex::kNone) return found + 1;
+  if (locations_.Add(Location{frame, 0})) {
+    if (location_index_.Add(hash, locations_.size() - 1)) {
+      MeetModule(frame);
+      return locations_.size();
+    }
+    locations_.RemoveLast();
+  }
+  ++unplaced_frames_;
+  return 0;
+}
+
+Encoder::ModuleEntry* Encoder::EntryOf(ModuleId id) {
+  return static_cast<uint32_t>(id) < kModuleSlots ? modules_[static_cast<uint32_t>(id)] : nullptr;
+}
+
+void Encoder::MeetModule(Frame frame) {
+  ModuleEntry* entry = EntryOf(frame.module());
+  if (entry == nullptr || entry->mapping != 0) return;
+  mappings_[mapping_count_] = entry;
+  entry->mapping = ++mapping_count_;
+}
+
+void Encoder::WriteMappings() {
+  for (uint64_t id = 1; id <= mapping_count_; ++id) WriteMapping(id, mappings_[id - 1]);
+}
+
+// As a line of /proc/self/maps would say it: pages, and the file's offset of the first one. Profiles of several
+// runs are merged by size, offset and build-id.
+void Encoder::WriteMapping(uint64_t id, const ModuleEntry* entry) {
+  constexpr uint64_t kPage = 4096;
+  uint64_t start = 0, limit = 0, offset = 0;
+  uint32_t file = 0, build_id = 0;
+  if (entry != nullptr) {
+    const LedgerView::Module& module = entry->module;
+    uint64_t before = module.text_start % kPage;
+    start = module.text_start - before;
+    limit = (module.text_limit + kPage - 1) / kPage * kPage;
+    offset = module.text_file_offset >= before ? module.text_file_offset - before : 0;
+    file = strings_.Add(AbsolutePath(module.path));
+    char digits[2 * kMaxBuildIdSize];
+    size_t size = 0;
+    for (uint8_t byte : module.build_id) {
+      digits[size++] = "0123456789abcdef"[byte >> 4];
+      digits[size++] = "0123456789abcdef"[byte & 15];
+    }
+    build_id = strings_.AddCopy({digits, size});
+  } else {  // the program itself was never entered: its name is known all the same
+    file = strings_.Add(ledger_.Text(ledger_.header().executable));
+  }
+  out_.Block(3, IntegerSize(id) + IntegerSize(start) + IntegerSize(limit) + IntegerSize(offset) +
+                    IntegerSize(file) + IntegerSize(build_id) + IntegerSize(1));
+  out_.Integer(1, id);
+  out_.Integer(2, start);
+  out_.Integer(3, limit);
+  out_.Integer(4, offset);
+  out_.Integer(5, file);
+  out_.Integer(6, build_id);
+  out_.Integer(7, 1);  // has_functions
+}
+
+std::string_view Encoder::AbsolutePath(std::string_view path) {
+  constexpr std::string_view kDeleted = " (deleted)";  // what the kernel adds to the name of a removed file
+  if (path.ends_with(kDeleted)) path.remove_suffix(kDeleted.size());
+  if (path.empty() || path[0] == '/' || path[0] == '[') return path;
+  std::string_view directory = ledger_.Text(ledger_.header().working_directory);
+  char* memory = arena_.AllocateArray<char>(directory.size() + path.size() + 2);
+  if (memory == nullptr || directory.empty()) return path;
+  TextWriter absolute(memory, directory.size() + path.size() + 2);
+  return absolute.Add(directory, directory.ends_with('/') ? "" : "/", path).view();
+}
+
+// Asks for the names of each module's addresses at once, sorted, so that the source can make one pass over a
+// symbol table. Function ids are given afterwards, by location.
+void Encoder::NameLocations() {
+  uint32_t count = locations_.size();
+  auto* order = arena_.AllocateArray<uint32_t>(count);
+  auto* addresses = arena_.AllocateArray<uint64_t>(count);
+  auto* names = arena_.AllocateArray<std::string_view>(count);
+  auto* name_of = arena_.AllocateArray<std::string_view>(count);
+  if (order == nullptr || addresses == nullptr || names == nullptr || name_of == nullptr) {
+    names_incomplete_ = true;
+    for (uint32_t i = 0; i < count; ++i) locations_[i].function = FunctionId(NameOf(locations_[i].frame, {}));
+    return;
+  }
+  for (uint32_t i = 0; i < count; ++i) order[i] = i;
+  std::sort(order, order + count,
+            [&](uint32_t a, uint32_t b) { return locations_[a].frame.value < locations_[b].frame.value; });
+  for (uint32_t i = 0; i < count; ++i) addresses[i] = locations_[order[i]].frame.offset();
+  for (uint32_t first = 0, last; first < count; first = last) {
+    ModuleId module = locations_[order[first]].frame.module();
+    for (last = first; last < count && locations_[order[last]].frame.module() == module;) ++last;
+    ModuleEntry* entry = EntryOf(module);
+    if (entry == nullptr) continue;
+    symbols_(SymbolRequest{entry->module,
+                           ledger_.Text(ledger_.header().working_directory),
+                           {addresses + first, last - first}},
+             {names + first, last - first});
+  }
+  for (uint32_t i = 0; i < count; ++i) name_of[order[i]] = names[i];
+  for (uint32_t i = 0; i < count; ++i) {
+    locations_[i].function = FunctionId(NameOf(locations_[i].frame, name_of[i]));
+  }
+}
+
+uint32_t Encoder::NameOf(Frame frame, std::string_view symbol) {
+  if (!symbol.empty()) return strings_.Add(symbol);
+  if (frame.module() == ModuleId::kSynthetic) return strings_.Add(SyntheticName(frame.offset()));
+  if (frame.module() == ModuleId::kNone)
+    return strings_.AddCopy(FixedText<24>().Add(Hex{frame.offset()}).view());
+  FixedText<320> name;
+  ModuleEntry* entry = EntryOf(frame.module());
+  std::string_view file = entry != nullptr ? LastComponent(entry->module.path) : std::string_view();
+  if (!file.empty()) {
+    name.Add(file.substr(0, 255));
+  } else {
+    name.Add("[module ", static_cast<uint32_t>(frame.module()), "]");
+  }
+  return strings_.AddCopy(name.Add("+", Hex{frame.offset()}).view());
+}
+
+uint32_t Encoder::FunctionId(uint32_t name) {
+  uint32_t found = function_index_.Find(name, [&](uint32_t i) { return functions_[i] == name; });
+  if (found != HashIndex::kNone) return found + 1;
+  if (functions_.Add(name)) {
+    if (function_index_.Add(name, functions_.size() - 1)) return functions_.size();
+    functions_.RemoveLast();
+  }
+  names_incomplete_ = true;
+  return 0;
+}
+
+void Encoder::WriteLocations() {
+  for (uint32_t i = 0; i < locations_.size(); ++i) {
+    const Location& location = locations_[i];
+    ModuleEntry* entry = EntryOf(location.frame.module());
+    uint64_t mapping = entry != nullptr ? entry->mapping : 0;
+    uint64_t address = location.frame.offset();
+    if (location.frame.module() == ModuleId::kSynthetic) address = 0;
+    if (entry != nullptr) address += entry->module.load_bias;
+    size_t line = IntegerSize(location.function);
+    out_.Block(4, IntegerSize(i + 1) + IntegerSize(mapping) + IntegerSize(address) +
+                      (line > 0 ? BlockSize(line) : 0));
+    out_.Integer(1, i + 1);
+    out_.Integer(2, mapping);
+    out_.Integer(3, address);
+    if (line > 0) out_.Block(4, line);
+    out_.Integer(1, location.function);
+  }
+}
+
+void Encoder::WriteFunctions() {
+  for (uint32_t i = 0; i < functions_.size(); ++i) {
+    out_.Block(5, IntegerSize(i + 1) + 2 * IntegerSize(functions_[i]));
+    out_.Integer(1, i + 1);
+    out_.Integer(2, functions_[i]);  // name: as the linker knows it
+    out_.Integer(3, functions_[i]);  // system_name: equal, so that pprof demangles the name
+  }
+}
+
+void Encoder::WriteStrings() {
+  for (uint32_t i = 0; i < strings_.size(); ++i) out_.String(6, strings_[i]);
+}
+
+template <class... Parts>
+void Encoder::AddComment(const Parts&... parts) {
+  FixedText<4400> text;  // a command line is at most 4 KiB
+  text.Add(parts...);
+  uint32_t string = strings_.AddCopy(text.view());
+  if (string != 0) comments_.Add(string);
+}
+
+// What was measured how stands behind a '#', which keeps it out of the reports' heads (`pprof -comments` shows
+// it); what is missing belongs there.
+void Encoder::AddComments() {
+  const LedgerHeader& header = ledger_.header();
+  std::string_view version = ledger_.Text(header.agent_version);
+  AddComment("# profagent ", version.empty() ? PROFAGENT_VERSION : version);
+  std::string_view command = ledger_.Text(header.command_line);
+  if (!command.empty()) AddComment("# command: ", command);
+  AddComment("# pid: ", header.pid);
+  uint32_t engine = header.cpu_engine.load(std::memory_order_relaxed);
+  AddComment("# cpu: ", header.cpu_hz.load(std::memory_order_relaxed), " Hz, ", EngineName(engine));
+  for (std::string_view comment : request_.comments) AddComment(comment);
+
+  for (uint32_t i = 0; i < static_cast<uint32_t>(Loss::kCount); ++i) {
+    auto loss = static_cast<Loss>(i);
+    uint64_t times = ledger_.losses(loss);
+    if (times != 0) AddComment(LossName(loss), "=", times, " (", LossMeaning(loss), ")");
+  }
+  if (ledger_.missing_bytes() != 0) {
+    AddComment("ledger_bytes_missing=", ledger_.missing_bytes(), " (the ledger is cut short)");
+  }
+  if (damaged_records_ != 0) {
+    AddComment("ledger_records_damaged=", damaged_records_, " (left out)");
+  }
+  if (samples_.left_out() != 0) {
+    AddComment("samples_no_encoder_memory=", samples_.left_out(),
+               " (stacks left out while the profile was written)");
+  }
+  if (unplaced_frames_ != 0) {
+    AddComment("frames_no_encoder_memory=", unplaced_frames_,
+               " (left out of their stacks while the profile was written)");
+  }
+  if (names_incomplete_ || strings_.out_of_memory()) {
+    AddComment("names_no_encoder_memory=1 (function names are missing)");
+  }
+}
+
+}  // namespace
+
+Status EncodeProfile(const LedgerView& ledger, const EncodeRequest& request, SymbolSource symbols,
+                     Arena& arena, ByteSink sink) {
+  Encoder encoder(ledger, request, symbols, arena, sink);
+  return encoder.Run();
+}
+
+Status EncodeProfileGzip(const LedgerView& ledger, const EncodeRequest& request, SymbolSource symbols,
+                         Arena& arena, ByteSink sink) {
+  Gzip gzip(arena, sink);
+  auto compress = [&](std::span<const std::byte> bytes) { return gzip.Write(bytes); };
+  Status status = EncodeProfile(ledger, request, symbols, arena, compress);
+  if (status && !gzip.Finish()) return Error::Of("the profile could not be written out");
+  return status;
+}
+
+}  // namespace profagent

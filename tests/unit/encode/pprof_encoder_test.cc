@@ -1,0 +1,361 @@
+#include "agent/encode/pprof_encoder.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <random>
+#include <thread>
+
+#include "tests/unit/encode/test_ledger.h"
+
+namespace profagent {
+namespace {
+
+// A source that knows the function of every address: f1000, f2000... by pages of 4 KiB.
+void PageNames(const SymbolRequest& request, std::span<std::string_view> names) {
+  static constexpr std::string_view kNames[] = {"_ZN3app4workEv", "_ZN3app4mainEv", "memcpy", "deep.part.0"};
+  for (size_t i = 0; i < names.size(); ++i) {
+    uint64_t page = request.addresses[i] >> 12;
+    if (page < 4) names[i] = kNames[page];
+  }
+}
+
+TEST(PprofEncoder, WritesWhatGoWrites) {
+  TestLedger ledger;
+  ledger.AddProgramAndLibrary();
+  ledger.Add({In(2, 0x2100), In(1, 0x1234)}, "worker", 3);
+  ledger.Add({In(1, 0x1234)}, "", 5);
+  Profile profile = Parse(Encode(ledger.view(), RequestEndingAt(8'000'000'000), PageNames));
+
+  auto text = [&](int64_t i) { return profile.string_table(static_cast<int>(i)); };
+  EXPECT_EQ(text(0), "");
+  ASSERT_EQ(profile.sample_type_size(), 2);
+  EXPECT_EQ(text(profile.sample_type(0).type()), "samples");
+  EXPECT_EQ(text(profile.sample_type(0).unit()), "count");
+  EXPECT_EQ(text(profile.sample_type(1).type()), "cpu");
+  EXPECT_EQ(text(profile.sample_type(1).unit()), "nanoseconds");
+  EXPECT_EQ(text(profile.period_type().type()), "cpu");
+  EXPECT_EQ(text(profile.period_type().unit()), "nanoseconds");
+  EXPECT_EQ(profile.period(), 10'000'000);
+  EXPECT_EQ(profile.time_nanos(), 1'700'000'000'000'000'000);
+  EXPECT_EQ(profile.duration_nanos(), 3'000'000'000);
+  EXPECT_EQ(profile.default_sample_type(), 0);
+
+  ASSERT_EQ(profile.sample_size(), 2);
+  EXPECT_EQ(profile.sample(0).value(0), 5);
+  EXPECT_EQ(profile.sample(0).value(1), 50'000'000);
+  EXPECT_EQ(profile.sample(0).label_size(), 0);
+  EXPECT_EQ(profile.sample(1).value(0), 3);
+  ASSERT_EQ(profile.sample(1).label_size(), 1);
+  EXPECT_EQ(text(profile.sample(1).label(0).key()), "thread");
+  EXPECT_EQ(text(profile.sample(1).label(0).str()), "worker");
+  ASSERT_EQ(profile.sample(1).location_id_size(), 2);
+  EXPECT_EQ(FunctionName(profile, profile.sample(1).location_id(0)), "memcpy");
+  EXPECT_EQ(FunctionName(profile, profile.sample(1).location_id(1)), "_ZN3app4mainEv");
+
+  ASSERT_EQ(profile.mapping_size(), 2);
+  EXPECT_EQ(text(profile.mapping(0).filename()), "/usr/bin/app");
+  EXPECT_EQ(text(profile.mapping(0).build_id()), "abcdef");
+  EXPECT_EQ(profile.mapping(0).memory_start(), 0x555500001000u);  // whole pages, as in /proc/self/maps
+  EXPECT_EQ(profile.mapping(0).memory_limit(), 0x555500009000u);
+  EXPECT_EQ(profile.mapping(0).file_offset(), 0x1000u);
+  EXPECT_TRUE(profile.mapping(0).has_functions());
+  EXPECT_FALSE(profile.mapping(0).has_line_numbers());
+  EXPECT_EQ(text(profile.mapping(1).filename()), "/home/user/libfoo.so");
+  ASSERT_EQ(profile.location_size(), 2);
+  EXPECT_EQ(profile.location(0).address(), 0x555500001234u);
+  EXPECT_EQ(profile.location(1).address(), 0x7f0000002100u);
+  EXPECT_EQ(profile.location(1).mapping_id(), 2u);
+}
+
+// Our writer against the protobuf library's: what it reads and writes again must be the same bytes.
+TEST(PprofEncoder, WritesTheBytesThatTheProtobufLibraryWrites) {
+  TestLedger ledger;
+  ledger.AddProgramAndLibrary();
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 2000; ++i) {
+    std::vector<Frame> frames;
+    for (size_t depth = 1 + random() % 8; depth > 0; --depth) {
+      frames.push_back(In(static_cast<uint16_t>(random() % 3), 0x1000 + random() % 0x7000));
+    }
+    ledger.Add(frames, i % 3 ? "worker" : "", 1 + random() % 100);
+  }
+  std::string bytes = Encode(ledger.view(), RequestEndingAt(9'000'000'000), PageNames);
+  EXPECT_EQ(Parse(bytes).SerializeAsString(), bytes);
+}
+
+// A change of these bytes is a change of what every reader gets: it must be meant.
+TEST(PprofEncoder, KeepsItsBytes) {
+  TestLedger ledger;
+  ledger.AddProgramAndLibrary();
+  ledger.Add({In(1, 0x1234)}, "t", 2);
+  std::string bytes = Encode(ledger.view(), RequestEndingAt(6'000'000'000), PageNames);
+  std::string hex;
+  for (unsigned char c : bytes) {
+    char digits[3];
+    snprintf(digits, sizeof digits, "%02x", c);
+    hex += digits;
+  }
+  EXPECT_EQ(hex, "");
+}
+
+TEST(PprofEncoder, NamesWhatHasNoSymbol) {
+  TestLedger ledger;
+  ledger.AddProgramAndLibrary();
+  ledger.Add({Frame::Of(ModuleId::kNone, 0x7f0012345678), In(2, 0x7777), In(9, 0x42),
+              MakeSynthetic(SyntheticFrame::kTruncated)},
+             "", 1, WalkEnd::kDepthLimit);
+  Profile profile = Parse(Encode(ledger.view()));
+  ASSERT_EQ(profile.sample_size(), 1);
+  std::vector<std::string> names;
+  for (uint64_t id : profile.sample(0).location_id()) names.push_back(FunctionName(profile, id));
+  EXPECT_EQ(names, (std::vector<std::string>{"0x7f0012345678", "libfoo.so+0x7777", "[module 9]+0x42",
+                                             "[truncated]"}));
+  EXPECT_EQ(profile.location(0).address(), 0x7f0012345678u);
+  EXPECT_EQ(profile.location(0).mapping_id(), 0u);
+  EXPECT_EQ(profile.location(3).address(), 0u);
+  EXPECT_EQ(profile.location(3).mapping_id(), 0u);
+}
+
+// pprof takes mapping[0] for the program, whatever library was sampled first.
+TEST(PprofEncoder, PutsTheProgramFirstAndLeavesOutWhatNoSampleMet) {
+  TestLedger ledger;
+  ledger.AddModule(1, 0, "/lib/ld.so", 0x1000000, {});
+  ledger.AddModule(2, 0, "/lib/libused.so", 0x2000000, {});
+  ledger.AddModule(3, kModuleIsProgram, "/usr/bin/app", 0x400000, {});
+  ledger.Add({In(2, 0x2000)}, "", 1);
+  Profile profile = Parse(Encode(ledger.view()));
+  ASSERT_EQ(profile.mapping_size(), 2);
+  EXPECT_EQ(profile.string_table(static_cast<int>(profile.mapping(0).filename())), "/usr/bin/app");
+  EXPECT_EQ(profile.string_table(static_cast<int>(profile.mapping(1).filename())), "/lib/libused.so");
+  EXPECT_EQ(profile.location(0).mapping_id(), 2u);
+}
+
+TEST(PprofEncoder, WritesAValidProfileOfNothing) {
+  TestLedger ledger;
+  Profile profile = Parse(Encode(ledger.view()));
+  EXPECT_EQ(profile.sample_size(), 0);
+  EXPECT_EQ(profile.sample_type_size(), 2);
+  ASSERT_EQ(profile.mapping_size(), 1);
+  EXPECT_EQ(profile.string_table(static_cast<int>(profile.mapping(0).filename())), "/usr/bin/app");
+}
+
+TEST(PprofEncoder, AddsUpStacksThatDifferOnlyInTheEndOfTheirWalk) {
+  TestLedger ledger;
+  ledger.AddProgramAndLibrary();
+  ledger.Add({In(1, 0x1234)}, "t", 2, WalkEnd::kOutermost);
+  ledger.Add({In(1, 0x1234)}, "t", 3, WalkEnd::kUnreadable);
+  ledger.Add({In(1, 0x1234)}, "u", 4, WalkEnd::kUnreadable);
+  Profile profile = Parse(Encode(ledger.view()));
+  ASSERT_EQ(profile.sample_size(), 2);
+  EXPECT_EQ(profile.sample(0).value(0), 5);
+  EXPECT_EQ(profile.sample(1).value(0), 4);
+  EXPECT_EQ(profile.location_size(), 1);
+}
+
+// Recursion is many frames at one location; a reader that saw them folded would lose the depth.
+TEST(PprofEncoder, KeepsEveryFrameOfARecursion) {
+  TestLedger ledger;
+  ledger.AddProgramAndLibrary();
+  ledger.Add(std::vector<Frame>(100, In(1, 0x1234)), "", 1);
+  Profile profile = Parse(Encode(ledger.view()));
+  EXPECT_EQ(profile.sample(0).location_id_size(), 100);
+  EXPECT_EQ(profile.location_size(), 1);
+}
+
+// The start routine of every thread runs under a function of ours; the user never wrote it.
+TEST(PprofEncoder, HidesTheAgentsOwnFrames) {
+  TestLedger ledger;
+  ledger.AddProgramAndLibrary();
+  ledger.AddModule(3, kModuleIsAgent, "/usr/lib/libprofagent.so", 0x7e0000000000, {});
+  ledger.Add({In(3, 0x1), In(1, 0x1234), In(3, 0x2), In(2, 0x5)}, "", 2);
+  ledger.Add({In(1, 0x1234), In(2, 0x5)}, "", 3);
+  ledger.Add({In(3, 0x1)}, "", 1);
+  Profile profile = Parse(Encode(ledger.view()));
+  ASSERT_EQ(profile.sample_size(), 2);
+  EXPECT_EQ(profile.sample(0).value(0), 5);
+  EXPECT_EQ(profile.sample(0).location_id_size(), 2);
+  EXPECT_EQ(FunctionName(profile, profile.sample(1).location_id(0)),
+            "libprofagent.so+0x1");  // nothing else is left
+}
+
+// Threads met the same stacks in another order, hash chains hang another way: the file must not show it.
+TEST(PprofEncoder, GivesEqualBytesForEqualContentInAnyOrder) {
+  struct Site {
+    std::vector<Frame> frames;
+    std::string name;
+    uint64_t ticks;
+  };
+  std::vector<Site> sites;
+  std::mt19937_64 random(7);
+  for (int i = 0; i < 1500; ++i) {
+    Site site{{}, "t" + std::to_string(random() % 5), 1 + random() % 3};
+    for (size_t depth = 1 + random() % 4; depth > 0; --depth) {
+      site.frames.push_back(In(static_cast<uint16_t>(1 + random() % 2), 0x1000 + random() % 64));
+    }
+    sites.push_back(site);
+  }
+  std::string first;
+  for (int round = 0; round < 5; ++round) {
+    TestLedger ledger;
+    if (round % 2) ledger.Add({In(1, 0x1000)}, "t0", 1);  // moves all records
+    ledger.AddProgramAndLibrary();
+    std::shuffle(sites.begin(), sites.end(), random);
+    for (const Site& site : sites) {
+      for (uint64_t i = 0; i < site.ticks; ++i) ledger.Add(site.frames, site.name, 1);
+    }
+    if (round % 2 == 0) ledger.Add({In(1, 0x1000)}, "t0", 1);
+    std::string bytes = Encode(ledger.view(), RequestEndingAt(1), PageNames);
+    if (round == 0) first = bytes;
+    EXPECT_EQ(bytes, first);
+  }
+}
+
+TEST(PprofEncoder, TellsWhatWasMeasuredHowAndWhatIsMissing) {
+  TestLedger ledger;
+  ledger.AddProgramAndLibrary();
+  ledger.ledger().Count(Loss::kStackDepthLimit, 17);
+  EncodeRequest request;
+  std::string_view extra[] = {"killed by signal 9"};
+  request.comments = extra;
+  Profile profile = Parse(Encode(ledger.view(), request));
+  EXPECT_EQ(Comments(profile),
+            (std::vector<std::string>{
+                "# profagent 0.1.0", "# command: app --fast input", "# pid: 4711",
+                "# cpu: 100 Hz, thread timers", "killed by signal 9",
+                "stacks_depth_limit=17 (stacks cut at PROFAGENT_MAXDEPTH: the sample counts, its "
+                "root side is missing)"}));
+  EXPECT_EQ(profile.duration_nanos(), 0);  // the end is not known
+}
+
+TEST(PprofEncoder, EndsACpuProfileWhereItWasStopped) {
+  TestLedger ledger;
+  ledger.ledger().header()->cpu_stop_monotonic_ns = 6'500'000'000;
+  EXPECT_EQ(Parse(Encode(ledger.view(), RequestEndingAt(9'000'000'000))).duration_nanos(), 1'500'000'000);
+}
+
+// The kernel cuts thread names after 15 bytes, in the middle of a letter if need be. Readers of proto3 refuse a
+// whole profile for one such byte.
+TEST(PprofEncoder, WritesValidUtf8OfNamesThatAreNot) {
+  TestLedger ledger;
+  ledger.AddProgramAndLibrary();
+  ledger.Add({In(1, 0x1234)},
+             "pr\xc3\xbc"
+             "fung\xc3",
+             1);
+  ledger.Add({In(1, 0x1234)}, "\xff\xfe\xed\xa0\x80", 2);
+  Profile profile = Parse(Encode(ledger.view()));
+  EXPECT_EQ(profile.string_table(static_cast<int>(profile.sample(0).label(0).str())), "?????");
+  EXPECT_EQ(profile.string_table(static_cast<int>(profile.sample(1).label(0).str())),
+            "pr\xc3\xbc"
+            "fung?");
+}
+
+// The kernel may have nothing left for us: what fits is written, and what does not is said.
+TEST(PprofEncoder, GivesThePartThatFitsItsMemory) {
+  TestLedger ledger(16 << 20);
+  ledger.AddProgramAndLibrary();
+  constexpr uint64_t kSites = 30000;
+  for (uint64_t i = 0; i < kSites; ++i) ledger.Add({In(1, i), In(2, i)}, "", 1);
+  uint64_t last_count = 0;
+  int complete = 0, failed = 0;
+  for (size_t limit = 128 << 10; limit <= (16 << 20); limit *= 2) {
+    Arena arena(limit);
+    std::string bytes;
+    auto sink = [&](std::span<const std::byte> part) {
+      bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
+      return true;
+    };
+    Status status = EncodeProfile(ledger.view(), RequestEndingAt(0), PageNames, arena, sink);
+    EXPECT_LE(arena.taken(), limit);
+    if (!status) {
+      EXPECT_EQ(status.error().text.view(), "no memory to encode a profile");
+      ++failed;
+      continue;
+    }
+    Profile profile = Parse(bytes);
+    uint64_t count = static_cast<uint64_t>(profile.sample_size());
+    EXPECT_GE(count, last_count);
+    last_count = count;
+    bool whole = count == kSites && profile.location_size() == 2 * kSites;
+    complete += whole;
+    if (!whole) {
+      EXPECT_TRUE(HasComment(profile, "samples_no_encoder_memory=") ||
+                  HasComment(profile, "frames_no_encoder_memory="));
+    }
+    for (const auto& sample : profile.sample()) {
+      for (uint64_t id : sample.location_id()) ASSERT_LE(id, static_cast<uint64_t>(profile.location_size()));
+    }
+  }
+  EXPECT_EQ(failed, 1);
+  EXPECT_GT(last_count, 0u);
+  EXPECT_GE(complete, 1);
+}
+
+TEST(PprofEncoder, StopsWhenTheSinkRefuses) {
+  TestLedger ledger(4 << 20);
+  ledger.AddProgramAndLibrary();
+  for (uint64_t i = 0; i < 10000; ++i) ledger.Add({In(1, i)}, "", 1);
+  Arena arena;
+  int calls = 0;
+  auto sink = [&](std::span<const std::byte>) { return ++calls < 3; };
+  EXPECT_FALSE(EncodeProfile(ledger.view(), RequestEndingAt(0), NoSymbols, arena, sink));
+  EXPECT_EQ(calls, 3);
+}
+
+TEST(PprofEncoder, CompressesToWhatZlibReads) {
+  TestLedger ledger(4 << 20);
+  ledger.AddProgramAndLibrary();
+  for (uint64_t i = 0; i < 10000; ++i) ledger.Add({In(1, i), In(2, i % 7)}, "", 1);
+  std::string plain = Encode(ledger.view());
+  std::string packed = EncodeGzip(ledger.view(), RequestEndingAt(8'000'000'000));
+  EXPECT_LT(packed.size(), plain.size());
+  z_stream stream{};
+  ASSERT_EQ(inflateInit2(&stream, 16 + MAX_WBITS), Z_OK);
+  std::string unpacked(plain.size() + 1, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_in = static_cast<uInt>(packed.size());
+  stream.next_out = reinterpret_cast<Bytef*>(unpacked.data());
+  stream.avail_out = static_cast<uInt>(unpacked.size());
+  EXPECT_EQ(inflate(&stream, Z_FINISH), Z_STREAM_END);
+  unpacked.resize(stream.total_out);
+  inflateEnd(&stream);
+  EXPECT_EQ(unpacked, plain);
+}
+
+// A profile taken while the program runs on: each one is whole, and none goes back.
+TEST(PprofEncoder, EncodesALedgerThatThreadsAddTo) {
+  TestLedger ledger(8 << 20);
+  ledger.AddProgramAndLibrary();
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> writers;
+  for (uint64_t t = 0; t < 2; ++t) {
+    writers.emplace_back([&, t] {
+      TextId name = ledger.ledger().InternText(t ? "one" : "two");
+      for (uint64_t i = 0; !stop; ++i) {
+        Frame frames[] = {In(1, i % 2000), In(2, t), In(2, i % 3)};
+        ledger.ledger().AddCpuTicks(ledger.ledger().InternStack(frames, WalkEnd::kOutermost), name, 1);
+      }
+    });
+  }
+  int64_t last = 0;
+  for (int round = 0; round < 20; ++round) {
+    Profile profile = Parse(Encode(ledger.view()));
+    int64_t total = 0;
+    for (const auto& sample : profile.sample()) {
+      total += sample.value(0);
+      ASSERT_EQ(sample.location_id_size(), 3);
+    }
+    EXPECT_GE(total, last);
+    last = total;
+  }
+  stop = true;
+  for (auto& writer : writers) writer.join();
+}
+
+}  // namespace
+}  // namespace profagent
