@@ -11,6 +11,8 @@ namespace profagent {
 namespace {
 
 constexpr uint32_t kMaxValues = 4;
+constexpr uint32_t kMaxComments = 64;
+constexpr size_t kCommentMemory = 16 * 1024;  // a command line is at most 4 KiB
 
 struct ValueType {
   std::string_view type, unit;
@@ -74,7 +76,9 @@ class Encoder {
         locations_(arena),
         location_index_(arena),
         functions_(arena),
-        function_index_(arena) {}
+        function_index_(arena),
+        comment_memory_(arena.AllocateArray<char>(kCommentMemory)),
+        comment_text_(comment_memory_, comment_memory_ != nullptr ? kCommentMemory : 0) {}
 
   Status Run();
 
@@ -139,18 +143,23 @@ class Encoder {
   uint64_t unplaced_frames_ = 0;   // left out of their stacks for want of memory
   bool names_incomplete_ = false;  // for want of memory
   uint32_t thread_key_ = 0;
-  GrowingArray<uint32_t> comments_{arena_};
+  // Comments have memory of their own, so that the one which says that there was none is always written.
+  char* comment_memory_;
+  TextWriter comment_text_;
+  std::string_view comments_[kMaxComments];
+  uint32_t comment_count_ = 0;
 };
 
 Status Encoder::Run() {
   const LedgerHeader& header = ledger_.header();
   uint32_t hz = header.cpu_hz.load(std::memory_order_relaxed);
   period_ = hz != 0 ? kNanosPerSecond / hz : 0;
-  if (!CollectModules()) return Error::Of("no memory to encode a profile");
+  if (comment_memory_ == nullptr || !CollectModules()) return Error::Of("no memory to encode a profile");
   CollectSamples();
   samples_.Sort();
 
   for (const ValueType& type : kind_.sample_types) WriteValueType(1, type);
+  thread_key_ = strings_.Add("thread");
   WriteSamples();
   WriteMappings();
   NameLocations();
@@ -172,9 +181,9 @@ Status Encoder::Run() {
   out_.Integer(2, period_unit);
   out_.Integer(12, period_);
   size_t size = 0;
-  for (uint32_t comment : comments_.span()) size += VarintSize(comment);
-  if (size > 0) out_.Block(13, size);
-  for (uint32_t comment : comments_.span()) out_.Varint(comment);
+  for (uint32_t i = 0; i < comment_count_; ++i) size += VarintSize(strings_.size() + i);
+  out_.Block(13, size);
+  for (uint32_t i = 0; i < comment_count_; ++i) out_.Varint(strings_.size() + i);
   if (!out_.Flush()) return Error::Of("the profile could not be written out");
   return Done{};
 }
@@ -254,7 +263,6 @@ void Encoder::WriteSample(const SampleRow& row) {
   size_t label_size = 0;
   uint32_t name = 0;
   if (row.name_size > 0) {
-    if (thread_key_ == 0) thread_key_ = strings_.Add("thread");
     name = strings_.Add(row.name());
     label_size = IntegerSize(thread_key_) + IntegerSize(name);
   }
@@ -436,16 +444,18 @@ void Encoder::WriteFunctions() {
   }
 }
 
+// The comments come last: they are the strings behind those of the table.
 void Encoder::WriteStrings() {
   for (uint32_t i = 0; i < strings_.size(); ++i) out_.String(6, strings_[i]);
+  for (uint32_t i = 0; i < comment_count_; ++i) out_.String(6, comments_[i]);
 }
 
 template <class... Parts>
 void Encoder::AddComment(const Parts&... parts) {
-  FixedText<4400> text;  // a command line is at most 4 KiB
-  text.Add(parts...);
-  uint32_t string = strings_.AddCopy(text.view());
-  if (string != 0) comments_.Add(string);
+  if (comment_count_ == kMaxComments) return;
+  size_t before = comment_text_.size();
+  comment_text_.Add(parts...);
+  comments_[comment_count_++] = comment_text_.view().substr(before);
 }
 
 // What was measured how stands behind a '#', which keeps it out of the reports' heads (`pprof -comments` shows

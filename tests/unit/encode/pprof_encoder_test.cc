@@ -100,7 +100,28 @@ TEST(PprofEncoder, KeepsItsBytes) {
     snprintf(digits, sizeof digits, "%02x", c);
     hex += digits;
   }
-  EXPECT_EQ(hex, "");
+  // clang-format off
+  EXPECT_EQ(hex,
+            "0a0408011002"                                        // sample_type samples/count
+            "0a0408031004"                                        // sample_type cpu/nanoseconds
+            "12100a0101" "12050280dac409" "1a0408051006"          // sample: location 1, {2, 20000000}, thread=t
+            "1a1b0801" "1080a08080d0aa15" "1880a08280d0aa15"      // mapping 1: start, limit
+            "208020" "2807" "3008" "3801"                         // offset, file, build-id, has_functions
+            "22100801" "1001" "18b4a48080d0aa15" "22020801"       // location 1: mapping, address, function
+            "2a06080110091809"                                    // function 1: name = system_name
+            "3200" "320773616d706c6573" "3205636f756e74"          // "", samples, count
+            "3203637075" "320b6e616e6f7365636f6e6473"             // cpu, nanoseconds
+            "3206746872656164" "320174"                           // thread, t
+            "320c2f7573722f62696e2f617070" "3206616263646566"     // /usr/bin/app, abcdef
+            "320e5f5a4e33617070346d61696e4576"                    // _ZN3app4mainEv
+            "3211232070726f666167656e7420302e312e30"              // "# profagent 0.1.0"
+            "321b2320636f6d6d616e643a20617070202d2d6661737420696e707574"  // "# command: app --fast input"
+            "320b23207069643a2034373131"                          // "# pid: 4711"
+            "321c23206370753a2031303020487a2c207468726561642074696d657273"  // "# cpu: 100 Hz, thread timers"
+            "488080a8b1e39fe7cb17" "508094ebdc03"                   // time, duration
+            "5a0408031004" "6080ade204"                           // period_type, period
+            "6a040a0b0c0d");                                      // comments
+  // clang-format on
 }
 
 TEST(PprofEncoder, NamesWhatHasNoSymbol) {
