@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "symbolizer/cli/command.h"
+#include "symbolizer/cli/symbolize_command.h"
 #include "symbolizer/cli/view_command.h"
 
 namespace {
@@ -73,6 +74,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   profagent::CommandOutcome outcome;
   // Each subcommand registers itself here: one line, in the order of the help text.
+  profagent::RegisterSymbolizeCommand(app, outcome);
 
   const std::string_view first = argc > 1 ? argv[1] : "";
   if (first == "--version" || first == "-version") {

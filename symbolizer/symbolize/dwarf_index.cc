@@ -1,0 +1,294 @@
+#include "symbolizer/symbolize/dwarf_index.h"
+
+#include <dwarf.h>
+
+#include <algorithm>
+
+namespace profagent {
+namespace {
+
+// DIEs nest as source does. Only a damaged or hostile file goes deeper.
+constexpr int kDeepestNesting = 1000;
+// abstract_origin and specification: two or three steps in practice.
+constexpr int kLongestOriginChain = 16;
+
+const std::string kNoFile;
+
+uint64_t NumberOf(Dwarf_Die* die, unsigned attribute) {
+  Dwarf_Attribute memory;
+  Dwarf_Word value = 0;
+  Dwarf_Attribute* found = dwarf_attr(die, attribute, &memory);
+  return found != nullptr && dwarf_formudata(found, &value) == 0 ? value : 0;
+}
+
+std::string_view TextOf(Dwarf_Die* die, unsigned attribute) {
+  Dwarf_Attribute memory;
+  const char* text = nullptr;
+  if (Dwarf_Attribute* found = dwarf_attr(die, attribute, &memory)) text = dwarf_formstring(found);
+  return text != nullptr ? std::string_view(text) : std::string_view();
+}
+
+bool Follow(Dwarf_Die* die, unsigned attribute, Dwarf_Die* target) {
+  Dwarf_Attribute memory;
+  Dwarf_Attribute* found = dwarf_attr(die, attribute, &memory);
+  return found != nullptr && dwarf_formref_die(found, target) != nullptr;
+}
+
+// Calls visit(low, high) for each range of code that the DIE claims.
+template <class Visit>
+void ForEachRange(Dwarf_Die* die, const Visit& visit) {
+  Dwarf_Addr base = 0, low = 0, high = 0;
+  ptrdiff_t at = 0;
+  while ((at = dwarf_ranges(die, at, &base, &low, &high)) > 0) {
+    if (low < high) visit(low, high);
+  }
+}
+
+}  // namespace
+
+// Finds the chain of functions around each of one unit's addresses.
+class DwarfIndex::UnitWalk {
+ public:
+  // Outermost (the physical function) first.
+  using Chain = std::vector<Dwarf_Die>;
+
+  explicit UnitWalk(std::span<const uint64_t> addresses)
+      : addresses_(addresses), chains_(addresses.size()), missing_(addresses.size()) {}
+
+  void Run(Dwarf_Die* unit) {
+    Scan(unit, false, 0);
+    // Nested functions (Fortran, Ada, GNU C) and methods inside types or blocks are described where they are
+    // declared. Few units have one, so only those that still owe an answer are read in full.
+    if (missing_ > 0) Scan(unit, true, 0);
+  }
+
+  Chain& chain(size_t i) { return chains_[i]; }
+
+ private:
+  using Indices = std::vector<uint32_t>;  // sorted, of addresses_
+
+  void Scan(Dwarf_Die* parent, bool everywhere, int depth) {
+    Dwarf_Die child;
+    if (depth > kDeepestNesting || dwarf_child(parent, &child) != 0) return;
+    do {
+      int tag = dwarf_tag(&child);
+      if (tag == DW_TAG_subprogram) VisitFunction(&child);
+      if (missing_ == 0) return;
+      if (everywhere || tag == DW_TAG_namespace || tag == DW_TAG_module) Scan(&child, everywhere, depth + 1);
+    } while (missing_ > 0 && dwarf_siblingof(&child, &child) == 0);
+  }
+
+  void VisitFunction(Dwarf_Die* die) {
+    Indices inside;
+    ForEachRange(die, [&](uint64_t low, uint64_t high) {
+      auto from = std::lower_bound(addresses_.begin(), addresses_.end(), low);
+      for (auto it = from; it != addresses_.end() && *it < high; ++it) {
+        uint32_t index = static_cast<uint32_t>(it - addresses_.begin());
+        // Identical code that the linker folded has several owners: the first one is as right as the others.
+        if (!chains_[index].empty()) continue;
+        chains_[index].push_back(*die);
+        --missing_;
+        inside.push_back(index);
+      }
+    });
+    if (inside.empty()) return;
+    std::sort(inside.begin(), inside.end());
+    VisitInlined(die, inside, 0);
+  }
+
+  void VisitInlined(Dwarf_Die* scope, const Indices& inside, int depth) {
+    Dwarf_Die child;
+    if (depth > kDeepestNesting || dwarf_child(scope, &child) != 0) return;
+    do {
+      switch (dwarf_tag(&child)) {
+        case DW_TAG_inlined_subroutine: {
+          Indices covered = Covered(&child, inside);
+          if (covered.empty()) break;
+          for (uint32_t index : covered) chains_[index].push_back(child);
+          VisitInlined(&child, covered, depth + 1);
+          break;
+        }
+        case DW_TAG_lexical_block:
+        case DW_TAG_try_block:
+        case DW_TAG_catch_block: {
+          Indices covered = Covered(&child, inside);
+          if (!covered.empty()) VisitInlined(&child, covered, depth + 1);
+          break;
+        }
+        default:
+          break;
+      }
+    } while (dwarf_siblingof(&child, &child) == 0);
+  }
+
+  Indices Covered(Dwarf_Die* die, const Indices& inside) const {
+    Indices covered;
+    ForEachRange(die, [&](uint64_t low, uint64_t high) {
+      auto it = std::lower_bound(inside.begin(), inside.end(), low,
+                                 [&](uint32_t index, uint64_t value) { return addresses_[index] < value; });
+      for (; it != inside.end() && addresses_[*it] < high; ++it) covered.push_back(*it);
+    });
+    if (!std::is_sorted(covered.begin(), covered.end())) std::sort(covered.begin(), covered.end());
+    covered.erase(std::unique(covered.begin(), covered.end()), covered.end());  // ranges that overlap
+    return covered;
+  }
+
+  std::span<const uint64_t> addresses_;
+  std::vector<Chain> chains_;
+  size_t missing_;
+};
+
+Result<std::unique_ptr<DwarfIndex>> DwarfIndex::Open(ElfFile* file, ElfFile* alternate, const ElfFile& code) {
+  std::unique_ptr<DwarfIndex> index(new DwarfIndex);
+  index->file_ = file;
+  index->lowest_code_address_ = code.lowest_code_address();
+  index->dwarf_ = dwarf_begin_elf(file->elf(), DWARF_C_READ, nullptr);
+  if (index->dwarf_ == nullptr) return Error::Of(file->path(), ": ", dwarf_errmsg(-1));
+  if (alternate != nullptr) {
+    index->alternate_ = dwarf_begin_elf(alternate->elf(), DWARF_C_READ, nullptr);
+    if (index->alternate_ == nullptr) return Error::Of(alternate->path(), ": ", dwarf_errmsg(-1));
+    dwarf_setalt(index->dwarf_, index->alternate_);
+  }
+  index->line_sections_ = {file->Section(".debug_line"), file->Section(".debug_line_str"),
+                           file->Section(".debug_str")};
+  return index;
+}
+
+DwarfIndex::~DwarfIndex() {
+  if (dwarf_ != nullptr) dwarf_end(dwarf_);
+  if (alternate_ != nullptr) dwarf_end(alternate_);
+}
+
+void DwarfIndex::Find(std::span<const uint64_t> addresses, std::span<DwarfFrames> frames) {
+  std::vector<Unit> units;
+  AssignToUnits(addresses, &units);
+  for (Unit& unit : units) FindInUnit(&unit, addresses, frames);
+}
+
+// Units that say no range own no code (types, imported parts).
+void DwarfIndex::AssignToUnits(std::span<const uint64_t> addresses, std::vector<Unit>* units) {
+  Dwarf_CU* cu = nullptr;
+  Dwarf_Die die;
+  uint8_t type = 0;
+  // No sub-DIE is asked for here: that would open the .dwo file of every unit, also of those that no address
+  // is in.
+  while (dwarf_get_units(dwarf_, cu, &cu, nullptr, &type, &die, nullptr) == 0) {
+    if (type != DW_UT_compile && type != DW_UT_skeleton) continue;
+    std::vector<uint32_t> inside;
+    ForEachRange(&die, [&](uint64_t low, uint64_t high) {
+      if (low < lowest_code_address_) return;
+      auto it = std::lower_bound(addresses.begin(), addresses.end(), low);
+      for (; it != addresses.end() && *it < high; ++it) {
+        inside.push_back(static_cast<uint32_t>(it - addresses.begin()));
+      }
+    });
+    if (inside.empty()) continue;
+    std::sort(inside.begin(), inside.end());
+    inside.erase(std::unique(inside.begin(), inside.end()), inside.end());
+    Dwarf_Die split = die;
+    if (type == DW_UT_skeleton) {
+      ++gaps_.split_units;
+      Dwarf_Die found;
+      if (dwarf_cu_info(die.cu, nullptr, nullptr, nullptr, &found, nullptr, nullptr, nullptr) == 0 &&
+          found.addr != nullptr) {
+        split = found;
+      } else {
+        ++gaps_.missing_split_units;
+        if (gaps_.missing_split_file.empty()) {
+          std::string_view name = TextOf(&die, DW_AT_dwo_name);
+          if (name.empty()) name = TextOf(&die, DW_AT_GNU_dwo_name);
+          gaps_.missing_split_file = name;
+        }
+      }
+    }
+    units->push_back({die, split, std::move(inside)});
+  }
+}
+
+void DwarfIndex::FindInUnit(Unit* unit, std::span<const uint64_t> all, std::span<DwarfFrames> frames) {
+  // Two units may claim one address (folded code, damaged ranges): the first that names a function is
+  // believed.
+  std::erase_if(unit->addresses, [&](uint32_t index) {
+    return !frames[index].empty() && frames[index].front().function != nullptr;
+  });
+  std::vector<uint64_t> addresses;
+  addresses.reserve(unit->addresses.size());
+  for (uint32_t index : unit->addresses) addresses.push_back(all[index]);
+  if (addresses.empty()) return;
+
+  UnitWalk walk(addresses);
+  walk.Run(&unit->split);
+
+  LineTable* lines = LineTableOf(&unit->die);
+  std::vector<LineRow> rows(addresses.size());
+  if (lines != nullptr) lines->FindRows(addresses, lowest_code_address_, rows);
+
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    UnitWalk::Chain& chain = walk.chain(i);
+    if (chain.empty() && !rows[i].found) continue;
+    DwarfFrame frame{nullptr, &kNoFile, rows[i].line, rows[i].column};
+    if (lines != nullptr && rows[i].found) frame.file = &lines->FilePath(rows[i].file);
+    DwarfFrames& result = frames[unit->addresses[i]];
+    result.clear();
+    if (chain.empty()) result.push_back(frame);
+    for (auto die = chain.rbegin(); die != chain.rend(); ++die) {
+      frame.function = FunctionOf(&*die);
+      result.push_back(frame);
+      frame.file = &kNoFile;
+      if (lines != nullptr) frame.file = &lines->FilePath(NumberOf(&*die, DW_AT_call_file));
+      frame.line = static_cast<uint32_t>(NumberOf(&*die, DW_AT_call_line));
+      frame.column = static_cast<uint32_t>(NumberOf(&*die, DW_AT_call_column));
+    }
+  }
+}
+
+LineTable* DwarfIndex::LineTableOf(Dwarf_Die* unit_die) {
+  Dwarf_Attribute memory;
+  Dwarf_Word offset = 0;
+  Dwarf_Attribute* list = dwarf_attr(unit_die, DW_AT_stmt_list, &memory);
+  if (list == nullptr || dwarf_formudata(list, &offset) != 0) return nullptr;
+  auto [entry, is_new] = line_tables_.try_emplace(offset);
+  if (is_new) {
+    Result<LineTable> table = LineTable::Parse(line_sections_, offset, TextOf(unit_die, DW_AT_comp_dir));
+    if (table) {
+      entry->second = std::make_unique<LineTable>(std::move(*table));
+    } else {
+      ++gaps_.bad_line_tables;
+      if (gaps_.bad_line_table.empty()) gaps_.bad_line_table = table.error().text.view();
+    }
+  }
+  return entry->second.get();
+}
+
+const DwarfFunction* DwarfIndex::FunctionOf(Dwarf_Die* die) {
+  // All inlined copies share one abstract function.
+  Dwarf_Die at = *die;
+  Follow(die, DW_AT_abstract_origin, &at);
+  auto [entry, is_new] = functions_.try_emplace(at.addr);
+  if (!is_new) return entry->second.get();
+  entry->second = std::make_unique<DwarfFunction>();
+  DwarfFunction* function = entry->second.get();
+  for (int step = 0; step < kLongestOriginChain; ++step) {
+    if (function->linkage_name.empty()) function->linkage_name = TextOf(&at, DW_AT_linkage_name);
+    if (function->linkage_name.empty()) function->linkage_name = TextOf(&at, DW_AT_MIPS_linkage_name);
+    if (function->name.empty()) function->name = TextOf(&at, DW_AT_name);
+    uint64_t file = NumberOf(&at, DW_AT_decl_file);
+    uint64_t line = NumberOf(&at, DW_AT_decl_line);
+    // A definition that follows its declaration comes first in the chain, and that is the one to show. In the
+    // files of others (.dwo, .gnu_debugaltlink) the number means a file of theirs.
+    if (function->line == 0 && line != 0 && dwarf_cu_getdwarf(at.cu) == dwarf_) {
+      Dwarf_Die unit;
+      LineTable* lines = dwarf_diecu(&at, &unit, nullptr, nullptr) != nullptr ? LineTableOf(&unit) : nullptr;
+      if (lines != nullptr && file != 0) {
+        function->file = &lines->FilePath(file);
+        function->line = static_cast<uint32_t>(line);
+      }
+    }
+    Dwarf_Die next;
+    if (!Follow(&at, DW_AT_abstract_origin, &next) && !Follow(&at, DW_AT_specification, &next)) break;
+    at = next;
+  }
+  return function;
+}
+
+}  // namespace profagent

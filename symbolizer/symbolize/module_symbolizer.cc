@@ -1,0 +1,101 @@
+#include "symbolizer/symbolize/module_symbolizer.h"
+
+#include <algorithm>
+
+namespace profagent {
+namespace {
+
+constexpr uint64_t kPage = 4096;
+constexpr uint64_t PageOf(uint64_t address) { return address & ~(kPage - 1); }
+
+std::string_view NameOf(const DwarfFunction& function) {
+  return !function.linkage_name.empty() ? function.linkage_name : function.name;
+}
+
+}  // namespace
+
+ModuleSymbolizer::ModuleSymbolizer(Binary binary) : binary_(std::move(binary)) {
+  if (binary_.file != nullptr) symbols_.Add(*binary_.file);
+  if (binary_.debug != nullptr && (symbols_.empty() || symbols_.only_dynamic())) symbols_.Add(*binary_.debug);
+  ElfFile* file = binary_.dwarf();
+  if (file == nullptr) return;
+  const ElfFile& code = binary_.file != nullptr ? *binary_.file : *file;
+  Result<std::unique_ptr<DwarfIndex>> dwarf = DwarfIndex::Open(file, binary_.alternate.get(), code);
+  if (dwarf) {
+    dwarf_ = std::move(*dwarf);
+  } else {
+    if (!binary_.problem.empty()) binary_.problem += "; ";
+    binary_.problem += dwarf.error().text.view();
+  }
+}
+
+uint64_t ModuleSymbolizer::FileAddress(const MappingPlace& mapping, uint64_t address) const {
+  const uint64_t in_file = address - mapping.start + mapping.offset;
+  if (binary_.file != nullptr) {
+    for (const LoadSegment& segment : binary_.file->segments()) {
+      // The kernel maps whole pages: the bytes around a segment in its first and last page are mapped, too,
+      // but belong to its neighbour there.
+      if (in_file - segment.offset < segment.file_size) return in_file - segment.offset + segment.address;
+    }
+    for (const LoadSegment& segment : binary_.file->segments()) {
+      uint64_t first_page = PageOf(segment.offset);
+      if (segment.executable &&
+          in_file - first_page < PageOf(segment.offset + segment.file_size + kPage - 1) - first_page) {
+        return in_file - segment.offset + segment.address;
+      }
+    }
+    return in_file;
+  }
+  if (binary_.debug != nullptr) {
+    // A separate debug file keeps the segments' addresses, but not their offsets. The mapping begins at the
+    // page of one segment's address: the first one's when it begins at offset 0, else the code's.
+    for (const LoadSegment& segment : binary_.debug->segments()) {
+      if (mapping.offset == 0 || segment.executable) return address - mapping.start + PageOf(segment.address);
+    }
+  }
+  return in_file;
+}
+
+void ModuleSymbolizer::Find(std::span<const uint64_t> addresses, std::span<std::vector<SourceFrame>> frames) {
+  std::vector<DwarfFrames> found(addresses.size());
+  if (dwarf_ != nullptr) dwarf_->Find(addresses, found);
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    const Symbol* symbol = symbols_.Find(addresses[i]);
+    std::vector<SourceFrame>& result = frames[i];
+    result.clear();
+    for (const DwarfFrame& frame : found[i]) {
+      SourceFrame& source = result.emplace_back();
+      source.file = *frame.file;
+      source.line = frame.line;
+      source.column = frame.column;
+      if (frame.function == nullptr) continue;
+      source.symbol = NameOf(*frame.function);
+      if (frame.function->file != nullptr && *frame.function->file == source.file) {
+        source.start_line = frame.function->line;
+      }
+    }
+    if (result.empty()) {
+      if (symbol != nullptr) result.push_back({symbol->name, "", 0, 0, 0});
+      continue;
+    }
+    result.back().symbol = PhysicalName(found[i].back().function, symbol);
+    // A line without any name would be shown as nothing.
+    if (result.back().symbol.empty() && result.size() == 1) result.clear();
+  }
+}
+
+// DWARF knows the source's function, the symbol table the linker's. They differ where the compiler made several of
+// one (`f.cold`, `f.part.0`, `f.constprop.1`, C1 and C2 of a constructor): which of them ran is worth knowing, so the
+// symbol's name wins there. Where one address has several names (folded code, weak aliases), DWARF says which of them
+// was compiled.
+std::string_view ModuleSymbolizer::PhysicalName(const DwarfFunction* function, const Symbol* symbol) const {
+  std::string_view symbol_name = symbol != nullptr ? std::string_view(symbol->name) : std::string_view();
+  if (function == nullptr) return symbol_name;
+  std::string_view name = NameOf(*function);
+  if (name.empty()) return symbol_name;
+  // A symbol without a size only says where something begins: its function may have ended before the address.
+  bool covers = symbol != nullptr && symbol->size != 0;
+  return covers && !symbols_.HasName(*symbol, name) ? symbol_name : name;
+}
+
+}  // namespace profagent

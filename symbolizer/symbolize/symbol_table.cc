@@ -1,0 +1,109 @@
+#include "symbolizer/symbolize/symbol_table.h"
+
+#include <gelf.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace profagent {
+namespace {
+
+// The order in which perf chooses, so that both name a function alike: a name with a size, not weak, global,
+// with few underscores in front (`malloc`, not `__libc_malloc`).
+uint8_t RankOf(const GElf_Sym& symbol, const char* name) {
+  unsigned underscores = static_cast<unsigned>(std::min<size_t>(std::strspn(name, "_"), 15));
+  unsigned rank = underscores;
+  if (GELF_ST_BIND(symbol.st_info) != STB_GLOBAL) rank |= 16;
+  if (GELF_ST_BIND(symbol.st_info) == STB_WEAK) rank |= 32;
+  if (symbol.st_size == 0) rank |= 64;
+  return static_cast<uint8_t>(rank);
+}
+
+bool IsFunction(const GElf_Sym& symbol) {
+  switch (GELF_ST_TYPE(symbol.st_info)) {
+    case STT_FUNC:
+    case STT_GNU_IFUNC:
+    case STT_NOTYPE:  // assembly
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void SymbolTable::Add(const ElfFile& file) {
+  for (uint32_t wanted : {SHT_SYMTAB, SHT_DYNSYM}) {
+    size_t before = symbols_.size();
+    Elf_Scn* section = nullptr;
+    while ((section = elf_nextscn(file.elf(), section)) != nullptr) {
+      GElf_Shdr header;
+      if (gelf_getshdr(section, &header) == nullptr || header.sh_type != wanted || header.sh_entsize == 0) {
+        continue;
+      }
+      Elf_Data* data = elf_getdata(section, nullptr);
+      if (data == nullptr) continue;
+      size_t count = header.sh_size / header.sh_entsize;
+      symbols_.reserve(symbols_.size() + count);
+      for (size_t i = 1; i < count; ++i) {
+        GElf_Sym symbol;
+        if (gelf_getsym(data, static_cast<int>(i), &symbol) == nullptr) break;
+        if (symbol.st_shndx == SHN_UNDEF || symbol.st_shndx == SHN_ABS || !IsFunction(symbol)) continue;
+        if (!file.HasCodeAt(symbol.st_value)) continue;
+        const char* name = elf_strptr(file.elf(), header.sh_link, symbol.st_name);
+        // Mapping symbols and assembler labels are no functions.
+        if (name == nullptr || *name == '\0' || *name == '$' || std::strncmp(name, ".L", 2) == 0) continue;
+        symbols_.push_back({symbol.st_value, symbol.st_size, name, RankOf(symbol, name)});
+      }
+    }
+    if (symbols_.size() > before) {
+      if (wanted == SHT_SYMTAB) only_dynamic_ = false;
+      sorted_ = false;
+      break;
+    }
+  }
+}
+
+void SymbolTable::Sort() {
+  std::sort(symbols_.begin(), symbols_.end(), [](const Symbol& a, const Symbol& b) {
+    if (a.address != b.address) return a.address < b.address;
+    if (a.rank != b.rank) return a.rank < b.rank;
+    if (a.size != b.size) return a.size > b.size;
+    return std::strcmp(a.name, b.name) < 0;
+  });
+  sorted_ = true;
+}
+
+const Symbol* SymbolTable::Find(uint64_t address) {
+  if (!sorted_) Sort();
+  auto after = std::upper_bound(symbols_.begin(), symbols_.end(), address,
+                                [](uint64_t value, const Symbol& symbol) { return value < symbol.address; });
+  // A label inside a function (size 0, or a small one) must not hide the function around it, but neither may
+  // a search run through a whole table of labels.
+  constexpr int kNested = 64;
+  const Symbol* unsized = nullptr;
+  int tried = 0;
+  while (after != symbols_.begin() && tried++ < kNested) {
+    uint64_t start = std::prev(after)->address;
+    auto first = std::lower_bound(symbols_.begin(), after, start, [](const Symbol& symbol, uint64_t value) {
+      return symbol.address < value;
+    });
+    if (first->size != 0 && address - first->address < first->size) return &*first;
+    if (first->size == 0 && unsized == nullptr) unsized = &*first;
+    // A sized function that ends before the address ends whatever an unsized label before it began.
+    if (first->size != 0) return unsized;
+    after = first;
+  }
+  return unsized;
+}
+
+bool SymbolTable::HasName(const Symbol& symbol, std::string_view name) const {
+  // A binary search again: Find gives the first of its address.
+  for (const Symbol* other = &symbol; other < symbols_.data() + symbols_.size(); ++other) {
+    if (other->address != symbol.address) break;
+    if (name == other->name) return true;
+  }
+  return false;
+}
+
+}  // namespace profagent

@@ -1,0 +1,49 @@
+#include "symbolizer/symbolize/demangle.h"
+
+#include <gtest/gtest.h>
+
+namespace profagent {
+namespace {
+
+TEST(Demangle, WritesCxxNamesAsTheSourceDoes) {
+  EXPECT_EQ(Demangle("_ZN6sample5outerEiPKc"), "sample::outer(int, char const*)");
+  EXPECT_EQ(Demangle("_ZNSt6vectorIiSaIiEE9push_backEOi"),
+            "std::vector<int, std::allocator<int> >::push_back(int&&)");
+  EXPECT_EQ(Demangle("_ZZ4mainENKUlvE_clEv"), "main::{lambda()#1}::operator()() const");
+}
+
+// A clone is another piece of code than the function it was made of, and often the hot or the cold half.
+TEST(Demangle, KeepsTheMarkOfAClone) {
+  EXPECT_EQ(Demangle("_Z4workv.cold"), "work() [clone .cold]");
+  EXPECT_EQ(Demangle("_Z4workv.constprop.0"), "work() [clone .constprop.0]");
+}
+
+// ThinLTO renames local functions; the number means nothing to anybody.
+TEST(Demangle, DropsTheNumberThatLlvmAppends) {
+  EXPECT_EQ(Demangle("_Z4workv.llvm.1234567890"), "work()");
+  EXPECT_EQ(Demangle("_Z4workv.llvm.x"), "work() [clone .llvm] [clone .x]");
+}
+
+TEST(Demangle, KnowsBothManglingsOfRust) {
+  EXPECT_EQ(Demangle("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE"), "core::fmt::Write::write_fmt");
+  EXPECT_EQ(Demangle("_RNvNtCs1234_7mycrate3foo3bar"), "mycrate::foo::bar");
+}
+
+// `read` and `f` are also the manglings of types, which c++filt -t would turn into nonsense.
+TEST(Demangle, LeavesOtherNamesAlone) {
+  for (const char* name :
+       {"read", "f", "main", "_start", "__libc_malloc", "app+0x1f", "", "_Z", "_ZNotMangled"}) {
+    EXPECT_EQ(Demangle(name), name);
+  }
+}
+
+// A name of 100 KB would otherwise take the demangler minutes and gigabytes.
+TEST(Demangle, GivesUpOnAbsurdlyLongNames) {
+  std::string name = "_Z1f";
+  for (int i = 0; i < 50000; ++i) name += "PK";
+  name += "i";
+  EXPECT_EQ(Demangle(name), name);
+}
+
+}  // namespace
+}  // namespace profagent
