@@ -102,6 +102,57 @@ def crash_leaves_a_profile(t, how, name):
 
 
 @test()
+def crash_in_a_handler_on_an_alternate_stack(t):
+    # Encoding and compressing a profile takes more than what is left of 8 KiB.
+    run = t.run("alternate_stack", "crash", hz=1000)
+    t.expect_signal(run, signal.SIGSEGV)
+    t.expect_silent(run)
+    t.expect_work(run, "work_in_handler", 0.1)
+
+
+@test()
+def abort_inside_of_malloc(t):
+    # libc found the heap corrupt and holds its lock: whoever allocates now waits for ever.
+    run = t.run("ends", "heap_corruption", hz=250)
+    t.expect_signal(run, signal.SIGABRT)
+    t.expect(run.err.count(b"\n") == 1 and b"double free" in run.err, "libc's message is not alone", run)
+    t.expect_work(run, "work_before_end", 0.3)
+
+
+@test()
+def sigterm_while_exiting(t):
+    # The profile must not be written by two at once, nor lost between them.
+    run = t.run("ends", "term_in_atexit", hz=250)
+    t.expect_signal(run, signal.SIGTERM)
+    t.expect_silent(run)
+    t.expect_work(run, "work_before_end", 0.3)
+    t.expect(run.profiles() == ["cpu.prof"], "files: %s" % run.profiles(), run)
+
+
+@test()
+def four_threads_exit_at_once(t):
+    for _ in range(5):
+        run = t.run("ends", "two_exits", hz=250)
+        t.expect_exit(run, 7)
+        t.expect_silent(run)
+        t.expect_work(run, "work_before_end", 0.3)
+
+
+@test()
+def first_process_of_a_container(t):
+    # To process 1 of a PID namespace a signal whose action is the default does nothing. A profiler that handles SIGTERM
+    # there and then "dies of it" hangs, or kills what would have lived.
+    t.need_root()
+    prefix = [t.need("unshare"), "--pid", "--fork", "--kill-child"]
+    plain = t.run("ends", "init", agent=False, prefix=prefix)
+    run = t.run("ends", "init", hz=250, prefix=prefix)
+    t.expect_exit(plain, 7)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "work_before_end", 0.5)
+
+
+@test()
 def dies_when_the_stack_is_used_up(t):
     # No room for a handler: the kernel kills with SIGSEGV as it would without us. The profile is lost unless a ledger
     # file holds it (see run_tests), but the death is the same.

@@ -97,6 +97,15 @@ def thread_made_by_raw_clone(t):
 
 
 @test()
+def threads_fork_while_others_work(t):
+    # A lock of ours that another thread holds at fork is held in the child for ever.
+    run = t.run("threads", "forks", hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "thread_work", 0.8)
+
+
+@test()
 def refused_thread_is_refused(t):
     run = t.run("threads", "error", hz=250)
     t.expect_exit(run)

@@ -38,6 +38,11 @@ static void Nested(int number) {
     work_in_nested_handler(200);
   }
 }
+static void Crash(int number) {
+  work_in_handler(100);
+  int* volatile nowhere = (int*)8;
+  *nowhere = 1;
+}
 static void SwitchStack(int number) {
   // On the alternate stack the stack cannot be changed, only asked for.
   stack_t now;
@@ -76,6 +81,17 @@ int main(int argc, char** argv) {
     Handle(SIGUSR1, Work, SA_ONSTACK);
     raise(SIGUSR1);
     work_on_plain_stack(100);
+    return 0;
+  }
+  if (Is(how, "crash")) {  // the profile is written from a handler on what is left of 8 KiB
+    Handle(SIGUSR1, Crash, SA_ONSTACK);
+    raise(SIGUSR1);
+    return 98;
+  }
+  if (Is(how,
+         "tiny")) {  // legal by MINSIGSTKSZ, and no signal of the program's runs there; with AVX-512 none could
+    UseStack(memory + 4096, 2048, 0);
+    work_on_plain_stack(500);
     return 0;
   }
   if (Is(how, "nested")) {

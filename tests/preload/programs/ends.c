@@ -44,6 +44,17 @@ __attribute__((noinline)) static int Recurse(volatile char* above) {
   return Recurse(here) + here[0];
 }
 
+static void RaiseTerm(void) {
+  raise(SIGTERM);
+  work_in_atexit(200);
+}
+
+static pthread_barrier_t g_barrier;
+static void* ExitTogether(void* unused) {
+  pthread_barrier_wait(&g_barrier);
+  exit(7);
+}
+
 static void OnTermExit(int number) { exit(7); }
 static void OnTermReturn(int number) {}
 
@@ -70,6 +81,28 @@ int main(int argc, char** argv) {
   if (Is(how, "destructor")) {
     g_work_in_destructor = true;
     return 7;
+  }
+  if (Is(how, "term_in_atexit")) {  // the signal comes while exit is under way
+    atexit(RaiseTerm);
+    return 98;
+  }
+  if (Is(how, "init")) {  // process 1 of a container: SIGTERM does nothing to it by default
+    raise(SIGTERM);
+    kill(getpid(), SIGTERM);
+    work_before_end(200);
+    return 7;
+  }
+  if (Is(how, "two_exits")) {
+    pthread_barrier_init(&g_barrier, NULL, 4);
+    pthread_t thread;
+    for (int i = 0; i < 3; ++i) REQUIRE(pthread_create(&thread, NULL, ExitTogether, NULL) == 0);
+    ExitTogether(NULL);
+  }
+  if (Is(how, "heap_corruption")) {  // libc aborts inside of malloc, whose lock it holds
+    char* volatile block = malloc(100);
+    free(block);
+    free(block);
+    return 98;
   }
   if (Is(how, "thread_exit")) RunThread(CallExit);
   if (Is(how, "thread__exit")) RunThread(CallUnderscoreExit);

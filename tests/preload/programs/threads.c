@@ -63,6 +63,20 @@ static void* WithDestructor(void* unused) {
   return NULL;
 }
 
+static void* Forker(void* unused) {
+  for (int i = 0; i < 40; ++i) {
+    pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      free(malloc(1000));
+      _exit(5);
+    }
+    ExpectExit(child, 5);
+    short_work(1);
+  }
+  return NULL;
+}
+
 static int RawThread(void* unused) {
   raw_thread_work(300);
   return 0;
@@ -177,6 +191,15 @@ int main(int argc, char** argv) {
     REQUIRE(clone(RawThread, stack + sizeof stack, flags, NULL, NULL, NULL, &done) > 0);
     while (__atomic_load_n(&done, __ATOMIC_ACQUIRE) != 0) usleep(1000);
     main_work(300);
+    return 0;
+  }
+  if (Is(how, "forks")) {  // a multi-threaded program forks from two threads while others work
+    pthread_t threads[4];
+    threads[0] = Start(NULL, Forker, NULL);
+    threads[1] = Start(NULL, Forker, NULL);
+    threads[2] = Start(NULL, Work, (void*)400);
+    threads[3] = Start(NULL, Work, (void*)400);
+    for (int i = 0; i < 4; ++i) pthread_join(threads[i], NULL);
     return 0;
   }
   if (Is(how, "error")) {  // pthread_create's own errors pass through

@@ -1,0 +1,198 @@
+"""Programs and libraries of every make: loaded late, closed, replaced, stripped, oddly named. Names must be right or absent."""
+
+import os
+import re
+import shutil
+import signal
+import time
+
+from harness import Skip
+from runner import each, test
+
+
+@each(["worker_no_pie", "worker_lazy", "worker_frame_pointers"])
+def programs_linked_otherwise(t, program):
+    run = t.run(program, 300, 7, hz=250)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "app_work", 0.3)
+    t.expect_work(run, "main", 0.3)
+    t.expect("app_work" in t.expect_pprof_agrees(t.dir / "cpu.prof"), "go tool pprof shows no names", run)
+
+
+@test()
+def stripped_program_shows_addresses(t):
+    # No name is better than the nearest exported one.
+    run = t.run("worker_stripped", 300, 7, hz=250)
+    t.expect_exit(run, 7)
+    leaves = run.profile().by_leaf()
+    name, ticks = leaves.most_common(1)[0]
+    t.expect(re.fullmatch(r"worker_stripped\+0x[0-9a-f]+", name), "leaves: %s" % leaves.most_common(4), run)
+
+
+@test()
+def program_built_for_gprof(t):
+    # libc's profil sets SIGPROF's handler and the timer from inside libc, where nobody interposes.
+    plain = t.run("worker_gprof", 400, 7, agent=False)
+    os.rename(t.dir / "gmon.out", t.dir / "plain.gmon")
+    run = t.run("worker_gprof", 400, 7, hz=250)
+    t.expect((run.status, run.out, run.err) == (plain.status, plain.out, plain.err), "behaves otherwise", run)
+    t.expect((t.dir / "gmon.out").exists(), "gprof's own output is missing", run)
+    profile = run.profile()
+    t.expect(profile.cum("app_work", "cpu") > 0.35e9 or profile.losses().get("handler_replaced", 0),
+             "time is missing and the comments do not say so: %s" % profile.comments, run)
+
+
+@test()
+def program_that_is_deleted_while_it_runs(t):
+    # Updates replace binaries under running services. Without the file there may be no names, but no wrong ones either.
+    path = t.dir / "service"
+    shutil.copy(t.program("ends"), path)
+    running = t.start(path, "wait", hz=250)
+    running.wait_for_output(b"ready")
+    os.unlink(path)
+    time.sleep(0.1)
+    running.signal(signal.SIGTERM)
+    run = running.finish()
+    t.expect_signal(run, signal.SIGTERM)
+    leaf = run.profile().by_leaf().most_common(1)[0][0]
+    t.expect(leaf == "work_before_end" or leaf.startswith("service+0x"), "the hottest leaf is called %s" % leaf, run)
+
+
+@test()
+def program_that_is_replaced_while_it_runs(t):
+    # The new file at the old path has another build-id: its symbols are not those of what runs.
+    path = t.dir / "service"
+    shutil.copy(t.program("ends"), path)
+    running = t.start(path, "wait", hz=250)
+    running.wait_for_output(b"ready")
+    os.unlink(path)
+    shutil.copy(t.program("signals"), path)
+    time.sleep(0.1)
+    running.signal(signal.SIGTERM)
+    run = running.finish()
+    t.expect_signal(run, signal.SIGTERM)
+    leaf = run.profile().by_leaf().most_common(1)[0][0]
+    t.expect(leaf == "work_before_end" or leaf.startswith("service+0x"), "the hottest leaf is called %s" % leaf, run)
+
+
+@each(["with space", "caf\u00e9", "new\nline", "quote\"s", "percent%d%s", "-dash", "x" * 200])
+def odd_names_of_programs(t, name):
+    path = t.dir / name
+    shutil.copy(t.program("worker"), path)
+    run = t.run(path, 200, 7, hz=250)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    profile = t.expect_work(run, "app_work", 0.2)
+    program = next(iter(profile.mappings.values()))
+    t.expect(os.path.basename(program.filename) == name, "the program is called %r" % program.filename, run)
+    t.expect_pprof_agrees(t.dir / "cpu.prof")
+
+
+@test()
+def profile_name_with_odd_characters(t):
+    run = t.run("worker", 200, 7, hz=250, env={"CPUPROFILE": t.dir / "a b\u00e9%%.prof"})
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "app_work", 0.2, name="a b\u00e9%.prof")
+
+
+@test()
+def command_line_of_a_megabyte(t):
+    run = t.run("worker", 200, 7, *(["y" * 1000] * 1000), hz=250)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "app_work", 0.2)
+
+
+@test()
+def work_in_a_constructor_during_dlopen(t):
+    # The loader's lock is held; also, the library takes most of the thread-local storage that dlopen can still give.
+    run = t.run("plugins", "open", t.program("libconstructor.so"), hz=1000)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "constructor_work", 0.2)
+
+
+@test()
+def crash_in_a_constructor_during_dlopen(t):
+    # Whoever asks the loader for its list of libraries now waits for a lock of his own thread, or of a dead one.
+    run = t.run("plugins", "open", t.program("libconstructor.so"), hz=1000, env={"CRASH_IN_CONSTRUCTOR": 1})
+    t.expect_signal(run, signal.SIGABRT)
+    t.expect_silent(run)
+    t.expect_work(run, "constructor_work", 0.2)
+
+
+@test()
+def libraries_come_and_go_in_threads(t):
+    # The first load is kept open by nobody: each round maps and unmaps what the other thread may be walking past.
+    other = t.dir / "libother.so"
+    shutil.copy(t.program("libvictim.so"), other)
+    run = t.run("plugins", "threads", t.program("libvictim.so"), other, hz=1000)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    profile = t.expect_work(run, "victim_work_inner", 0.24, tolerance=0.25)
+    for name, ticks in profile.by_leaf().items():
+        t.expect(not name.startswith(("first_", "second_")), "a name from nowhere: %s" % name, run)
+    t.expect(len(profile.mappings) < 2000, "%d mappings" % len(profile.mappings), run)
+
+
+@test()
+def second_libc_in_a_namespace_of_its_own(t):
+    run = t.run("plugins", "namespace", t.program("libvictim.so"), hz=1000)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "victim_work_inner", 0.3)
+
+
+@test()
+def proc_is_not_mounted(t):
+    # Minimal containers and chroots: no /proc/self/exe, no maps.
+    t.need_root()
+    script = "mount -t tmpfs tmpfs /proc || exit 88; exec env LD_PRELOAD=%s CPUPROFILE=%s/cpu.prof %s 300 7"
+    run = t.run(t.need("unshare"), "--mount", "sh", "-c", script % (t.agent, t.dir, t.program("worker")), agent=False)
+    if run.status == 88:
+        raise Skip("cannot mount here")
+    t.expect_exit(run, 7)
+    t.expect(all(line.startswith(b"profagent: ") for line in run.err.splitlines()) and run.err.count(b"\n") <= 1, "stderr", run)
+    t.expect(run.profile().cpu_seconds() > 0.25, "time is missing", run)
+
+
+@each(["unlimited", "65536", "1073741824"])
+def stack_limits(t, limit):
+    # The main thread's bounds come from RLIMIT_STACK, which may be unlimited.
+    run = t.run("deep", 500, hz=250, prefix=[t.need("prlimit"), "--stack=%s:unlimited" % limit])
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "deep_work", 0.3)
+
+
+@each([("libprofiler.so.0",), ("libtcmalloc.so.4",), ("libtcmalloc_and_profiler.so.4",)])
+def beside_gperftools(t, library):
+    # Two profilers with one signal between them: one may lose, the program must not.
+    path = "/usr/lib/x86_64-linux-gnu/" + library
+    if not os.path.exists(path):
+        raise Skip("%s is not installed" % path)
+    for preload in "%s:%s" % (t.agent, path), "%s:%s" % (path, t.agent):
+        directory = t.new_dir("a" if preload.endswith(library) else "b")
+        run = t.run("worker", 300, 7, hz=250, cwd=directory, env={"LD_PRELOAD": preload})
+        t.expect_exit(run, 7)
+
+
+@each([("address",), ("thread",), ("undefined",)], full=True)
+def sanitized_program(t, kind):
+    # Sanitizers interpose what we interpose. (clang: its runtime is inside the program; gcc's libasan insists on being
+    # the first library and says so itself.)
+    clang = t.need("clang-14")
+    binary = t.dir / "sanitized"
+    source = t.tools.source
+    built = t.run(clang, "-O1", "-g", "-fsanitize=" + kind, "-D_GNU_SOURCE", "-I", source, "-pthread", "-w",
+                  source / "tests/preload/programs/threads.c", "-o", binary, agent=False)
+    if built.status != 0:
+        raise Skip("clang-14 has no %s runtime here" % kind)
+    for how in "come_and_go", "named", "small_stacks":
+        plain = t.run(binary, how, agent=False)
+        run = t.run(binary, how, hz=1000)
+        t.expect((run.status, run.out, run.err) == (plain.status, plain.out, plain.err), "behaves otherwise", run)
+        if plain.status == 0:
+            t.expect(run.profile().ticks() > 0, "nothing was recorded", run)
