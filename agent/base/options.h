@@ -27,6 +27,14 @@ struct OptionText {
 
 enum class WantedCpuEngine : uint8_t { kTimer, kPerf };
 
+// The ledger's and the unwinder's own limits (agent/lifecycle/agent.cc asserts that they are the same): this folder knows
+// no other.
+inline constexpr uint64_t kOptionMinMemory = uint64_t{1} << 20;
+inline constexpr uint64_t kOptionMaxMemory = uint64_t{1} << 35;
+inline constexpr uint64_t kOptionDefaultMemory = uint64_t{256} << 20;
+inline constexpr uint32_t kOptionMaxDepth = 1024;
+inline constexpr uint32_t kOptionDefaultDepth = 128;
+
 // Plain data, all zero before ParseOptions.
 struct Options {
   OptionText cpu_profile;       // CPUPROFILE. Not empty: a CPU profile is wanted.

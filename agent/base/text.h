@@ -85,7 +85,14 @@ class TextWriter {
 template <size_t kCapacity>
 class FixedText {
  public:
-  FixedText() { data_[0] = '\0'; }
+  // constexpr, so that a static object may own one; the whole of it is written only then.
+  constexpr FixedText() {
+    if (std::is_constant_evaluated()) {
+      for (char& c : data_) c = '\0';
+    } else {
+      data_[0] = '\0';
+    }
+  }
 
   template <class... Parts>
   FixedText& Add(const Parts&... parts) {

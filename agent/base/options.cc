@@ -1,0 +1,238 @@
+#include "agent/base/options.h"
+
+#include <signal.h>
+
+#include <cstring>
+
+namespace profagent {
+namespace {
+
+struct Value {
+  std::string_view name;
+  std::string_view text;
+  bool set = false;
+};
+
+// Everything that a single variable needs: where to look, whom to tell.
+struct Source {
+  const char* const* environment;
+  OptionReporter report;
+
+  Value Find(std::string_view name) const {
+    for (const char* const* entry = environment; entry != nullptr && *entry != nullptr; ++entry) {
+      std::string_view text(*entry);
+      if (text.size() > name.size() && text[name.size()] == '=' && text.substr(0, name.size()) == name) {
+        return {name, text.substr(name.size() + 1), true};
+      }
+    }
+    return {name, {}, false};
+  }
+
+  template <class... Parts>
+  void Refuse(const Value& value, const Parts&... what_is_accepted) const {
+    FixedText<1024> line;
+    line.Add(value.name, "=", value.text.substr(0, 256), " cannot be used: ", what_is_accepted...);
+    report(line.view());
+  }
+};
+
+// Digits only: no sign, no blank, no exponent, nothing behind. False also when it does not fit.
+bool ParseNumber(std::string_view text, uint64_t* number) {
+  if (text.empty()) return false;
+  uint64_t result = 0;
+  for (char c : text) {
+    if (c < '0' || c > '9') return false;
+    uint64_t digit = static_cast<uint64_t>(c - '0');
+    if (result > (UINT64_MAX - digit) / 10) return false;
+    result = result * 10 + digit;
+  }
+  *number = result;
+  return true;
+}
+
+// False: not set, or refused; the default stays.
+bool ReadNumber(const Source& source, std::string_view name, uint64_t low, uint64_t high, uint64_t* number) {
+  Value value = source.Find(name);
+  if (!value.set) return false;
+  uint64_t parsed = 0;
+  if (!ParseNumber(value.text, &parsed) || parsed < low || parsed > high) {
+    source.Refuse(value, "a whole number from ", low, " to ", high, " is accepted; using ", *number);
+    return false;
+  }
+  *number = parsed;
+  return true;
+}
+
+void ReadText(const Source& source, std::string_view name, OptionText* option) {
+  Value value = source.Find(name);
+  if (!value.set || value.text.empty()) return;
+  if (value.text.size() >= OptionText::kCapacity) {
+    source.Refuse(value, "up to ", OptionText::kCapacity - 1, " bytes are accepted; ignored");
+    return;
+  }
+  std::memcpy(option->data, value.text.data(), value.text.size());
+  option->data[value.text.size()] = '\0';
+  option->size = static_cast<uint32_t>(value.text.size());
+}
+
+struct SignalName {
+  std::string_view name;
+  int number;
+};
+constexpr SignalName kSignalNames[] = {
+    {"HUP", SIGHUP},       {"INT", SIGINT},     {"QUIT", SIGQUIT}, {"TRAP", SIGTRAP}, {"ABRT", SIGABRT},
+    {"USR1", SIGUSR1},     {"USR2", SIGUSR2},   {"PIPE", SIGPIPE}, {"ALRM", SIGALRM}, {"TERM", SIGTERM},
+    {"STKFLT", SIGSTKFLT}, {"CHLD", SIGCHLD},   {"CONT", SIGCONT}, {"TSTP", SIGTSTP}, {"TTIN", SIGTTIN},
+    {"TTOU", SIGTTOU},     {"URG", SIGURG},     {"XCPU", SIGXCPU}, {"XFSZ", SIGXFSZ}, {"VTALRM", SIGVTALRM},
+    {"PROF", SIGPROF},     {"WINCH", SIGWINCH}, {"IO", SIGIO},     {"POLL", SIGPOLL}, {"PWR", SIGPWR},
+};
+constexpr int kFirstRealTime = 34;  // libc keeps 32 and 33 to itself
+constexpr int kLastSignal = 64;
+
+// SIGKILL and SIGSTOP cannot be handled; SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGSYS are the processor's and the kernel's
+// own words to the program.
+bool IsUsableSignal(uint64_t number) {
+  switch (number) {
+    case SIGKILL:
+    case SIGSTOP:
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
+    case SIGSYS:
+    case 32:
+    case 33:
+      return false;
+    default:
+      return number >= 1 && number <= kLastSignal;
+  }
+}
+
+// "PROF", "SIGPROF", "27", "RTMIN", "RTMIN+3", "RTMAX-1". 0: none of these.
+int ParseSignal(std::string_view text) {
+  uint64_t number = 0;
+  if (ParseNumber(text, &number)) return IsUsableSignal(number) ? static_cast<int>(number) : 0;
+  if (text.substr(0, 3) == "SIG") text.remove_prefix(3);
+  for (const SignalName& known : kSignalNames) {
+    if (text == known.name) return known.number;
+  }
+  bool from_low = text.substr(0, 5) == "RTMIN";
+  if (!from_low && text.substr(0, 5) != "RTMAX") return 0;
+  text.remove_prefix(5);
+  if (!text.empty()) {
+    if (text[0] != (from_low ? '+' : '-') || !ParseNumber(text.substr(1), &number)) return 0;
+    if (number > kLastSignal - kFirstRealTime) return 0;
+  }
+  return from_low ? kFirstRealTime + static_cast<int>(number) : kLastSignal - static_cast<int>(number);
+}
+
+void ReadSignal(const Source& source, std::string_view name, bool zero_is_none, int* signal) {
+  Value value = source.Find(name);
+  if (!value.set) return;
+  uint64_t number = 0;
+  if (zero_is_none && ParseNumber(value.text, &number) && number == 0) {
+    *signal = 0;
+    return;
+  }
+  int parsed = ParseSignal(value.text);
+  if (parsed == 0) {
+    source.Refuse(value,
+                  "a signal's name or number (1 to 64; not KILL, STOP, SEGV, BUS, FPE, ILL, SYS, 32, 33)",
+                  zero_is_none ? " or 0 for none" : "", " is accepted; using ", *signal);
+    return;
+  }
+  *signal = parsed;
+}
+
+// Bytes, with K, M or G (powers of 1024) behind the number if that reads better.
+void ReadSize(const Source& source, std::string_view name, uint64_t low, uint64_t high, Bytes* size) {
+  Value value = source.Find(name);
+  if (!value.set) return;
+  std::string_view digits = value.text;
+  uint32_t shift = 0;
+  if (!digits.empty()) {
+    char unit = digits.back();
+    shift = unit == 'K' || unit == 'k'   ? 10
+            : unit == 'M' || unit == 'm' ? 20
+            : unit == 'G' || unit == 'g' ? 30
+                                         : 0;
+    if (shift != 0) digits.remove_suffix(1);
+  }
+  uint64_t number = 0;
+  if (!ParseNumber(digits, &number) || number > (high >> shift) || (number << shift) < low) {
+    source.Refuse(value, "a number of bytes from ", low, " to ", high,
+                  " is accepted, also with K, M or G; using ", size->value);
+    return;
+  }
+  *size = Bytes(number << shift);
+}
+
+constexpr uint32_t kMaxCpuFrequency = 10000;
+constexpr uint64_t kDefaultBlockRate = 10000;
+constexpr uint64_t kDefaultMutexFraction = 10;
+constexpr uint64_t kMaxRate = uint64_t{1} << 62;
+
+}  // namespace
+
+void ParseOptions(const char* const* environment, OptionReporter report, Options* options) {
+  Source source{environment, report};
+
+  // First, so that the other lines may depend on it.
+  uint64_t verbose = 0;
+  ReadNumber(source, "PROFAGENT_VERBOSE", 0, 2, &verbose);
+  options->verbosity = static_cast<Verbosity>(verbose);
+
+  ReadText(source, "CPUPROFILE", &options->cpu_profile);
+  uint64_t hz = 100;
+  ReadNumber(source, "CPUPROFILE_FREQUENCY", 1, kMaxCpuFrequency, &hz);
+  options->cpu_frequency = Hertz(static_cast<uint32_t>(hz));
+
+  Value engine = source.Find("PROFAGENT_CPU_ENGINE");
+  if (engine.set && engine.text == "perf") {
+    options->cpu_engine = WantedCpuEngine::kPerf;
+  } else if (engine.set && engine.text != "timer") {
+    source.Refuse(engine, "timer or perf is accepted; using timer");
+  }
+
+  ReadText(source, "HEAPPROFILE", &options->heap_profile);
+  options->heap_rate = 524288;
+  ReadNumber(source, "MEMPROFILERATE", 0, kMaxRate, &options->heap_rate);
+
+  ReadText(source, "BLOCKPROFILE", &options->block_profile);
+  options->block_rate = kDefaultBlockRate;
+  bool block_rate_set = ReadNumber(source, "BLOCKRATE", 0, kMaxRate, &options->block_rate);
+  options->block_wanted = (block_rate_set || !options->block_profile.empty()) && options->block_rate > 0;
+
+  ReadText(source, "MUTEXPROFILE", &options->mutex_profile);
+  options->mutex_fraction = kDefaultMutexFraction;
+  bool fraction_set = ReadNumber(source, "MUTEXFRACTION", 0, kMaxRate, &options->mutex_fraction);
+  options->mutex_wanted = (fraction_set || !options->mutex_profile.empty()) && options->mutex_fraction > 0;
+
+  ReadText(source, "PROFAGENT_HTTP", &options->http);
+  ReadText(source, "PROFAGENT_LEDGER_DIR", &options->ledger_directory);
+
+  options->cpu_signal = SIGPROF;
+  options->dump_signal = SIGUSR2;
+  ReadSignal(source, "PROFAGENT_CPU_SIGNAL", false, &options->cpu_signal);
+  ReadSignal(source, "PROFAGENT_SIGNAL", true, &options->dump_signal);
+  if (options->cpu_signal == options->dump_signal) {
+    Value named = source.Find("PROFAGENT_SIGNAL");
+    if (!named.set) named = source.Find("PROFAGENT_CPU_SIGNAL");
+    source.Refuse(named,
+                  "it is the other of PROFAGENT_SIGNAL and PROFAGENT_CPU_SIGNAL; no dump signal is used");
+    options->dump_signal = 0;
+  }
+
+  uint64_t children = 1;
+  ReadNumber(source, "PROFAGENT_CHILDREN", 0, 1, &children);
+  options->follow_children = children != 0;
+
+  uint64_t depth = kOptionDefaultDepth;
+  ReadNumber(source, "PROFAGENT_MAXDEPTH", 2, kOptionMaxDepth, &depth);
+  options->max_depth = static_cast<uint32_t>(depth);
+
+  options->memory = Bytes(kOptionDefaultMemory);
+  ReadSize(source, "PROFAGENT_MEMORY", kOptionMinMemory, kOptionMaxMemory, &options->memory);
+}
+
+}  // namespace profagent

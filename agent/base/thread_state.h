@@ -1,0 +1,37 @@
+// What the agent keeps for each thread inside the thread itself.
+//
+// Context:   `hook` and `signal`, own thread only. Initial-exec: an access is one instruction on the thread pointer and
+//            never a call (a first touch of dynamic TLS allocates, reference/peers-cpu-heap.md hazard 14).
+// Promises:  plain data, zero at birth, no constructor, no destructor. At most 1 KiB, because it is carved out of every
+//            thread's stack (measurements.md 7: 64 KiB of it make pthread_create fail for small stacks).
+// Beware:    a thread made by raw clone without CLONE_SETTLS, and a vfork child, share their parent's block. What stands
+//            here is therefore never the only guard of something that must not go wrong.
+#pragma once
+
+#include <signal.h>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace profagent {
+
+struct ThreadState {
+  // Index of the thread's slot (agent/capture/thread_slots.h) plus one. 0: none known.
+  uint32_t slot_plus_one;
+
+  // The application's view of the CPU signal in this thread (agent/capture/virtual_signals.h).
+  bool asked_to_block;  // its mask holds the signal; the kernel's does not
+  bool holds_signal;    // `held` arrived meanwhile and waits for the signal to be unblocked
+  siginfo_t held;
+  bool reads_signal;  // a signalfd of this thread reads it: its masks are the kernel's
+
+  // BeforeFork and PauseThisThreadForExec nest: only the outermost one restores `mask_before`.
+  uint32_t hold_depth;
+  uint64_t mask_before;
+};
+static_assert(sizeof(ThreadState) <= 1024 && std::is_trivially_destructible_v<ThreadState> &&
+              std::is_trivially_default_constructible_v<ThreadState>);
+
+extern __thread ThreadState t_state __attribute__((tls_model("initial-exec")));
+
+}  // namespace profagent
