@@ -1,15 +1,16 @@
 // Signals that the agent handles while the application believes that it alone does.
 //
-// Context:   Take in `bootstrap`; Set, Get and the mask functions in `hook` (agent/interpose/signal_hooks.cc calls them
-//            for sigaction and its relatives, also from the application's own handlers); DeliverToApplication in
-//            `signal`; the queries anywhere.
-// Invariant: for a signal that was taken the kernel holds the agent's handler whenever the agent needs it, and the
-//            application is told the action that it set itself.
-//   Always:        (the CPU signal) the kernel holds ours whatever the application sets. Ticks that are not ours go
-//                  to the application's action.
-//   WhileDefault:  (SIGTERM, SIGSEGV, ...) the kernel holds ours only while the application's action is SIG_DFL: the
-//                  profile is written before the process dies. A handler or SIG_IGN of the application goes to the
-//                  kernel as it is and costs nothing.
+// Context:   Take in `bootstrap`; Exchange in `hook` (agent/interpose/signal_hooks.cc calls it for sigaction and its
+//            relatives, also from the application's own handlers); NextHandler and PassOn in `signal`; queries anywhere.
+// Invariant: the kernel holds the agent's handler whenever the agent needs it, and the application is told the
+//            action that it set itself.
+//   kAlways        (the CPU signal) The kernel holds ours whatever the application sets. What is not ours goes on to the
+//                  application's action, see NextHandler.
+//   kWhileDefault  (SIGTERM, SIGSEGV, ...) The kernel holds ours only while the application's action is SIG_DFL: the
+//                  profile is written before the process dies. A handler or SIG_IGN of the application's goes to the
+//                  kernel as it is, and costs nothing.
+// Locks:     one spin lock a signal, held with every signal blocked, so that no handler can wait for its own thread.
+//            fork: the child calls ResetAfterFork, since another thread may have held one.
 #pragma once
 
 #include <signal.h>
@@ -21,41 +22,92 @@
 
 namespace profagent {
 
-// The kernel's struct sigaction on x86-64 (libc's has another order and a larger mask).
+// The kernel's struct sigaction (libc's has another order and a larger mask).
 struct KernelSigaction {
-  uintptr_t handler = 0;  // SIG_DFL 0, SIG_IGN 1
+  uintptr_t handler = 0;  // 0: SIG_DFL, 1: SIG_IGN
   uint64_t flags = 0;
   uintptr_t restorer = 0;
   uint64_t mask = 0;  // bit signo - 1
+
+  constexpr bool is_default() const { return handler == 0; }
+  constexpr bool is_ignored() const { return handler == 1; }
 };
 static_assert(sizeof(KernelSigaction) == 32);
 
+constexpr uint64_t SignalBit(int signo) { return uint64_t{1} << (signo - 1); }
+inline constexpr uint64_t kAllSignals = ~uint64_t{0};
+
+// Sets this thread's mask, bypassing every hook and libc's own exceptions; returns the one before.
+PROF_SIGNAL_SAFE uint64_t SetSignalMask(uint64_t mask);
+PROF_SIGNAL_SAFE uint64_t ChangeSignalMask(int how, uint64_t mask);  // SIG_BLOCK, SIG_UNBLOCK
+
 using AgentSignalHandler = void (*)(int signo, siginfo_t* info, void* context);
+using LibcSigaction = int (*)(int, const struct sigaction*, struct sigaction*);
 
 class VirtualSignals {
  public:
   enum class Hold : uint8_t { kNot, kAlways, kWhileDefault };
 
-  // Installs `handler` (SA_SIGINFO, SA_ONSTACK, SA_RESTART, every signal masked), now or, with kWhileDefault and another
-  // action in force, when the application returns to SIG_DFL. False: the kernel refused.
-  bool Take(int signo, AgentSignalHandler handler, Hold hold = Hold::kWhileDefault);
+  // Before the first Take: libc's own sigaction, which is used once, to learn the restorer that debuggers and unwinders
+  // recognise a signal frame by.
+  void Start(LibcSigaction libc_sigaction) { libc_sigaction_ = libc_sigaction; }
 
-  bool IsTaken(int signo) const;
-  // The application's action is SIG_DFL (also when the signal was never taken: asks the kernel).
-  bool IsDefault(int signo) const;
+  // Installs `handler` (SA_SIGINFO, SA_ONSTACK, SA_RESTART, every signal masked): now or, with kWhileDefault while another
+  // action is in force, as soon as the application returns to SIG_DFL. False: the kernel refused.
+  bool Take(int signo, AgentSignalHandler handler, Hold hold = Hold::kWhileDefault);
+  // The kernel gets the application's action again. Not for a signal that may be on its way to us: it could kill.
+  void GiveBack(int signo);
+
+  PROF_SIGNAL_SAFE bool IsTaken(int signo) const;
+  // The application's action is SIG_DFL. (A signal that was never taken: the kernel is asked.)
+  bool IsDefault(int signo) const { return ApplicationAction(signo).is_default(); }
   KernelSigaction ApplicationAction(int signo) const;
 
-  // What sigaction(signo, action, old) must do and say for a signal that is taken; either may be nullptr. Returns 0 or
-  // the kernel's -errno.
+  // What sigaction(signo, action, old) must do and say for a signal that is taken; either may be nullptr. 0, or the
+  // kernel's -errno.
   long Exchange(int signo, const KernelSigaction* action, KernelSigaction* old);
 
-  // Gives the signal to the application as the kernel would have: its handler with its mask and flags, nothing for
-  // SIG_IGN, death for SIG_DFL. Called as the last thing in the agent's handler.
-  void DeliverToApplication(int signo, siginfo_t* info, void* context);
+  // For a kAlways signal that was not meant for us. The address of the application's handler, which the caller jumps to on the
+  // kernel's own signal frame, so that everything is as if the kernel had called it: its mask is set then, SA_RESETHAND
+  // done. 0: SIG_IGN or SIG_DFL (`died_for`, if that would kill).
+  PROF_SIGNAL_SAFE uintptr_t NextHandler(int signo, const void* context, bool* would_kill);
+
+  // For a kWhileDefault signal whose action changed while the agent's handler was on its way: queues the signal again for this
+  // thread, so that the kernel gives it to the new action when the caller returns.
+  PROF_SIGNAL_SAFE void PassOn(int signo, const siginfo_t* info);
+
+  // Ends the process as signal `signo` would have by default: restores SIG_DFL, sends it, waits for it.
+  [[noreturn]] void DieOf(int signo);
+
+  // The agent's handler is no longer what the kernel holds: a raw system call replaced it. Puts it back, with what was found as
+  // the application's action, and says true.
+  bool RepairIfReplaced(int signo);
+
+  // For exec: an ignored signal stays ignored in the new program, and that is for the application to say.
+  void ShowIgnoredToKernel(int signo);
+  void TakeAgain(int signo);
+
+  void ResetAfterFork();
 
  private:
-  struct Entry;
-  Entry* Find(int signo) const;
+  struct Entry {
+    std::atomic<uint32_t> locked;
+    std::atomic<uint32_t> version;  // odd while `action` is being written
+    std::atomic<Hold> hold;
+    AgentSignalHandler handler;
+    KernelSigaction action;  // the application's
+  };
+  class Locked;
+
+  static constexpr int kSignals = 65;
+  static bool InRange(int signo) { return signo > 0 && signo < kSignals; }
+  PROF_SIGNAL_SAFE KernelSigaction Read(const Entry& entry) const;
+  static void Write(Entry& entry, const KernelSigaction& action);
+  KernelSigaction OurAction(const Entry& entry) const;
+
+  LibcSigaction libc_sigaction_ = nullptr;
+  uintptr_t restorer_ = 0;
+  Entry entries_[kSignals] = {};
 };
 
 extern constinit VirtualSignals g_virtual_signals;

@@ -1,0 +1,630 @@
+#include "agent/capture/cpu_capture.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include <cerrno>
+#include <cstring>
+#include <type_traits>
+
+#include "agent/base/log.h"
+#include "agent/base/raw_syscall.h"
+#include "agent/base/thread_state.h"
+#include "agent/capture/cpu_timers.h"
+#include "agent/capture/perf_events.h"
+#include "agent/capture/virtual_signals.h"
+
+namespace profagent {
+namespace {
+
+constexpr uint32_t kFirstCollection = 64;  // slots in use before the dead are looked for
+constexpr Nanos kLookInterval{kNanosPerSecond};
+constexpr Nanos kSlowestKernelTick{10'000'000};  // CONFIG_HZ=100
+
+enum Said : uint32_t { kSaidRefused = 1, kSaidReplaced = 2, kSaidPerf = 4, kSaidSignalfd = 8 };
+
+uint32_t OwnTid() { return static_cast<uint32_t>(RawSyscall(SYS_gettid)); }
+uint32_t OwnPid() { return static_cast<uint32_t>(RawSyscall(SYS_getpid)); }
+
+uint64_t Scramble(uint64_t x) {  // splitmix64's finalizer
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+  x = (x ^ x >> 27) * 0x94d049bb133111eb;
+  return x ^ x >> 31;
+}
+
+PerfEvent EventOf(const ThreadSlot& slot) {
+  return {slot.perf_fd.load(std::memory_order_acquire), slot.perf_id, slot.perf_user_time_only};
+}
+
+class DirectoryReader {  // of /proc/self/task
+ public:
+  DirectoryReader() {
+    fd_ = static_cast<int>(
+        RawSyscall(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  }
+  ~DirectoryReader() {
+    if (fd_ >= 0) RawSyscall(SYS_close, fd_);
+  }
+  DirectoryReader(const DirectoryReader&) = delete;
+  DirectoryReader& operator=(const DirectoryReader&) = delete;
+
+  // 0: no more.
+  uint32_t NextTid() {
+    for (;;) {
+      if (at_ >= filled_) {
+        long read = fd_ >= 0 ? RawSyscall(SYS_getdents64, fd_, buffer_, sizeof buffer_) : 0;
+        if (read <= 0) return 0;
+        filled_ = static_cast<size_t>(read);
+        at_ = 0;
+      }
+      // struct linux_dirent64: ino 8, off 8, reclen 2, type 1, name
+      const char* entry = buffer_ + at_;
+      uint16_t length = 0;
+      std::memcpy(&length, entry + 16, sizeof length);
+      at_ += length;
+      uint32_t tid = 0;
+      for (const char* digit = entry + 19; *digit >= '0' && *digit <= '9'; ++digit) {
+        tid = tid * 10 + static_cast<uint32_t>(*digit - '0');
+      }
+      if (tid != 0) return tid;
+    }
+  }
+
+ private:
+  int fd_;
+  size_t at_ = 0;
+  size_t filled_ = 0;
+  alignas(8) char buffer_[1024];
+};
+
+}  // namespace
+
+constinit CpuCapture g_cpu_capture;
+static_assert(std::is_trivially_destructible_v<CpuCapture> && std::is_trivially_destructible_v<CpuHandler>);
+
+bool CpuCapture::Start(const Settings& settings) {
+  settings_ = settings;
+  CpuHandler::Settings handler{settings.ledger,      settings.unwinder,        &slots_,
+                               settings.max_depth,   settings.measure_handler, settings.want_perf_events,
+                               settings.before_death};
+  if (!slots_.Start() || !g_cpu_handler.Start(handler)) {
+    Log(Verbosity::kErrors, "no CPU profile: no memory for the handler (RLIMIT_AS?)");
+    return false;
+  }
+  if (!g_virtual_signals.Take(settings.signo, CpuHandler::Entry(), VirtualSignals::Hold::kAlways)) {
+    Log(Verbosity::kErrors, "no CPU profile: the kernel refuses a handler for signal ", settings.signo);
+    return false;
+  }
+  signo_.store(settings.signo, std::memory_order_release);
+  // A mask inherited from the parent process (nohup-like launchers, services): it is the application's view from now on.
+  uint64_t before = ChangeSignalMask(SIG_UNBLOCK, SignalBit(settings.signo));
+  t_state.asked_to_block = (before & SignalBit(settings.signo)) != 0;
+
+  pid_.store(OwnPid(), std::memory_order_relaxed);
+  running_.store(true, std::memory_order_release);
+  BeginRecording();
+  ThreadSlot* mine = AdoptThread(OwnTid());
+  if (mine != nullptr) {
+    mine->bounds = settings.main_stack;
+    mine->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+    t_state.slot_plus_one = mine->index + 1;
+    StartTimer(mine, Since::kNow);
+  }
+  LookAround(true);
+  return engine_.load(std::memory_order_relaxed) != Engine::kNone;
+}
+
+void CpuCapture::BeginRecording() {
+  uint64_t seed = 0;
+  RawSyscall(SYS_getrandom, &seed, sizeof seed, 1);
+  seed ^= ReadClock(CLOCK_MONOTONIC).value ^ static_cast<uint64_t>(OwnPid()) << 32;
+  random_.store(seed, std::memory_order_relaxed);
+  collect_at_.store(kFirstCollection, std::memory_order_relaxed);
+  engine_.store(settings_.want_perf_events ? Engine::kPerfEvents : Engine::kThreadTimers,
+                std::memory_order_release);
+  LedgerHeader* header = settings_.ledger->header();
+  header->cpu_hz.store(settings_.frequency.value, std::memory_order_relaxed);
+  header->cpu_engine.store(
+      static_cast<uint32_t>(settings_.want_perf_events ? CpuEngine::kPerfEvents : CpuEngine::kThreadTimers),
+      std::memory_order_relaxed);
+  header->cpu_start_realtime_ns.store(ReadClock(CLOCK_REALTIME).value, std::memory_order_relaxed);
+  header->cpu_start_monotonic_ns.store(ReadClock(CLOCK_MONOTONIC).value, std::memory_order_relaxed);
+}
+
+Nanos CpuCapture::RandomPhase() {
+  uint64_t draw = Scramble(random_.fetch_add(0x9e3779b97f4a7c15, std::memory_order_relaxed));
+  return Nanos(1 + static_cast<uint64_t>(static_cast<unsigned __int128>(draw) * Period().value >> 64));
+}
+
+ThreadSlot* CpuCapture::ThisThread() {
+  uint32_t slot = t_state.slot_plus_one;
+  return slot != 0 ? slots_.At(slot - 1) : nullptr;
+}
+
+// --- threads -------------------------------------------------------------------------------------------------
+
+ThreadSlot* CpuCapture::PrepareThread() {
+  if (!running()) return nullptr;
+  LookAround();
+  ThreadSlot* slot = slots_.Acquire();
+  if (slot == nullptr) {
+    settings_.ledger->Count(Loss::kThreadNotTimed);
+    return nullptr;
+  }
+  starting_.fetch_add(1, std::memory_order_seq_cst);
+  slot->started_with_signal_blocked = t_state.asked_to_block;
+  return slot;
+}
+
+void CpuCapture::AbandonThread(ThreadSlot* slot) {
+  slots_.Release(slot);
+  starting_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds) {
+  t_state.slot_plus_one = slot->index + 1;
+  t_state.asked_to_block = slot->started_with_signal_blocked;
+  slot->bounds = bounds;
+  slot->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+  slot->tid.store(OwnTid(), std::memory_order_seq_cst);
+  // Only now may FindNewThreads see the thread: it is known.
+  starting_.fetch_sub(1, std::memory_order_seq_cst);
+  // The mask of its attributes, or its creator's when that was masked behind our back.
+  ChangeSignalMask(SIG_UNBLOCK, SignalBit(signo()));
+  ReadName(slot);
+  StartTimer(slot, Since::kBirth);
+}
+
+void CpuCapture::EndThread() {
+  ThreadSlot* slot = ThisThread();
+  if (slot == nullptr || !running() || !IsThisProcess()) return;
+  HoldThisThread();
+  Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+  ReleaseThisThread();  // the timer runs on: destructors of thread-local objects are still to come
+}
+
+void CpuCapture::EnterInLedger(ThreadSlot* slot, std::string_view name) {
+  TextId text = settings_.ledger->InternText(name);
+  slot->name.store(text.value, std::memory_order_relaxed);
+  if (slot->record == nullptr) {
+    slot->record = settings_.ledger->AddThread(slot->tid.load(std::memory_order_relaxed), text);
+  } else {
+    slot->record->name.store(text.value, std::memory_order_relaxed);
+  }
+}
+
+void CpuCapture::ReadName(ThreadSlot* slot) {
+  char name[64] = {};
+  uint32_t tid = slot->tid.load(std::memory_order_relaxed);
+  size_t size = 0;
+  if (tid == OwnTid()) {
+    if (RawSyscall(SYS_prctl, PR_GET_NAME, name, 0, 0, 0) == 0) size = strnlen(name, sizeof name);
+  } else {
+    FixedText<64> path;
+    path.Add("/proc/self/task/", tid, "/comm");
+    long fd = RawSyscall(SYS_openat, AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+      long read = RawSyscall(SYS_read, fd, name, sizeof name);
+      RawSyscall(SYS_close, fd);
+      size = read > 0 ? static_cast<size_t>(read) : 0;
+      if (size > 0 && name[size - 1] == '\n') --size;
+    }
+  }
+  EnterInLedger(slot, {name, size});
+}
+
+void CpuCapture::RenameThread(uintptr_t pthread, std::string_view name) {
+  if (!running()) return;
+  for (uint32_t i = 0; i < slots_.limit(); ++i) {
+    ThreadSlot* slot = slots_.At(i);
+    SlotUse use = slot->use.load(std::memory_order_acquire);
+    if ((use == SlotUse::kTimed || use == SlotUse::kUntimed) && slot->pthread == pthread)
+      EnterInLedger(slot, name);
+  }
+}
+
+// A thread that was not made through us: there before the agent, or by raw clone. Its stack is not known.
+ThreadSlot* CpuCapture::AdoptThread(uint32_t tid) {
+  ThreadSlot* slot = slots_.Acquire();
+  if (slot == nullptr) {
+    settings_.ledger->Count(Loss::kThreadNotTimed);
+    return nullptr;
+  }
+  slot->tid.store(tid, std::memory_order_seq_cst);
+  ReadName(slot);
+  return slot;
+}
+
+bool CpuCapture::IsKnown(uint32_t tid) {
+  for (uint32_t i = 0; i < slots_.limit(); ++i) {
+    ThreadSlot* slot = slots_.At(i);
+    if (slot->use.load(std::memory_order_acquire) != SlotUse::kFree &&
+        slot->tid.load(std::memory_order_seq_cst) == tid) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void CpuCapture::FindNewThreads() {
+  DirectoryReader tasks;
+  while (uint32_t tid = tasks.NextTid()) {
+    if (IsKnown(tid)) continue;
+    // A thread on its way through pthread_create is there before it is known. Nobody is on the way, and it still is not
+    // known: then nobody announced it. (Next second, if somebody was.)
+    if (starting_.load(std::memory_order_seq_cst) != 0) return;
+    if (IsKnown(tid)) continue;
+    ThreadSlot* slot = AdoptThread(tid);
+    if (slot == nullptr) return;
+    StartTimer(slot, Since::kNow);
+  }
+}
+
+void CpuCapture::CollectDead() {
+  uint32_t alive = 0;
+  for (uint32_t i = 0; i < slots_.limit(); ++i) {
+    ThreadSlot* slot = slots_.At(i);
+    SlotUse use = slot->use.load(std::memory_order_acquire);
+    if (use == SlotUse::kFree) continue;
+    bool gone = false;
+    int32_t timer = slot->timer_id.load(std::memory_order_acquire);
+    if (use == SlotUse::kTimed && timer != kNoTimer) {
+      gone = slot->armed.load(std::memory_order_acquire) && IsThreadGone(timer);
+    } else if (use == SlotUse::kTimed) {
+      PerfEvent event = EventOf(*slot);
+      if (event.fd >= 0 && !IsStillOurs(event)) {
+        // closed by the application: from here on a timer does the work
+        slot->perf_fd.store(kNoDescriptor, std::memory_order_release);
+        slot->armed.store(false, std::memory_order_relaxed);
+        engine_.store(Engine::kThreadTimers, std::memory_order_release);
+        StartTimer(slot, Since::kNow);
+      } else {
+        gone = event.fd >= 0 && IsThreadGone(event);
+      }
+    } else if (use == SlotUse::kUntimed) {
+      uint32_t tid = slot->tid.load(std::memory_order_relaxed);
+      gone = SyscallError(RawSyscall(SYS_tgkill, OwnPid(), tid, 0)) == ESRCH;
+    }
+    if (!gone) {
+      ++alive;
+      continue;
+    }
+    StopTimer(slot);
+    slots_.Release(slot);
+  }
+  collect_at_.store(alive * 2 < kFirstCollection ? kFirstCollection : alive * 2, std::memory_order_relaxed);
+}
+
+void CpuCapture::LookAround(bool now) {
+  if (!running() || !IsThisProcess()) return;
+  bool crowded = slots_.in_use() >= collect_at_.load(std::memory_order_relaxed);
+  uint64_t time = ReadClock(CLOCK_MONOTONIC_COARSE).value;
+  bool due = now || time >= next_look_ns_.load(std::memory_order_relaxed);
+  if (!crowded && !due) return;
+  // A signal handler of the application's that creates a thread finds its own thread looking, and goes on.
+  if (looking_.exchange(1, std::memory_order_acquire) != 0) return;
+  next_look_ns_.store(time + kLookInterval.value, std::memory_order_relaxed);
+  CollectDead();
+  if (due) {
+    FindNewThreads();
+    if (g_virtual_signals.RepairIfReplaced(signo())) {
+      settings_.ledger->Count(Loss::kHandlerReplaced);
+      if ((said_.fetch_or(kSaidReplaced) & kSaidReplaced) == 0) {
+        Log(Verbosity::kErrors, "the program replaced the handler of the CPU signal (", signo(),
+            ") by a raw system call; samples were lost. PROFAGENT_CPU_SIGNAL chooses another signal");
+      }
+    }
+  }
+  looking_.store(0, std::memory_order_release);
+}
+
+// --- timers --------------------------------------------------------------------------------------------------
+
+void CpuCapture::StartTimer(ThreadSlot* slot, Since since) {
+  Nanos phase = RandomPhase();
+  clockid_t clock = ThreadCpuClock(slot->tid.load(std::memory_order_relaxed));
+  Nanos first = since == Since::kBirth ? phase : ReadClock(clock) + phase;
+  slot->first_expiry_ns.store(first.value, std::memory_order_relaxed);
+  slot->ticks.store(0, std::memory_order_relaxed);
+  slot->prepaid.store(0, std::memory_order_relaxed);
+  if (engine_.load(std::memory_order_acquire) == Engine::kPerfEvents && StartPerfEvent(slot)) return;
+  if (engine_.load(std::memory_order_acquire) == Engine::kThreadTimers && StartThreadTimer(slot, first))
+    return;
+  SlotUse starting = SlotUse::kStarting;
+  slot->use.compare_exchange_strong(starting, SlotUse::kUntimed, std::memory_order_release);
+}
+
+bool CpuCapture::StartPerfEvent(ThreadSlot* slot) {
+  PerfEvent event = OpenPerfEvent(slot->tid.load(std::memory_order_relaxed), signo(), Period());
+  if (event.fd < 0) {
+    if ((said_.fetch_or(kSaidPerf) & kSaidPerf) == 0) {
+      Log(Verbosity::kErrors, "perf events are refused (errno ", -event.fd, "); using timers");
+    }
+    Engine perf = Engine::kPerfEvents;
+    if (engine_.compare_exchange_strong(perf, Engine::kThreadTimers, std::memory_order_acq_rel)) {
+      settings_.ledger->header()->cpu_engine.store(static_cast<uint32_t>(CpuEngine::kThreadTimers),
+                                                   std::memory_order_relaxed);
+    }
+    return false;
+  }
+  slot->perf_id = event.id;
+  slot->perf_user_time_only = event.user_time_only;
+  slot->perf_fd.store(event.fd, std::memory_order_release);
+  slot->use.store(SlotUse::kTimed, std::memory_order_release);
+  EnablePerfEvent(event);
+  slot->armed.store(true, std::memory_order_release);
+  if (!running()) StopTimer(slot);
+  return true;
+}
+
+bool CpuCapture::StartThreadTimer(ThreadSlot* slot, Nanos first) {
+  uint32_t tid = slot->tid.load(std::memory_order_relaxed);
+  TimerTarget target{ThreadCpuClock(tid), tid, signo(), slots_.SignalValue(*slot)};
+  int32_t timer = CreateTimer(target);
+  if (timer == -EAGAIN && looking_.exchange(1, std::memory_order_acquire) == 0) {
+    CollectDead();  // timers of dead threads count against the limit
+    looking_.store(0, std::memory_order_release);
+    timer = CreateTimer(target);
+  }
+  if (timer < 0) {
+    if (timer == -EAGAIN) {
+      SwitchToProcessTimer();
+    } else {
+      LeaveUntimed(slot, -timer);
+    }
+    return false;
+  }
+  slot->timer_id.store(timer, std::memory_order_seq_cst);
+  slot->use.store(SlotUse::kTimed, std::memory_order_seq_cst);
+  ArmTimer(timer, first, Period());
+  slot->armed.store(true, std::memory_order_release);
+  // Stop, or a switch to the process timer, swept over the slots before this timer was among them.
+  if (!running() || engine_.load(std::memory_order_seq_cst) != Engine::kThreadTimers) StopTimer(slot);
+  return true;
+}
+
+void CpuCapture::LeaveUntimed(ThreadSlot* slot, int error) {
+  if (error == EINVAL && SyscallError(RawSyscall(SYS_tgkill, OwnPid(), slot->tid.load(), 0)) == ESRCH)
+    return;  // ended
+  settings_.ledger->Count(Loss::kThreadNotTimed);
+  if ((said_.fetch_or(kSaidRefused) & kSaidRefused) == 0) {
+    Log(Verbosity::kErrors, "timer_create is refused (errno ", error,
+        "); threads are missing from the CPU profile");
+  }
+}
+
+// Late signals of the timer are stale from here on; what they stood for is settled or given up.
+void CpuCapture::StopTimer(ThreadSlot* slot) {
+  SlotUse timed = SlotUse::kTimed;
+  slot->use.compare_exchange_strong(timed, SlotUse::kUntimed, std::memory_order_seq_cst);
+  slot->armed.store(false, std::memory_order_relaxed);
+  int32_t timer = slot->timer_id.exchange(kNoTimer, std::memory_order_acq_rel);
+  if (timer != kNoTimer) DeleteTimer(timer);
+  PerfEvent event = EventOf(*slot);
+  if (slot->perf_fd.exchange(kNoDescriptor, std::memory_order_acq_rel) >= 0) ClosePerfEvent(event);
+}
+
+void CpuCapture::SwitchToProcessTimer() {
+  Engine timers = Engine::kThreadTimers;
+  if (!engine_.compare_exchange_strong(timers, Engine::kSwitching, std::memory_order_seq_cst)) return;
+  for (uint32_t i = 0; i < slots_.limit(); ++i) {
+    ThreadSlot* slot = slots_.At(i);
+    if (slot->use.load(std::memory_order_seq_cst) == SlotUse::kTimed) StopTimer(slot);
+  }
+  settings_.ledger->Count(Loss::kTimerLimit);
+  if (!StartProcessTimer()) {
+    engine_.store(Engine::kNone, std::memory_order_release);
+    settings_.ledger->Count(Loss::kThreadNotTimed);
+    Log(Verbosity::kErrors, "RLIMIT_SIGPENDING leaves no room for any timer: no CPU profile (ulimit -i)");
+    return;
+  }
+  engine_.store(Engine::kProcessTimer, std::memory_order_release);
+  settings_.ledger->header()->cpu_engine.store(static_cast<uint32_t>(CpuEngine::kProcessTimer),
+                                               std::memory_order_relaxed);
+  Log(Verbosity::kErrors,
+      "RLIMIT_SIGPENDING leaves no room for a timer a thread (ulimit -i); one timer serves the process, and "
+      "which thread it "
+      "samples is the kernel's choice");
+}
+
+bool CpuCapture::StartProcessTimer() {
+  ThreadSlot& account = g_cpu_handler.process_account();
+  Nanos first = ReadClock(CLOCK_PROCESS_CPUTIME_ID) + RandomPhase();
+  account.first_expiry_ns.store(first.value, std::memory_order_relaxed);
+  account.ticks.store(0, std::memory_order_relaxed);
+  account.prepaid.store(0, std::memory_order_relaxed);
+  int32_t timer = CreateTimer({CLOCK_PROCESS_CPUTIME_ID, 0, signo(), slots_.ProcessTimerValue()});
+  if (timer < 0) return false;
+  process_timer_.store(timer, std::memory_order_release);
+  account.armed.store(true, std::memory_order_relaxed);
+  return ArmTimer(timer, first, Period());
+}
+
+// Counts the periods that expired on `clock` and never arrived. The signal is held back, or the timer is stopped.
+void CpuCapture::Settle(ThreadSlot* account, clockid_t clock) {
+  if (account->first_expiry_ns.load(std::memory_order_relaxed) == 0 || account->perf_user_time_only) return;
+  if (account->in_handler.load(std::memory_order_acquire) != 0) return;  // another thread, counting right now
+  uint64_t now = ReadClock(clock).value;
+  uint64_t first = account->first_expiry_ns.load(std::memory_order_relaxed);
+  uint64_t counted = account->ticks.load(std::memory_order_relaxed);
+  uint64_t period = Period().value;
+  uint64_t expired = now >= first ? 1 + (now - first) / period : 0;
+  if (expired <= counted) return;
+  uint64_t owed = expired - counted;
+  // More than the kernel's tick explains is not a debt but a failure (a replaced handler, a raw mask), and no stack is to blame.
+  uint64_t most = 1 + 2 * kSlowestKernelTick.value / period;
+  StackId stack{account->last_stack.load(std::memory_order_relaxed)};
+  if (owed > most || stack == kNoStack) return;
+  account->prepaid.fetch_add(owed, std::memory_order_relaxed);
+  g_cpu_handler.Charge(*account, stack, TextId{account->name.load(std::memory_order_relaxed)}, owed);
+}
+
+void CpuCapture::Stop() {
+  if (!running_.exchange(false, std::memory_order_seq_cst)) return;
+  for (uint32_t i = 0; i < slots_.limit(); ++i) {
+    ThreadSlot* slot = slots_.At(i);
+    if (slot->use.load(std::memory_order_seq_cst) != SlotUse::kTimed) continue;
+    StopTimer(slot);
+    Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+  }
+  int32_t timer = process_timer_.exchange(kNoTimer, std::memory_order_acq_rel);
+  if (timer != kNoTimer) DeleteTimer(timer);
+  if (settings_.ledger->is_open()) {
+    settings_.ledger->header()->cpu_stop_monotonic_ns.store(ReadClock(CLOCK_MONOTONIC).value,
+                                                            std::memory_order_relaxed);
+  }
+}
+
+// --- fork, exec, signals of the application --------------------------------------------------------------------
+
+void CpuCapture::HoldThisThread() {
+  if (signo() == 0) return;
+  if (t_state.hold_depth++ == 0) t_state.mask_before = ChangeSignalMask(SIG_BLOCK, SignalBit(signo()));
+}
+
+void CpuCapture::ReleaseThisThread() {
+  if (signo() == 0 || t_state.hold_depth == 0) return;
+  if (--t_state.hold_depth == 0 && (t_state.mask_before & SignalBit(signo())) == 0) {
+    ChangeSignalMask(SIG_UNBLOCK, SignalBit(signo()));
+  }
+}
+
+void CpuCapture::PauseThisThreadForExec() {
+  if (signo() == 0) return;
+  uint64_t bit = SignalBit(signo());
+  if (!IsThisProcess()) {  // a vfork child: no timers, but a mask of its own
+    if (t_state.asked_to_block) ChangeSignalMask(SIG_BLOCK, bit);
+    return;
+  }
+  HoldThisThread();
+  if (ThreadSlot* slot = ThisThread()) {
+    Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+    StopTimer(slot);
+  }
+  int32_t timer = process_timer_.exchange(kNoTimer, std::memory_order_acq_rel);
+  if (timer != kNoTimer) DeleteTimer(timer);
+
+  // Ours are swallowed. One that is the application's would have outlived exec: it is put back.
+  siginfo_t info;
+  siginfo_t foreign;
+  bool found_foreign = t_state.holds_signal;
+  if (found_foreign) foreign = t_state.held;
+  struct timespec no_time = {};
+  while (RawSyscall(SYS_rt_sigtimedwait, &bit, &info, &no_time, sizeof bit) == signo()) {
+    if (!IsOurs(info)) {
+      foreign = info;
+      found_foreign = true;
+    }
+  }
+  if (found_foreign) RawSyscall(SYS_rt_tgsigqueueinfo, OwnPid(), OwnTid(), signo(), &foreign);
+  g_virtual_signals.ShowIgnoredToKernel(signo());
+  if (!t_state.asked_to_block) ChangeSignalMask(SIG_UNBLOCK, bit);
+}
+
+void CpuCapture::ResumeAfterFailedExec() {
+  if (signo() == 0) return;
+  uint64_t bit = SignalBit(signo());
+  if (!IsThisProcess()) {
+    ChangeSignalMask(SIG_UNBLOCK, bit);
+    return;
+  }
+  g_virtual_signals.TakeAgain(signo());
+  if (running()) {
+    if (engine_.load(std::memory_order_acquire) == Engine::kProcessTimer) {
+      StartProcessTimer();
+    } else if (ThreadSlot* slot = ThisThread()) {
+      StartTimer(slot, Since::kNow);
+    }
+  }
+  if (t_state.hold_depth > 0) --t_state.hold_depth;
+  if (t_state.hold_depth == 0) ChangeSignalMask(SIG_UNBLOCK, bit);
+}
+
+void CpuCapture::RestartInForkedChild(bool record) {
+  if (signo() == 0) return;
+  ThreadSlot* mine = ThisThread();
+  StackBounds bounds = mine != nullptr ? mine->bounds : StackBounds{};
+  for (uint32_t i = 0; i < slots_.limit(); ++i) {
+    ThreadSlot* slot = slots_.At(i);
+    PerfEvent event = slot != nullptr ? EventOf(*slot) : PerfEvent{};
+    if (event.fd >= 0) ClosePerfEvent(event);
+  }
+  slots_.Reset();
+  g_cpu_handler.Reset();
+  g_virtual_signals.ResetAfterFork();
+  g_signal_waiter.store(0, std::memory_order_relaxed);
+  process_timer_.store(kNoTimer, std::memory_order_relaxed);
+  starting_.store(0, std::memory_order_relaxed);
+  looking_.store(0, std::memory_order_relaxed);
+  next_look_ns_.store(0, std::memory_order_relaxed);
+  t_state.slot_plus_one = 0;
+  t_state.holds_signal = false;
+  pid_.store(OwnPid(), std::memory_order_relaxed);
+  bool was_running = running_.exchange(false);
+  if (was_running && record) {
+    BeginRecording();
+    running_.store(true, std::memory_order_release);
+    mine = AdoptThread(OwnTid());
+    if (mine != nullptr) {
+      mine->bounds = bounds;
+      mine->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+      t_state.slot_plus_one = mine->index + 1;
+      StartTimer(mine, Since::kBirth);
+    }
+  }
+  ReleaseThisThread();
+}
+
+bool CpuCapture::IsThisProcess() const { return pid_.load(std::memory_order_relaxed) == OwnPid(); }
+
+bool CpuCapture::IsOurs(const siginfo_t& info) {
+  if (info.si_code == SI_TIMER) {
+    return slots_.Find(reinterpret_cast<uint64_t>(info.si_value.sival_ptr)).meaning !=
+           ThreadSlots::Meaning::kForeign;
+  }
+  return settings_.want_perf_events && (info.si_code == POLL_IN || info.si_code == POLL_HUP);
+}
+
+bool CpuCapture::CountIfOurs(const siginfo_t& info) {
+  if (!IsOurs(info)) return false;
+  ThreadSlot* slot = ThisThread();
+  uint64_t ticks =
+      info.si_code == SI_TIMER && info.si_overrun > 0 ? 1 + static_cast<uint64_t>(info.si_overrun) : 1;
+  if (slot != nullptr && running()) {
+    StackId stack{slot->last_stack.load(std::memory_order_relaxed)};
+    g_cpu_handler.Charge(*slot, stack, TextId{slot->name.load(std::memory_order_relaxed)}, ticks);
+  }
+  return true;
+}
+
+void CpuCapture::WaitsForSignal(bool waits) {
+  uint32_t tid = OwnTid();
+  if (waits) {
+    g_signal_waiter.store(tid, std::memory_order_relaxed);
+  } else {
+    g_signal_waiter.compare_exchange_strong(tid, 0, std::memory_order_relaxed);
+  }
+}
+
+void CpuCapture::LeaveSignalToThisThread() {
+  if (!IsThisProcess()) return;
+  ThreadSlot* slot = ThisThread();
+  if (slot != nullptr && slot->use.load() == SlotUse::kTimed) {
+    StopTimer(slot);
+    settings_.ledger->Count(Loss::kThreadNotTimed);
+  }
+  g_signal_waiter.store(OwnTid(), std::memory_order_relaxed);
+  if (!t_state.reads_signal) {
+    t_state.reads_signal = true;
+    if (t_state.asked_to_block) ChangeSignalMask(SIG_BLOCK, SignalBit(signo()));
+    t_state.asked_to_block = false;
+  }
+  if (running() && (said_.fetch_or(kSaidSignalfd) & kSaidSignalfd) == 0) {
+    Log(Verbosity::kErrors, "the program reads signal ", signo(),
+        " from a signalfd; the thread that made it is not in the CPU "
+        "profile. PROFAGENT_CPU_SIGNAL chooses another signal");
+  }
+}
+
+}  // namespace profagent

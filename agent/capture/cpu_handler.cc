@@ -1,0 +1,224 @@
+#include "agent/capture/cpu_handler.h"
+
+#include <time.h>
+
+#include "agent/base/errno_saver.h"
+#include "agent/base/raw_syscall.h"
+#include "agent/base/thread_state.h"
+
+extern "C" __attribute__((visibility("hidden"), used)) PROF_SIGNAL_SAFE uintptr_t
+profagent_on_cpu_signal(int signo, siginfo_t* info, void* context) {
+  return profagent::g_cpu_handler.OnSignal(signo, info, context);
+}
+extern "C" __attribute__((visibility("hidden"))) void profagent_cpu_signal_entry(int signo, siginfo_t* info,
+                                                                                 void* context);
+
+// Why assembly: when the signal is the application's, its handler must find the stack as the kernel left it. So our part
+// returns first, and then its handler is jumped to, with the kernel's arguments and on the kernel's frame. What it does there
+// (return, siglongjmp, unwind, switch stacks) is between it and the kernel.
+asm(R"(
+.pushsection prof_sigsafe,"ax",@progbits
+.globl profagent_cpu_signal_entry
+.hidden profagent_cpu_signal_entry
+.type profagent_cpu_signal_entry,@function
+profagent_cpu_signal_entry:
+  .cfi_startproc
+  endbr64
+  subq $40, %rsp
+  .cfi_adjust_cfa_offset 40
+  movq %rdi, 8(%rsp)
+  movq %rsi, 16(%rsp)
+  movq %rdx, 24(%rsp)
+  call profagent_on_cpu_signal
+  movq 8(%rsp), %rdi
+  movq 16(%rsp), %rsi
+  movq 24(%rsp), %rdx
+  addq $40, %rsp
+  .cfi_adjust_cfa_offset -40
+  movq %rax, %r11
+  testq %rax, %rax
+  jne 1f
+  ret
+1:
+  xorl %eax, %eax
+  jmp *%r11
+  .cfi_endproc
+.size profagent_cpu_signal_entry, . - profagent_cpu_signal_entry
+.popsection
+)");
+
+namespace profagent {
+namespace {
+
+uint64_t NowNs() {
+  ErrnoSaver keep;
+  struct timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);  // the vDSO: no system call
+  return static_cast<uint64_t>(now.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(now.tv_nsec);
+}
+
+constexpr bool IsDescriptorSignal(int code) { return code == POLL_IN || code == POLL_HUP; }
+
+}  // namespace
+
+constinit CpuHandler g_cpu_handler;
+constinit std::atomic<uint32_t> g_signal_waiter{0};
+
+bool CpuHandler::Start(const Settings& settings) {
+  settings_ = settings;
+  return scratch_.Start(settings.max_depth);
+}
+
+AgentSignalHandler CpuHandler::Entry() { return profagent_cpu_signal_entry; }
+
+ThreadSlot* CpuHandler::ThisThread() const {
+  uint32_t slot = t_state.slot_plus_one;
+  return slot != 0 ? settings_.slots->At(slot - 1) : nullptr;
+}
+
+ThreadSlot* CpuHandler::OwnerOf(int perf_fd) const {
+  ThreadSlot* mine = ThisThread();
+  if (mine != nullptr && mine->perf_fd.load(std::memory_order_relaxed) == perf_fd) return mine;
+  // A thread that was found, not made through us, does not know its slot.
+  for (uint32_t i = 0; i < settings_.slots->limit(); ++i) {
+    ThreadSlot* slot = settings_.slots->At(i);
+    if (slot->use.load(std::memory_order_relaxed) == SlotUse::kTimed &&
+        slot->perf_fd.load(std::memory_order_relaxed) == perf_fd) {
+      return slot;
+    }
+  }
+  return nullptr;
+}
+
+uintptr_t CpuHandler::OnSignal(int signo, siginfo_t* info, void* context) {
+  const auto& interrupted = *static_cast<const ucontext_t*>(context);
+  if (info->si_code == SI_TIMER) {
+    ThreadSlots::Found found = settings_.slots->Find(reinterpret_cast<uint64_t>(info->si_value.sival_ptr));
+    uint64_t weight = 1 + (info->si_overrun > 0 ? static_cast<uint64_t>(info->si_overrun) : 0);
+    switch (found.meaning) {
+      case ThreadSlots::Meaning::kThread:
+        OnTick(*found.slot, found.slot, weight, interrupted);
+        return 0;
+      case ThreadSlots::Meaning::kProcess:
+        OnTick(process_account_, ThisThread(), weight, interrupted);
+        return 0;
+      case ThreadSlots::Meaning::kStale:
+        return 0;  // a timer that was stopped after it fired; what it owed is settled
+      case ThreadSlots::Meaning::kForeign:
+        break;
+    }
+  } else if (settings_.perf_events) {
+    if (IsDescriptorSignal(info->si_code)) {
+      ThreadSlot* slot = OwnerOf(info->si_fd);
+      if (slot != nullptr) OnTick(*slot, slot, 1, interrupted);
+      return 0;  // of no owner: an event that was closed after it fired
+    }
+    // The kernel had no memory for the signal's details (RLIMIT_SIGPENDING) and sent it bare.
+    if (info->si_code == SI_USER && info->si_pid == 0) {
+      ThreadSlot* slot = ThisThread();
+      if (slot != nullptr) OnTick(*slot, slot, 1, interrupted);
+      return 0;
+    }
+  }
+  return OnForeign(signo, info, context);
+}
+
+void CpuHandler::OnTick(ThreadSlot& account, ThreadSlot* thread, uint64_t weight, const ucontext_t& context) {
+  Ledger& ledger = *settings_.ledger;
+  if (!ledger.is_open()) return;
+  // Counted already when the thread's account was settled.
+  uint64_t prepaid = account.prepaid.load(std::memory_order_relaxed);
+  if (prepaid > 0) {
+    uint64_t used = prepaid < weight ? prepaid : weight;
+    account.prepaid.fetch_sub(used, std::memory_order_relaxed);
+    weight -= used;
+    if (weight == 0) return;
+  }
+  // The process timer's account belongs to all threads; a thread's own is entered twice only if somebody unmasked the
+  // signal inside the handler.
+  if (&account != &process_account_ && account.in_handler.exchange(1, std::memory_order_acquire) != 0) {
+    ledger.header()->cpu_ticks.fetch_add(weight, std::memory_order_relaxed);
+    ledger.Count(Loss::kReentered, weight);
+    return;
+  }
+  uint64_t begin = settings_.measure ? NowNs() : 0;
+  Sample(account, thread, weight, context);
+  if (settings_.measure) {
+    ledger.header()->handler_calls.fetch_add(1, std::memory_order_relaxed);
+    ledger.header()->handler_ns.fetch_add(NowNs() - begin, std::memory_order_relaxed);
+  }
+  account.in_handler.store(0, std::memory_order_release);
+}
+
+void CpuHandler::Sample(ThreadSlot& account, ThreadSlot* thread, uint64_t weight, const ucontext_t& context) {
+  Ledger& ledger = *settings_.ledger;
+  std::span<Frame> frames = scratch_.Take();
+  if (frames.empty()) {
+    ledger.header()->cpu_ticks.fetch_add(weight, std::memory_order_relaxed);
+    account.ticks.fetch_add(weight, std::memory_order_relaxed);
+    ledger.Count(Loss::kNoScratch, weight);
+    return;
+  }
+  StackBounds bounds = thread != nullptr ? thread->bounds : StackBounds{};
+  WalkResult walked = settings_.unwinder->Walk(context, bounds, frames);
+  switch (walked.end) {
+    case WalkEnd::kOutermost:
+      break;
+    case WalkEnd::kDepthLimit:
+      ledger.Count(Loss::kStackDepthLimit);
+      break;
+    case WalkEnd::kUnreadable:
+      ledger.Count(Loss::kStackUnreadable);
+      break;
+    case WalkEnd::kNoUnwindInfo:
+      ledger.Count(Loss::kStackNoInfo);
+      break;
+    case WalkEnd::kNoProgress:
+      ledger.Count(Loss::kStackNoProgress);
+      break;
+  }
+  if (walked.depth == 0) {
+    frames[0] = MakeSynthetic(SyntheticFrame::kUnknown);
+    walked.depth = 1;
+  }
+  StackId stack = ledger.InternStack(frames.first(walked.depth), walked.end);
+  scratch_.Give(frames);
+  TextId name{thread != nullptr ? thread->name.load(std::memory_order_relaxed) : 0};
+  Charge(account, stack, name, weight);
+}
+
+void CpuHandler::Charge(ThreadSlot& account, StackId stack, TextId name, uint64_t ticks) {
+  Ledger& ledger = *settings_.ledger;
+  ledger.header()->cpu_ticks.fetch_add(ticks, std::memory_order_relaxed);
+  account.ticks.fetch_add(ticks, std::memory_order_relaxed);
+  if (ledger.AddCpuTicks(stack, name, ticks))
+    account.last_stack.store(stack.value, std::memory_order_relaxed);
+}
+
+uintptr_t CpuHandler::OnForeign(int signo, siginfo_t* info, void* context) {
+  uint32_t waiter = g_signal_waiter.load(std::memory_order_relaxed);
+  if (waiter != 0 && t_state.asked_to_block) {
+    // kill(pid) reached this thread only because the kernel does not know that it blocks the signal.
+    long pid = RawSyscall(SYS_getpid);
+    if (waiter != RawSyscall(SYS_gettid) && RawSyscall(SYS_rt_tgsigqueueinfo, pid, waiter, signo, info) == 0)
+      return 0;
+  }
+  if (t_state.asked_to_block) {
+    // As in the kernel, one signal waits; more of the same are not counted.
+    if (!t_state.holds_signal) {
+      t_state.held = *info;
+      t_state.holds_signal = true;
+    }
+    return 0;
+  }
+  bool would_kill = false;
+  uintptr_t handler = g_virtual_signals.NextHandler(signo, context, &would_kill);
+  if (handler == 0 && would_kill) {
+    if (settings_.ledger->is_open()) settings_.ledger->Count(Loss::kForeignTick);
+    if (settings_.before_death != nullptr) settings_.before_death(signo, info, context);
+    g_virtual_signals.DieOf(signo);
+  }
+  return handler;
+}
+
+}  // namespace profagent

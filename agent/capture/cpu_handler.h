@@ -1,0 +1,71 @@
+// The handler of the CPU signal: from a tick to a counted stack.
+//
+// Context:   `signal`, every signal masked, perhaps on an alternate stack of 8 KiB that is the application's. At most
+//            2 KiB of stack in all (tests/unit/capture measures it), no lock, no system call (but the two that the ledger
+//            and the unwinder document: a ledger in a file grows, a stack outside its thread's bounds), errno untouched.
+// Whose:     a signal is ours when its si_value carries our cookie (timers), or when it came from one of our
+//            descriptors (perf events). Everything else is the application's, and goes to its action.
+// Weight:    1 + si_overrun: on a kernel of 250 ticks a second a 1000 Hz timer delivers every fourth period and says how
+//            many it left out.
+#pragma once
+
+#include <signal.h>
+
+#include "agent/base/signal_safe.h"
+#include "agent/capture/scratch_pool.h"
+#include "agent/capture/thread_slots.h"
+#include "agent/capture/virtual_signals.h"
+#include "agent/ledger/ledger.h"
+#include "agent/unwind/unwinder.h"
+
+namespace profagent {
+
+class CpuHandler {
+ public:
+  struct Settings {
+    Ledger* ledger;
+    Unwinder* unwinder;
+    ThreadSlots* slots;
+    uint32_t max_depth;
+    bool measure;  // sum the handler's own time in the ledger's header
+    bool perf_events;
+    // What the agent does before a process dies of the signal's default action; must not return. nullptr: it just dies.
+    AgentSignalHandler before_death;
+  };
+
+  bool Start(const Settings& settings);
+  void Reset() { scratch_.Reset(); }
+
+  // What the kernel is given.
+  static AgentSignalHandler Entry();
+
+  // The account of the process timer, which belongs to no thread.
+  ThreadSlot& process_account() { return process_account_; }
+
+  // Returns the application's handler to jump to, or 0.
+  PROF_SIGNAL_SAFE uintptr_t OnSignal(int signo, siginfo_t* info, void* context);
+
+  // Counts `ticks` for a stack that is known already.
+  PROF_SIGNAL_SAFE void Charge(ThreadSlot& account, StackId stack, TextId name, uint64_t ticks);
+
+ private:
+  PROF_SIGNAL_SAFE void OnTick(ThreadSlot& account, ThreadSlot* thread, uint64_t weight,
+                               const ucontext_t& context);
+  PROF_SIGNAL_SAFE void Sample(ThreadSlot& account, ThreadSlot* thread, uint64_t weight,
+                               const ucontext_t& context);
+  PROF_SIGNAL_SAFE ThreadSlot* ThisThread() const;
+  PROF_SIGNAL_SAFE ThreadSlot* OwnerOf(int perf_fd) const;
+  PROF_SIGNAL_SAFE uintptr_t OnForeign(int signo, siginfo_t* info, void* context);
+
+  Settings settings_{};
+  ScratchPool scratch_;
+  ThreadSlot process_account_{};
+};
+
+extern constinit CpuHandler g_cpu_handler;
+
+// A thread that waits for the CPU signal with sigwait or reads it from a signalfd: what arrives elsewhere is sent there. 0:
+// none.
+extern constinit std::atomic<uint32_t> g_signal_waiter;
+
+}  // namespace profagent

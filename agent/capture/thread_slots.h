@@ -1,0 +1,105 @@
+// What the agent knows of each thread, where a signal handler can find it without thread-local storage.
+//
+// Context:   Start in `bootstrap`; Acquire, Release and the walk over all slots in `hook`; Find in `signal`.
+// Invariant: a slot's memory stays mapped for the life of the process, so a pointer to one never dangles. A slot that
+//            is given back gets a new generation; a signal that names the old one is recognised as stale, not mistaken
+//            for the next owner's.
+// Ticks:     a timer's si_value is cookie | generation | index. The cookie is random for the process: a value that
+//            carries it is ours even when it is stale, and must never reach the application, whose default action
+//            would be to die of it.
+// When full: Acquire returns nullptr; the thread runs untimed and is counted (Loss::kThreadNotTimed).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "agent/base/signal_safe.h"
+#include "agent/ledger/ledger.h"
+#include "agent/unwind/unwinder.h"
+
+namespace profagent {
+
+inline constexpr int32_t kNoTimer = -1;
+inline constexpr int32_t kNoDescriptor = -1;
+
+enum class SlotUse : uint32_t {
+  kFree,
+  kStarting,  // handed to pthread_create; its thread has not begun
+  kTimed,     // a timer or perf event runs for `tid`
+  kUntimed,   // the thread is known (name, stack) but the process timer serves it, or nothing does
+};
+
+struct alignas(64) ThreadSlot {
+  std::atomic<SlotUse> use;
+  std::atomic<uint32_t> generation;  // only the low 16 bits travel
+  uint32_t index;
+  std::atomic<uint32_t> next_free;  // index plus one
+  std::atomic<uint32_t> tid;
+
+  std::atomic<int32_t> timer_id;  // the kernel's; kNoTimer
+  std::atomic<int32_t> perf_fd;   // kNoDescriptor
+  uint64_t perf_id;               // PERF_EVENT_IOC_ID: what the descriptor must still answer to be ours
+  bool perf_user_time_only;       // the event does not see the thread's time in the kernel
+
+  StackBounds bounds;          // {0, 0}: not known
+  std::atomic<RecordId> name;  // TextId of the thread's name
+  ThreadRecord* record;        // in the ledger; nullptr when that is full
+  uintptr_t pthread;           // pthread_self(), for pthread_setname_np by another thread
+
+  // The account that settles what the timer still owes when the thread ends (agent/capture/cpu_capture.cc).
+  std::atomic<bool> armed;                // the timer runs
+  std::atomic<uint64_t> first_expiry_ns;  // on the thread's CPU clock
+  std::atomic<uint64_t> ticks;            // counted so far
+  std::atomic<uint64_t> prepaid;          // of these, counted before their signal came
+  std::atomic<RecordId> last_stack;       // of the newest sample
+
+  std::atomic<uint32_t> in_handler;
+
+  // What the trampoline of a new thread runs (agent/interpose/thread_hooks.cc).
+  void* start_routine;
+  void* start_argument;
+  size_t stack_size;
+  bool started_with_signal_blocked;  // the creator's view of the CPU signal, which the thread inherits
+};
+
+class ThreadSlots {
+ public:
+  static constexpr uint32_t kMaxSlots = 1 << 16;
+
+  // Address space for all slots; pages are taken as threads come. Under RLIMIT_AS fewer. False: not even 64.
+  bool Start();
+  // In a forked child: every slot is free, the cookie stays.
+  void Reset();
+
+  ThreadSlot* Acquire();
+  // Only when no signal that names the slot can come any more, or when it will be seen as stale.
+  void Release(ThreadSlot* slot);
+
+  // The value for a timer of this slot.
+  uint64_t SignalValue(const ThreadSlot& slot) const;
+  uint64_t ProcessTimerValue() const { return cookie_ | kProcessIndex; }
+
+  enum class Meaning : uint8_t { kForeign, kStale, kProcess, kThread };
+  struct Found {
+    Meaning meaning;
+    ThreadSlot* slot;
+  };
+  PROF_SIGNAL_SAFE Found Find(uint64_t signal_value);
+
+  ThreadSlot* At(uint32_t index) { return index < capacity_ ? &slots_[index] : nullptr; }
+  // Slots that were ever used stand below.
+  uint32_t limit() const { return limit_.load(std::memory_order_acquire); }
+  uint32_t in_use() const { return in_use_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr uint64_t kProcessIndex = 0xffffffff;
+
+  ThreadSlot* slots_ = nullptr;
+  uint32_t capacity_ = 0;
+  uint64_t cookie_ = 0;  // in the upper 32 bits, never 0
+  std::atomic<uint32_t> limit_{0};
+  std::atomic<uint32_t> in_use_{0};
+  std::atomic<uint64_t> free_head_{0};  // tag << 32 | index plus one: the tag defeats ABA
+};
+
+}  // namespace profagent

@@ -1,0 +1,229 @@
+#include "agent/capture/virtual_signals.h"
+
+#include <ucontext.h>
+
+#include <cstring>
+
+#include "agent/base/raw_syscall.h"
+
+namespace profagent {
+namespace {
+
+constexpr uint64_t kSaRestorer = 0x04000000;
+constexpr size_t kMaskSize = sizeof(uint64_t);
+constexpr uint64_t kOurFlags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | kSaRestorer;
+
+PROF_ALWAYS_INLINE long KernelExchange(int signo, const KernelSigaction* action, KernelSigaction* old) {
+  return RawSyscall(SYS_rt_sigaction, signo, action, old, kMaskSize);
+}
+
+// Every signal blocked for as long as it lives.
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() : before_(SetSignalMask(kAllSignals)) {}
+  ~AllSignalsBlocked() { SetSignalMask(before_); }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+
+ private:
+  uint64_t before_;
+};
+
+}  // namespace
+
+constinit VirtualSignals g_virtual_signals;
+
+uint64_t SetSignalMask(uint64_t mask) { return ChangeSignalMask(SIG_SETMASK, mask); }
+
+uint64_t ChangeSignalMask(int how, uint64_t mask) {
+  uint64_t before = 0;
+  RawSyscall(SYS_rt_sigprocmask, how, &mask, &before, kMaskSize);
+  return before;
+}
+
+class VirtualSignals::Locked {
+ public:
+  explicit Locked(Entry& entry) : entry_(entry) {
+    while (entry_.locked.exchange(1, std::memory_order_acquire) != 0) RawSyscall(SYS_sched_yield);
+  }
+  ~Locked() { entry_.locked.store(0, std::memory_order_release); }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+
+ private:
+  AllSignalsBlocked blocked_;  // before the lock, and for longer
+  Entry& entry_;
+};
+
+// A reader in a handler must not wait for a writer that it may have interrupted; but writers block every signal, so the
+// writer is on another processor and about to finish.
+KernelSigaction VirtualSignals::Read(const Entry& entry) const {
+  for (;;) {
+    uint32_t version = entry.version.load(std::memory_order_acquire);
+    KernelSigaction action = entry.action;
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if ((version & 1) == 0 && entry.version.load(std::memory_order_relaxed) == version) return action;
+  }
+}
+
+void VirtualSignals::Write(Entry& entry, const KernelSigaction& action) {
+  entry.version.fetch_add(1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  entry.action = action;
+  entry.version.fetch_add(1, std::memory_order_release);
+}
+
+KernelSigaction VirtualSignals::OurAction(const Entry& entry) const {
+  return {reinterpret_cast<uintptr_t>(entry.handler), kOurFlags, restorer_, kAllSignals};
+}
+
+bool VirtualSignals::Take(int signo, AgentSignalHandler handler, Hold hold) {
+  if (!InRange(signo) || libc_sigaction_ == nullptr) return false;
+  Entry& entry = entries_[signo];
+  Locked lock(entry);
+  KernelSigaction before;
+  if (KernelExchange(signo, nullptr, &before) != 0) return false;
+  if (restorer_ == 0) {
+    struct sigaction probe = {};
+    probe.sa_sigaction = handler;
+    probe.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+    sigfillset(&probe.sa_mask);
+    KernelSigaction seen;
+    if (libc_sigaction_(signo, &probe, nullptr) != 0 || KernelExchange(signo, nullptr, &seen) != 0)
+      return false;
+    restorer_ = seen.restorer;
+  }
+  entry.handler = handler;
+  Write(entry, before);
+  entry.hold.store(hold, std::memory_order_release);
+  KernelSigaction ours = OurAction(entry);
+  bool install = hold == Hold::kAlways || before.is_default();
+  return KernelExchange(signo, install ? &ours : &before, nullptr) == 0;
+}
+
+void VirtualSignals::GiveBack(int signo) {
+  if (!IsTaken(signo)) return;
+  Entry& entry = entries_[signo];
+  Locked lock(entry);
+  KernelSigaction action = Read(entry);
+  KernelExchange(signo, &action, nullptr);
+  entry.hold.store(Hold::kNot, std::memory_order_release);
+}
+
+bool VirtualSignals::IsTaken(int signo) const {
+  return InRange(signo) && entries_[signo].hold.load(std::memory_order_acquire) != Hold::kNot;
+}
+
+KernelSigaction VirtualSignals::ApplicationAction(int signo) const {
+  KernelSigaction action;
+  if (!InRange(signo)) return action;
+  if (IsTaken(signo)) return Read(entries_[signo]);
+  KernelExchange(signo, nullptr, &action);
+  return action;
+}
+
+long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSigaction* old) {
+  Entry& entry = entries_[signo];
+  if (action == nullptr) {
+    if (old != nullptr) *old = Read(entry);
+    return 0;
+  }
+  // Copied before anything is written: the two may be the same object. A fault here is the application's, as in libc.
+  KernelSigaction wanted = *action;
+  KernelSigaction before;
+  wanted.flags |= kSaRestorer;
+  wanted.restorer = restorer_;
+  wanted.mask &= ~(SignalBit(SIGKILL) | SignalBit(SIGSTOP));
+  {
+    Locked lock(entry);
+    before = Read(entry);
+    if (entry.hold.load(std::memory_order_relaxed) == Hold::kWhileDefault) {
+      KernelSigaction ours = OurAction(entry);
+      long result = KernelExchange(signo, wanted.is_default() ? &ours : &wanted, nullptr);
+      if (result != 0) return result;
+    }
+    Write(entry, wanted);
+  }
+  if (old != nullptr) *old = before;
+  return 0;
+}
+
+uintptr_t VirtualSignals::NextHandler(int signo, const void* context, bool* would_kill) {
+  *would_kill = false;
+  Entry& entry = entries_[signo];
+  KernelSigaction action = Read(entry);
+  if (action.is_ignored()) return 0;
+  if (action.is_default()) {
+    *would_kill = signo != SIGCHLD && signo != SIGCONT && signo != SIGURG && signo != SIGWINCH &&
+                  signo != SIGTSTP && signo != SIGTTIN && signo != SIGTTOU;
+    return 0;
+  }
+  if ((action.flags & SA_RESETHAND) != 0) {
+    Locked lock(entry);
+    KernelSigaction reset;
+    Write(entry, reset);
+  }
+  // In the application's handler the CPU signal is masked for real if it asked for that: ticks wait, and weigh more when
+  // they come. Nothing has to be undone, whether the handler returns or jumps out of it.
+  uint64_t mask = 0;
+  std::memcpy(&mask, &static_cast<const ucontext_t*>(context)->uc_sigmask, sizeof mask);
+  mask |= action.mask;
+  if ((action.flags & SA_NODEFER) == 0) mask |= SignalBit(signo);
+  SetSignalMask(mask);
+  return action.handler;
+}
+
+void VirtualSignals::PassOn(int signo, const siginfo_t* info) {
+  long pid = RawSyscall(SYS_getpid);
+  long tid = RawSyscall(SYS_gettid);
+  if (RawSyscall(SYS_rt_tgsigqueueinfo, pid, tid, signo, info) != 0) RawSyscall(SYS_tgkill, pid, tid, signo);
+}
+
+void VirtualSignals::DieOf(int signo) {
+  KernelSigaction fatal;
+  KernelExchange(signo, &fatal, nullptr);
+  ChangeSignalMask(SIG_UNBLOCK, SignalBit(signo));
+  RawSyscall(SYS_tgkill, RawSyscall(SYS_getpid), RawSyscall(SYS_gettid), signo);
+  for (;;) RawSyscall(SYS_exit_group, 128 + signo);  // a default action that does not kill
+}
+
+bool VirtualSignals::RepairIfReplaced(int signo) {
+  if (!IsTaken(signo)) return false;
+  Entry& entry = entries_[signo];
+  Locked lock(entry);
+  KernelSigaction found;
+  if (KernelExchange(signo, nullptr, &found) != 0) return false;
+  if (found.handler == reinterpret_cast<uintptr_t>(entry.handler)) return false;
+  bool replaced = entry.hold.load(std::memory_order_relaxed) == Hold::kAlways || found.is_default();
+  if (!replaced) return false;  // the application's own, where it belongs
+  Write(entry, found);
+  KernelSigaction ours = OurAction(entry);
+  KernelExchange(signo, &ours, nullptr);
+  return true;
+}
+
+void VirtualSignals::ShowIgnoredToKernel(int signo) {
+  if (!IsTaken(signo)) return;
+  Entry& entry = entries_[signo];
+  Locked lock(entry);
+  KernelSigaction action = Read(entry);
+  if (action.is_ignored()) KernelExchange(signo, &action, nullptr);
+}
+
+void VirtualSignals::TakeAgain(int signo) {
+  if (!IsTaken(signo)) return;
+  Entry& entry = entries_[signo];
+  Locked lock(entry);
+  KernelSigaction ours = OurAction(entry);
+  if (entry.hold.load(std::memory_order_relaxed) == Hold::kAlways) KernelExchange(signo, &ours, nullptr);
+}
+
+void VirtualSignals::ResetAfterFork() {
+  for (Entry& entry : entries_) {
+    entry.locked.store(0, std::memory_order_relaxed);
+    if ((entry.version.load(std::memory_order_relaxed) & 1) != 0)
+      entry.version.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace profagent
