@@ -20,7 +20,7 @@ class Agent {
   void Start();
 
   bool active() const { return active_.load(std::memory_order_acquire); }
-  const Options& options() const { return options_; }
+  const Options& options() const;
   Ledger& ledger() { return ledger_; }
   Unwinder& unwinder() { return unwinder_; }
 
@@ -48,7 +48,6 @@ class Agent {
   void DescribeProcess();
   void StartCapture();
 
-  Options options_;
   Ledger ledger_;
   Unwinder unwinder_;
   std::atomic<bool> active_{false};

@@ -1,0 +1,46 @@
+#include "agent/interpose/real_functions.h"
+
+#include <dlfcn.h>
+
+#include <type_traits>
+
+namespace profagent {
+
+constinit RealFunctions g_real_functions{};
+
+// Two threads may do this at once: both write the same.
+void ResolveRealFunctions() {
+  RealFunctions& real = g_real_functions;
+  auto find = [](auto& function, const char* name) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(RTLD_NEXT, name));
+  };
+  find(real.pthread_create, "pthread_create");
+  find(real.thrd_create, "thrd_create");
+  find(real.pthread_exit, "pthread_exit");
+  find(real.thrd_exit, "thrd_exit");
+  find(real.pthread_setname_np, "pthread_setname_np");
+  find(real.prctl, "prctl");
+  find(real.dlclose, "dlclose");
+  find(real.sigaction, "sigaction");
+  find(real.signal, "signal");
+  find(real.sysv_signal, "__sysv_signal");
+  find(real.sigset, "sigset");
+  find(real.sigignore, "sigignore");
+  find(real.siginterrupt, "siginterrupt");
+  find(real.sigprocmask, "sigprocmask");
+  find(real.pthread_sigmask, "pthread_sigmask");
+  find(real.sigpending, "sigpending");
+  find(real.sigsuspend, "sigsuspend");
+  find(real.sigtimedwait, "sigtimedwait");
+  find(real.sigwait, "sigwait");
+  find(real.sigwaitinfo, "sigwaitinfo");
+  find(real.signalfd, "signalfd");
+  find(real.ppoll, "ppoll");
+  find(real.ppoll_chk, "__ppoll_chk");
+  find(real.pselect, "pselect");
+  find(real.epoll_pwait, "epoll_pwait");
+  find(real.epoll_pwait2, "epoll_pwait2");
+  real.resolved.store(true, std::memory_order_release);
+}
+
+}  // namespace profagent

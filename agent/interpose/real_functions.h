@@ -1,0 +1,65 @@
+// The functions of libc (or of whoever else interposes them after us) that our hooks stand before.
+//
+// Context: Real() in `hook` and `bootstrap`. Constructors of other libraries may call a hook before our own constructor
+//          ran; then the first of them looks the functions up. Not in `signal`: dlsym takes the loader's lock.
+// Missing: a function that this libc lacks is nullptr; its hook cannot have been called through a symbol that never was.
+#pragma once
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <threads.h>
+#include <time.h>
+
+#include <atomic>
+
+namespace profagent {
+
+struct RealFunctions {
+  // threads
+  int (*pthread_create)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  int (*thrd_create)(thrd_t*, thrd_start_t, void*);
+  void (*pthread_exit)(void*);
+  void (*thrd_exit)(int);
+  int (*pthread_setname_np)(pthread_t, const char*);
+  int (*prctl)(int, ...);
+  int (*dlclose)(void*);
+
+  // actions of signals
+  int (*sigaction)(int, const struct sigaction*, struct sigaction*);
+  sighandler_t (*signal)(int, sighandler_t);
+  sighandler_t (*sysv_signal)(int, sighandler_t);
+  sighandler_t (*sigset)(int, sighandler_t);
+  int (*sigignore)(int);
+  int (*siginterrupt)(int, int);
+
+  // masks
+  int (*sigprocmask)(int, const sigset_t*, sigset_t*);
+  int (*pthread_sigmask)(int, const sigset_t*, sigset_t*);
+  int (*sigpending)(sigset_t*);
+  int (*sigsuspend)(const sigset_t*);
+  int (*sigtimedwait)(const sigset_t*, siginfo_t*, const struct timespec*);
+  int (*sigwait)(const sigset_t*, int*);
+  int (*sigwaitinfo)(const sigset_t*, siginfo_t*);
+  int (*signalfd)(int, const sigset_t*, int);
+  int (*ppoll)(struct pollfd*, nfds_t, const struct timespec*, const sigset_t*);
+  int (*ppoll_chk)(struct pollfd*, nfds_t, const struct timespec*, const sigset_t*, size_t);
+  int (*pselect)(int, fd_set*, fd_set*, fd_set*, const struct timespec*, const sigset_t*);
+  int (*epoll_pwait)(int, struct epoll_event*, int, int, const sigset_t*);
+  int (*epoll_pwait2)(int, struct epoll_event*, int, const struct timespec*, const sigset_t*);
+
+  std::atomic<bool> resolved;  // release: all of the above
+};
+
+extern constinit RealFunctions g_real_functions;
+
+void ResolveRealFunctions();
+
+inline const RealFunctions& Real() {
+  if (!g_real_functions.resolved.load(std::memory_order_acquire)) [[unlikely]]
+    ResolveRealFunctions();
+  return g_real_functions;
+}
+
+}  // namespace profagent

@@ -1,0 +1,144 @@
+// sigaction and its older relatives, for the signals that the agent handles (capture/virtual_signals.h). Every other
+// signal goes straight through.
+//
+// Context: `hook`; async-signal-safe as the originals are: no lock that a handler could wait for, errno only on error.
+#include <signal.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "agent/base/raw_syscall.h"
+#include "agent/base/signal_safe.h"
+#include "agent/capture/virtual_signals.h"
+#include "agent/interpose/real_functions.h"
+#include "agent/interpose/signal_masks.h"
+
+namespace profagent {
+namespace {
+
+constexpr uint64_t kRestorerFlag = 0x04000000;
+
+KernelSigaction ToKernel(const struct sigaction& action) {
+  KernelSigaction kernel;
+  kernel.handler = reinterpret_cast<uintptr_t>(action.sa_handler);
+  kernel.flags = static_cast<uint32_t>(action.sa_flags);
+  std::memcpy(&kernel.mask, &action.sa_mask, sizeof kernel.mask);
+  return kernel;
+}
+
+void FromKernel(const KernelSigaction& kernel, struct sigaction* action) {
+  std::memset(action, 0, sizeof *action);
+  action->sa_handler = reinterpret_cast<sighandler_t>(kernel.handler);
+  action->sa_flags = static_cast<int>(kernel.flags & ~kRestorerFlag);
+  action->sa_restorer = reinterpret_cast<void (*)()>(kernel.restorer);
+  std::memcpy(&action->sa_mask, &kernel.mask, sizeof kernel.mask);
+}
+
+bool IsVirtual(int signo) { return g_virtual_signals.IsTaken(signo); }
+
+int Sigaction(int signo, const struct sigaction* action, struct sigaction* old) {
+  if (!IsVirtual(signo)) return Real().sigaction(signo, action, old);
+  KernelSigaction wanted;
+  KernelSigaction before;
+  if (action != nullptr) wanted = ToKernel(*action);
+  long result = g_virtual_signals.Exchange(signo, action != nullptr ? &wanted : nullptr, &before);
+  if (result != 0) {
+    errno = SyscallError(result);
+    return -1;
+  }
+  if (old != nullptr) FromKernel(before, old);
+  return 0;
+}
+
+// One handler for one signal, as signal() and its kin set it. SIG_ERR: errno says why.
+sighandler_t SetHandler(int signo, sighandler_t handler, uint64_t flags, uint64_t mask) {
+  if (handler == SIG_ERR) {
+    errno = EINVAL;
+    return SIG_ERR;
+  }
+  KernelSigaction wanted{reinterpret_cast<uintptr_t>(handler), flags, 0, mask};
+  KernelSigaction before;
+  long result = g_virtual_signals.Exchange(signo, &wanted, &before);
+  if (result != 0) {
+    errno = SyscallError(result);
+    return SIG_ERR;
+  }
+  return reinterpret_cast<sighandler_t>(before.handler);
+}
+
+// Signals for which siginterrupt asked that system calls be interrupted: what later calls of signal() must heed.
+constinit std::atomic<uint64_t> g_interrupting{0};
+
+sighandler_t BsdSignal(int signo, sighandler_t handler) {
+  if (!IsVirtual(signo)) return Real().signal(signo, handler);
+  bool interrupts = (g_interrupting.load(std::memory_order_relaxed) & SignalBit(signo)) != 0;
+  return SetHandler(signo, handler, interrupts ? 0 : SA_RESTART, SignalBit(signo));
+}
+
+sighandler_t SysvSignal(int signo, sighandler_t handler) {
+  if (!IsVirtual(signo)) return Real().sysv_signal(signo, handler);
+  return SetHandler(signo, handler, SA_RESETHAND | SA_NODEFER | SA_INTERRUPT, 0);
+}
+
+}  // namespace
+}  // namespace profagent
+
+PROF_EXPORT int sigaction(int signo, const struct sigaction* action, struct sigaction* old) noexcept {
+  return profagent::Sigaction(signo, action, old);
+}
+PROF_EXPORT int __sigaction(int signo, const struct sigaction* action, struct sigaction* old) noexcept {
+  return profagent::Sigaction(signo, action, old);
+}
+PROF_EXPORT sighandler_t signal(int signo, sighandler_t handler) noexcept {
+  return profagent::BsdSignal(signo, handler);
+}
+PROF_EXPORT sighandler_t bsd_signal(int signo, sighandler_t handler) noexcept {
+  return profagent::BsdSignal(signo, handler);
+}
+PROF_EXPORT sighandler_t ssignal(int signo, sighandler_t handler) noexcept {
+  return profagent::BsdSignal(signo, handler);
+}
+PROF_EXPORT sighandler_t sysv_signal(int signo, sighandler_t handler) noexcept {
+  return profagent::SysvSignal(signo, handler);
+}
+PROF_EXPORT sighandler_t __sysv_signal(int signo, sighandler_t handler) noexcept {
+  return profagent::SysvSignal(signo, handler);
+}
+
+// System V: a disposition and the mask in one. SIG_HOLD is a mask, not an action.
+PROF_EXPORT sighandler_t sigset(int signo, sighandler_t handler) noexcept {
+  using namespace profagent;
+  if (!IsVirtual(signo)) return Real().sigset(signo, handler);
+  sigset_t one;
+  sigset_t before;
+  sigemptyset(&one);
+  sigaddset(&one, signo);
+  if (handler == SIG_HOLD) {
+    if (ChangeMask(Real().sigprocmask, SIG_BLOCK, &one, &before) != 0) return SIG_ERR;
+    if (sigismember(&before, signo) == 1) return SIG_HOLD;
+    return reinterpret_cast<sighandler_t>(g_virtual_signals.ApplicationAction(signo).handler);
+  }
+  sighandler_t old = SetHandler(signo, handler, 0, 0);
+  if (old == SIG_ERR || ChangeMask(Real().sigprocmask, SIG_UNBLOCK, &one, &before) != 0) return SIG_ERR;
+  return sigismember(&before, signo) == 1 ? SIG_HOLD : old;
+}
+
+PROF_EXPORT int sigignore(int signo) noexcept {
+  using namespace profagent;
+  if (!IsVirtual(signo)) return Real().sigignore(signo);
+  return SetHandler(signo, SIG_IGN, 0, 0) == SIG_ERR ? -1 : 0;
+}
+
+PROF_EXPORT int siginterrupt(int signo, int interrupt) noexcept {
+  using namespace profagent;
+  if (!IsVirtual(signo)) return Real().siginterrupt(signo, interrupt);
+  KernelSigaction action = g_virtual_signals.ApplicationAction(signo);
+  if (interrupt != 0) {
+    g_interrupting.fetch_or(SignalBit(signo), std::memory_order_relaxed);
+    action.flags &= ~static_cast<uint64_t>(SA_RESTART);
+  } else {
+    g_interrupting.fetch_and(~SignalBit(signo), std::memory_order_relaxed);
+    action.flags |= SA_RESTART;
+  }
+  return g_virtual_signals.Exchange(signo, &action, nullptr) == 0 ? 0 : -1;
+}

@@ -1,0 +1,131 @@
+// Threads: pthread_create, thrd_create, the ways in which a thread ends, and the ways in which it is named.
+//
+// Context: `hook`. Nothing here allocates from the application's heap: a new thread's start routine waits in its slot.
+// Stack:   the thread pointer of a glibc thread stands less than a page below the top of its stack, and the stack's size
+//          counts from that top. So both bounds are known without pthread_getattr_np, which allocates and locks.
+// Seen:    one frame of ours between libc's start_thread and the application's start routine; the encoder leaves it out.
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <threads.h>
+
+#include <cstdarg>
+#include <cstdint>
+#include <string_view>
+
+#include "agent/base/errno_saver.h"
+#include "agent/base/signal_safe.h"
+#include "agent/capture/cpu_capture.h"
+#include "agent/interpose/real_functions.h"
+
+namespace profagent {
+namespace {
+
+constexpr uintptr_t kPage = 4096;
+
+size_t StackSize(const pthread_attr_t* attributes) {
+  size_t size = 0;
+  if (attributes != nullptr) {
+    pthread_attr_getstacksize(attributes, &size);
+    return size;
+  }
+  pthread_attr_t defaults;
+  pthread_attr_init(&defaults);
+  pthread_attr_getstacksize(&defaults, &size);
+  pthread_attr_destroy(&defaults);
+  return size;
+}
+
+// Of the thread that asks. `size` as StackSize said: what libc mapped for stack, thread-local storage and the
+// thread's descriptor, which is the less than a page above the thread pointer. Guard pages are not part of it.
+StackBounds BoundsOfThread(size_t size) {
+  auto pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+  if (size < kPage || size > pointer) return {};
+  return {(pointer - size + kPage - 1) & ~(kPage - 1), pointer};
+}
+
+ThreadSlot* Prepare(const pthread_attr_t* attributes, void* routine, void* argument) {
+  ThreadSlot* slot = g_cpu_capture.PrepareThread();
+  if (slot == nullptr) return nullptr;
+  slot->start_routine = routine;
+  slot->start_argument = argument;
+  slot->stack_size = StackSize(attributes);
+  sigset_t mask;
+  if (attributes != nullptr && pthread_attr_getsigmask_np(attributes, &mask) == 0) {
+    slot->started_with_signal_blocked = sigismember(&mask, g_cpu_capture.signo()) == 1;
+  }
+  return slot;
+}
+
+template <class Result>
+Result RunThread(void* prepared) {
+  auto* slot = static_cast<ThreadSlot*>(prepared);
+  // Taken out first: once the thread is known, the slot is shared.
+  auto routine = reinterpret_cast<Result (*)(void*)>(slot->start_routine);
+  void* argument = slot->start_argument;
+  g_cpu_capture.BeginThread(slot, BoundsOfThread(slot->stack_size));
+  Result result = routine(argument);
+  g_cpu_capture.EndThread();
+  return result;
+}
+
+}  // namespace
+}  // namespace profagent
+
+using profagent::g_cpu_capture;
+using profagent::Real;
+
+PROF_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*routine)(void*),
+                               void* argument) {
+  profagent::ThreadSlot* slot = profagent::Prepare(attributes, reinterpret_cast<void*>(routine), argument);
+  if (slot == nullptr) return Real().pthread_create(thread, attributes, routine, argument);
+  int error = Real().pthread_create(thread, attributes, profagent::RunThread<void*>, slot);
+  if (error != 0) g_cpu_capture.AbandonThread(slot);
+  return error;
+}
+
+PROF_EXPORT int thrd_create(thrd_t* thread, thrd_start_t routine, void* argument) {
+  profagent::ThreadSlot* slot = profagent::Prepare(nullptr, reinterpret_cast<void*>(routine), argument);
+  if (slot == nullptr) return Real().thrd_create(thread, routine, argument);
+  int status = Real().thrd_create(thread, profagent::RunThread<int>, slot);
+  if (status != thrd_success) g_cpu_capture.AbandonThread(slot);
+  return status;
+}
+
+PROF_EXPORT void pthread_exit(void* result) {
+  g_cpu_capture.EndThread();
+  Real().pthread_exit(result);
+  __builtin_unreachable();
+}
+
+PROF_EXPORT void thrd_exit(int result) {
+  g_cpu_capture.EndThread();
+  Real().thrd_exit(result);
+  __builtin_unreachable();
+}
+
+PROF_EXPORT int pthread_setname_np(pthread_t thread, const char* name) {
+  int error = Real().pthread_setname_np(thread, name);
+  if (error == 0) g_cpu_capture.RenameThread(static_cast<uintptr_t>(thread), name);
+  return error;
+}
+
+// libc's prctl reads four arguments, given or not; so do we.
+PROF_EXPORT int prctl(int option, ...) {
+  va_list list;
+  va_start(list, option);
+  unsigned long a = va_arg(list, unsigned long);
+  unsigned long b = va_arg(list, unsigned long);
+  unsigned long c = va_arg(list, unsigned long);
+  unsigned long d = va_arg(list, unsigned long);
+  va_end(list);
+  int result = Real().prctl(option, a, b, c, d);
+  if (option == PR_SET_NAME && result == 0 && g_cpu_capture.running()) {
+    profagent::ErrnoSaver keep;
+    char name[16] = {};  // as the kernel cut it
+    if (Real().prctl(PR_GET_NAME, name) == 0) {
+      g_cpu_capture.RenameThread(reinterpret_cast<uintptr_t>(__builtin_thread_pointer()),
+                                 {name, strnlen(name, sizeof name)});
+    }
+  }
+  return result;
+}

@@ -1,0 +1,169 @@
+#include "agent/lifecycle/agent.h"
+
+#include <fcntl.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "agent/base/log.h"
+#include "agent/base/raw_syscall.h"
+#include "agent/capture/cpu_capture.h"
+#include "agent/capture/cpu_timers.h"
+#include "agent/capture/virtual_signals.h"
+#include "agent/interpose/library_hooks.h"
+#include "agent/interpose/real_functions.h"
+
+extern "C" void* __libc_stack_end;  // where the kernel put the first thread's stack pointer; ld.so's
+
+namespace profagent {
+namespace {
+
+static_assert(kOptionMinMemory == kLedgerMinSize && kOptionMaxMemory == kLedgerMaxSize &&
+              kOptionDefaultMemory == kLedgerDefaultSize);
+static_assert(kOptionMaxDepth == kMaxDepthLimit && kOptionDefaultDepth == kDefaultMaxDepth);
+
+// The kernel keeps at least this much below a stack free of mappings, whatever the limit says.
+constexpr uintptr_t kStackGap = uintptr_t{128} << 20;
+constexpr uint32_t kMostImages = 1000;  // process images of one pid under `profagent run`
+
+StackBounds MainStack() {
+  struct rlimit limit = {};
+  RawSyscall(SYS_prlimit64, 0, RLIMIT_STACK, nullptr, &limit);
+  uintptr_t size = limit.rlim_cur < kStackGap ? limit.rlim_cur : kStackGap;
+  // argc and the first argument's pointer stand there.
+  uintptr_t high = reinterpret_cast<uintptr_t>(__libc_stack_end) + 2 * sizeof(void*);
+  return {high > size ? high - size : 0, high};
+}
+
+void ReportOption(std::string_view line) { WriteLogLine(line); }
+
+template <size_t kSize>
+std::string_view ReadLink(const char* path, char (&memory)[kSize]) {
+  long size = RawSyscall(SYS_readlinkat, AT_FDCWD, path, memory, kSize);
+  return size > 0 ? std::string_view(memory, static_cast<size_t>(size)) : std::string_view();
+}
+
+template <size_t kSize>
+std::string_view ReadFile(const char* path, char (&memory)[kSize]) {
+  long fd = RawSyscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return {};
+  long size = RawSyscall(SYS_read, fd, memory, kSize);
+  RawSyscall(SYS_close, fd);
+  return size > 0 ? std::string_view(memory, static_cast<size_t>(size)) : std::string_view();
+}
+
+constinit Options g_options{};  // 28 KiB of zeroes: not in the Agent, which is initialised data
+
+constexpr LibraryEvents kLibraryEvents{[] { g_agent.unwinder().BeforeLibraryClose(); },
+                                       [] { g_agent.unwinder().AfterLibraryClose(); }};
+
+}  // namespace
+
+constinit Agent g_agent;
+
+const Options& Agent::options() const { return g_options; }
+
+void Agent::Start() {
+  if (getauxval(AT_SECURE) != 0) return;
+  ResolveRealFunctions();
+  ParseOptions(environ, ReportOption, &g_options);
+  g_verbosity = g_options.verbosity;
+  // Only the CPU profile is there yet; the other options were checked and wait.
+  if (!g_options.cpu_wanted()) return;
+  if (!OpenLedger()) return;
+  DescribeProcess();
+  Status unwinder = unwinder_.Start(&ledger_);
+  if (!unwinder) Log(Verbosity::kErrors, "stacks have one frame: ", unwinder.error().text.view());
+  SetLibraryEvents(&kLibraryEvents);
+  g_virtual_signals.Start(Real().sigaction);
+  active_.store(true, std::memory_order_release);
+  StartCapture();
+}
+
+bool Agent::OpenLedger() {
+  if (!g_options.ledger_directory.empty()) {
+    FixedText<240> reason;
+    for (uint32_t serial = 0; serial < kMostImages; ++serial) {
+      FixedText<OptionText::kCapacity + 64> path;
+      path.Add(g_options.ledger_directory.view(), '/', static_cast<uint32_t>(RawSyscall(SYS_getpid)), '.',
+               serial, ".ledger");
+      Status made = ledger_.CreateInFile(path.c_str(), g_options.memory);
+      if (made) return true;
+      reason = {};
+      reason.Add(made.error().text.view(), " (errno ", made.error().code, ")");
+      if (made.error().code != EEXIST) break;
+    }
+    Log(Verbosity::kErrors, "the ledger is kept in memory: ", reason.view());
+  }
+  Status made = ledger_.CreateAnonymous(g_options.memory);
+  if (!made) Log(Verbosity::kErrors, "nothing is recorded: ", made.error().text.view());
+  return static_cast<bool>(made);
+}
+
+void Agent::DescribeProcess() {
+  LedgerHeader* header = ledger_.header();
+  header->pid = static_cast<uint32_t>(RawSyscall(SYS_getpid));
+  header->parent_pid = static_cast<uint32_t>(RawSyscall(SYS_getppid));
+  header->start_realtime_ns = ReadClock(CLOCK_REALTIME).value;
+  header->start_monotonic_ns = ReadClock(CLOCK_MONOTONIC).value;
+  // One buffer after the other: this may run on the small stack of a thread that forked.
+  static constinit char memory[4096];
+  std::string_view text = ReadLink("/proc/self/exe", memory);
+  header->executable = ledger_.InternText(text).value;
+  size_t slash = text.rfind('/');
+  header->program = ledger_.InternText(slash == text.npos ? text : text.substr(slash + 1)).value;
+  header->working_directory = ledger_.InternText(ReadLink("/proc/self/cwd", memory)).value;
+  text = ReadFile("/proc/self/cmdline", memory);
+  while (!text.empty() && text.back() == '\0') text.remove_suffix(1);
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (memory[i] == '\0') memory[i] = ' ';
+  }
+  header->command_line = ledger_.InternText(text).value;
+  header->agent_version = ledger_.InternText(PROFAGENT_VERSION).value;
+}
+
+void Agent::StartCapture() {
+  CpuCapture::Settings settings{};
+  settings.ledger = &ledger_;
+  settings.unwinder = &unwinder_;
+  settings.frequency = g_options.cpu_frequency;
+  settings.signo = g_options.cpu_signal;
+  settings.want_perf_events = g_options.cpu_engine == WantedCpuEngine::kPerf;
+  settings.max_depth = g_options.max_depth;
+  settings.measure_handler = g_options.verbosity >= Verbosity::kDebug;
+  settings.main_stack = MainStack();
+  g_cpu_capture.Start(settings);
+}
+
+void Agent::StopCpu() {
+  if (active()) g_cpu_capture.Stop();
+}
+
+void Agent::BeforeFork() { g_cpu_capture.HoldThisThread(); }
+
+void Agent::AfterForkParent() { g_cpu_capture.ReleaseThisThread(); }
+
+void Agent::RestartAfterForkInChild() {
+  if (!active()) return;
+  ledger_.Close();  // in the child this is the parent's file, or memory that fork emptied
+  bool record = g_options.follow_children && OpenLedger();
+  if (record) {
+    DescribeProcess();
+    unwinder_.RestartAfterFork(&ledger_);
+  } else {
+    active_.store(false, std::memory_order_release);
+  }
+  g_cpu_capture.RestartInForkedChild(record);
+}
+
+void Agent::PauseThisThreadForExec() { g_cpu_capture.PauseThisThreadForExec(); }
+
+void Agent::ResumeAfterFailedExec() { g_cpu_capture.ResumeAfterFailedExec(); }
+
+namespace {
+
+// Before the constructors of the program and, as far as the loader's order allows it, of its libraries.
+__attribute__((constructor(101))) void StartAgent() { g_agent.Start(); }
+
+}  // namespace
+}  // namespace profagent
