@@ -1,0 +1,56 @@
+// An ELF file read piece by piece: header, sections, build-id, whatever a symbol table needs.
+//
+// Context:   `dump`, `offline`. Raw system calls; memory from an Arena.
+// Why pread and not mmap: a mapped file that somebody shortens meanwhile (a package upgrade, a linker that writes in
+//            place) is SIGBUS in the application; a read is just short. It is no slower: a table is read once,
+//            front to back, 64 KiB at a time.
+// Believes:  nothing. All offsets and sizes of a file may be wrong.
+#pragma once
+
+#include <elf.h>
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "agent/base/arena.h"
+
+namespace profagent {
+
+class ElfReader {
+ public:
+  explicit ElfReader(Arena& arena) : arena_(arena) {}
+  ~ElfReader() { Close(); }
+  ElfReader(const ElfReader&) = delete;
+  ElfReader& operator=(const ElfReader&) = delete;
+
+  // False: not there, not a regular file, or not a 64-bit ELF file of this machine.
+  bool Open(const char* path);
+  // An image that the kernel mapped whole, sections included: the vDSO.
+  bool OpenMapped(uintptr_t start);
+  void Close();
+
+  // Bytes copied: `size`, or fewer at the end of the file.
+  size_t ReadAt(uint64_t offset, void* to, size_t size) const;
+
+  std::span<const Elf64_Shdr> sections() const { return sections_; }
+  const Elf64_Shdr* FindSection(uint32_t type) const;
+  // .shstrtab's word for a section; empty when unreadable. Valid until the next call.
+  std::string_view NameOf(const Elf64_Shdr& section);
+
+  bool HasBuildId(std::span<const uint8_t> build_id) const;  // an empty one: it has none
+
+ private:
+  bool Load();
+
+  Arena& arena_;
+  int fd_ = -1;
+  uintptr_t memory_ = 0;
+  uint64_t memory_size_ = 0;
+  Elf64_Ehdr header_{};
+  std::span<const Elf64_Phdr> segments_;
+  std::span<const Elf64_Shdr> sections_;
+  char section_name_[32];
+};
+
+}  // namespace profagent

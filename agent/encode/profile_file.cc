@@ -1,0 +1,213 @@
+#include "agent/encode/profile_file.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "agent/base/raw_syscall.h"
+
+namespace profagent {
+namespace {
+
+constexpr size_t kPathSize = 4096;  // PATH_MAX
+using PathBuffer = FixedText<kPathSize>;
+
+constexpr uint64_t SignalBit(int signal) { return uint64_t{1} << (signal - 1); }  // of the kernel's set
+
+// The signals that a write can send to its own thread, held back for as long as this lives; what came of it is
+// taken out of the queue again.
+class WriteSignalsHeld {
+ public:
+  WriteSignalsHeld() {
+    uint64_t pending = 0;
+    RawSyscall(SYS_rt_sigpending, &pending, sizeof pending);
+    ours_ = kSent & ~pending;  // one that waits already is the application's
+    uint64_t held = kSent | SignalBit(SIGTTOU);
+    RawSyscall(SYS_rt_sigprocmask, SIG_BLOCK, &held, &mask_, sizeof mask_);
+  }
+  ~WriteSignalsHeld() {
+    struct timespec now = {0, 0};
+    while (RawSyscall(SYS_rt_sigtimedwait, &ours_, nullptr, &now, sizeof ours_) > 0) {
+    }
+    RawSyscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask_, nullptr, sizeof mask_);
+  }
+  WriteSignalsHeld(const WriteSignalsHeld&) = delete;
+  WriteSignalsHeld& operator=(const WriteSignalsHeld&) = delete;
+
+ private:
+  static constexpr uint64_t kSent = SignalBit(SIGPIPE) | SignalBit(SIGXFSZ);
+  uint64_t ours_ = 0;
+  uint64_t mask_ = 0;
+};
+
+// Writes until all is written or one error came; remembers which.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+
+  bool Write(std::span<const std::byte> bytes) {
+    while (!bytes.empty() && error_ == 0) {
+      long written = RawSyscall(SYS_write, fd_, bytes.data(), bytes.size());
+      int error = SyscallError(written);
+      if (error == EINTR) continue;
+      if (error == EAGAIN) {
+        WaitUntilWritable();
+      } else if (error != 0) {
+        error_ = error;
+      } else if (written == 0) {
+        error_ = EIO;  // a device that takes nothing, again and again
+      } else {
+        bytes = bytes.subspan(static_cast<size_t>(written));
+      }
+    }
+    return error_ == 0;
+  }
+  void Close() {
+    int error = SyscallError(RawSyscall(SYS_close, fd_));
+    if (error_ == 0 && error != EINTR)
+      error_ = error;  // a network file system may say only now that it is full
+  }
+  int error() const { return error_; }
+
+ private:
+  void WaitUntilWritable() {
+    struct pollfd poll = {fd_, POLLOUT, 0};
+    struct timespec patience = {static_cast<time_t>(kFileWriterPatience.value / kNanosPerSecond), 0};
+    long ready = RawSyscall(SYS_ppoll, &poll, 1, &patience, nullptr, 0);
+    if (ready == 0) error_ = ETIMEDOUT;
+    if (SyscallError(ready) != 0 && SyscallError(ready) != EINTR) error_ = SyscallError(ready);
+  }
+
+  int fd_;
+  int error_ = 0;
+};
+
+// Long paths are shown by their end, so that the reason behind them is never cut off.
+struct Shown {
+  explicit Shown(std::string_view path) : cut(path.size() > kMost ? "..." : ""), end(path) {
+    if (path.size() > kMost) end.remove_prefix(path.size() - kMost);
+  }
+  static constexpr size_t kMost = 150;
+  std::string_view cut, end;
+};
+
+Error CannotWrite(std::string_view path, int error) {
+  Shown shown(path);
+  return Error::OfKernel(error, "cannot write ", shown.cut, shown.end);
+}
+
+Status Outcome(std::string_view path, const Descriptor& file, const Status& produced) {
+  if (file.error() != 0) return CannotWrite(path, file.error());
+  if (!produced) {
+    Shown shown(path);
+    return Error::Of("cannot write ", shown.cut, shown.end, ": ", produced.error().text.view());
+  }
+  return Done{};
+}
+
+// /dev/stdout, /dev/fd/3, /proc/self/fd/3: the number of a descriptor that is open already; else -1. To open such
+// a name would be to write over what the program itself wrote there.
+int DescriptorNamedBy(std::string_view path) {
+  if (path == "/dev/stdout") return 1;
+  if (path == "/dev/stderr") return 2;
+  for (std::string_view start : {"/dev/fd/", "/proc/self/fd/"}) {
+    if (!path.starts_with(start) || path.size() == start.size()) continue;
+    int number = 0;
+    for (char c : path.substr(start.size())) {
+      if (c < '0' || c > '9' || number > 100'000'000) return -1;
+      number = number * 10 + (c - '0');
+    }
+    return number;
+  }
+  return -1;
+}
+
+// Replaces `path` by the file that its chain of symbolic links means, whether that exists or not.
+int FollowLinks(PathBuffer& path) {
+  for (int links = 0; links < 40; ++links) {
+    if (DescriptorNamedBy(path.view()) >= 0) return 0;
+    char target[kPathSize];
+    long size = RawSyscall(SYS_readlinkat, AT_FDCWD, path.c_str(), target, sizeof target);
+    if (SyscallError(size) != 0) return 0;  // not a link, or not there
+    std::string_view to(target, static_cast<size_t>(size));
+    PathBuffer next;
+    if (!to.starts_with('/')) next.Add(path.view().substr(0, path.view().rfind('/') + 1));
+    next.Add(to);
+    if (next.view().size() + 1 >= kPathSize) return ENAMETOOLONG;
+    path = next;
+  }
+  return ELOOP;
+}
+
+Status WriteTo(Descriptor file, bool close, std::string_view path, FunctionRef<Status(ByteSink)> produce) {
+  Status produced = produce([&](std::span<const std::byte> bytes) { return file.Write(bytes); });
+  if (close) file.Close();
+  return Outcome(path, file, produced);
+}
+
+Status WriteDirectly(const char* path, int flags, FunctionRef<Status(ByteSink)> produce) {
+  // O_NONBLOCK: a FIFO without a reader would block for ever; so it says ENXIO.
+  long fd = RawSyscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, 0);
+  if (SyscallError(fd) == ENXIO) {
+    return Error::Of("cannot write ", Shown(path).cut, Shown(path).end, ": nobody reads from it");
+  }
+  if (SyscallError(fd) != 0) return CannotWrite(path, SyscallError(fd));
+  return WriteTo(Descriptor(static_cast<int>(fd)), true, path, produce);
+}
+
+Status WriteAndRename(const PathBuffer& path, bool exists, FunctionRef<Status(ByteSink)> produce) {
+  std::string_view directory = path.view().substr(0, path.view().rfind('/') + 1);
+  PathBuffer temporary;
+  long fd = -EEXIST;
+  for (int attempt = 0; SyscallError(fd) == EEXIST && attempt < 100; ++attempt) {
+    temporary = PathBuffer();
+    temporary.Add(directory, ".profagent.", RawSyscall(SYS_getpid), ".", attempt, ".tmp");
+    fd = RawSyscall(SYS_openat, AT_FDCWD, temporary.c_str(),
+                    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  }
+  int error = SyscallError(fd);
+  if (exists && (error == EACCES || error == EPERM || error == EROFS)) {
+    // The directory takes no new file, but the old one may be ours to write.
+    return WriteDirectly(path.c_str(), O_TRUNC | O_NOFOLLOW, produce);
+  }
+  if (error != 0) return CannotWrite(path.view(), error);
+  Status status = WriteTo(Descriptor(static_cast<int>(fd)), true, path.view(), produce);
+  if (status) {
+    error = SyscallError(RawSyscall(SYS_renameat, AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str()));
+    if (error == 0) return status;
+    status = CannotWrite(path.view(), error);
+  }
+  RawSyscall(SYS_unlinkat, AT_FDCWD, temporary.c_str(), 0);
+  return status;
+}
+
+}  // namespace
+
+Status WriteProfileFile(const char* path, FunctionRef<Status(ByteSink)> produce) {
+  std::string_view name(path);
+  if (name.empty()) return CannotWrite("a file without a name", ENOENT);
+  if (name.size() + 1 >= kPathSize) return CannotWrite(name, ENAMETOOLONG);
+  WriteSignalsHeld held;
+
+  PathBuffer target;
+  target.Add(name);
+  int error = FollowLinks(target);
+  if (error != 0) return CannotWrite(name, error);
+  int fd = DescriptorNamedBy(target.view());
+  if (fd >= 0) return WriteTo(Descriptor(fd), false, name, produce);
+
+  struct stat about = {};
+  bool exists = RawSyscall(SYS_newfstatat, AT_FDCWD, target.c_str(), &about, 0) == 0;
+  if (exists && S_ISDIR(about.st_mode)) return CannotWrite(name, EISDIR);
+  if (exists && S_ISBLK(about.st_mode))
+    return CannotWrite(name, EINVAL);  // surely a mistake, and a costly one
+  if (exists && !S_ISREG(about.st_mode)) return WriteDirectly(target.c_str(), 0, produce);
+  return WriteAndRename(target, exists, produce);
+}
+
+}  // namespace profagent
