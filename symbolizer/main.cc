@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "symbolizer/cli/check_command.h"
 #include "symbolizer/cli/command.h"
 #include "symbolizer/cli/symbolize_command.h"
 #include "symbolizer/cli/view_command.h"
@@ -75,6 +76,7 @@ int main(int argc, char** argv) {
   profagent::CommandOutcome outcome;
   // Each subcommand registers itself here: one line, in the order of the help text.
   profagent::RegisterSymbolizeCommand(app, outcome);
+  profagent::RegisterCheckCommand(app, outcome);
 
   const std::string_view first = argc > 1 ? argv[1] : "";
   if (first == "--version" || first == "-version") {

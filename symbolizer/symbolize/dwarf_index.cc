@@ -141,6 +141,7 @@ class DwarfIndex::UnitWalk {
 Result<std::unique_ptr<DwarfIndex>> DwarfIndex::Open(ElfFile* file, ElfFile* alternate, const ElfFile& code) {
   std::unique_ptr<DwarfIndex> index(new DwarfIndex);
   index->file_ = file;
+  if (!file->is_little_endian()) return Error::Of(file->path(), ": big-endian debug information is not read");
   index->lowest_code_address_ = code.lowest_code_address();
   index->dwarf_ = dwarf_begin_elf(file->elf(), DWARF_C_READ, nullptr);
   if (index->dwarf_ == nullptr) return Error::Of(file->path(), ": ", dwarf_errmsg(-1));

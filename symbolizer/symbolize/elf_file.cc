@@ -82,8 +82,7 @@ Status ElfFile::Load() {
   if (elf_ == nullptr || elf_kind(elf_) != ELF_K_ELF) return Error::Of(path_, ": not an ELF file");
   GElf_Ehdr header;
   if (gelf_getehdr(elf_, &header) == nullptr) return Error::Of(path_, ": ", elf_errmsg(-1));
-  if (header.e_ident[EI_DATA] != ELFDATA2LSB) return Error::Of(path_, ": big-endian, not supported");
-  machine_ = header.e_machine;
+  is_little_endian_ = header.e_ident[EI_DATA] == ELFDATA2LSB;
 
   size_t count = 0;
   if (elf_getphdrnum(elf_, &count) != 0) count = 0;

@@ -37,7 +37,7 @@ struct DebugLink {
 
 class ElfFile {
  public:
-  // Errors name the path. A file that is no ELF file of this word size and byte order is an error.
+  // Errors name the path.
   static Result<std::unique_ptr<ElfFile>> Open(const std::string& path);
   // The image that the kernel maps into this very process (the vDSO), which exists in no file.
   static Result<std::unique_ptr<ElfFile>> OpenVdso();
@@ -50,7 +50,7 @@ class ElfFile {
 
   const std::string& path() const { return path_; }
   const std::string& build_id() const { return build_id_; }  // lower-case hexadecimal, "" when there is none
-  uint16_t machine() const { return machine_; }
+  bool is_little_endian() const { return is_little_endian_; }
   std::span<const LoadSegment> segments() const { return segments_; }
   // Lowest address of an executable segment; functions that the linker threw away are described below it.
   uint64_t lowest_code_address() const { return lowest_code_address_; }
@@ -80,7 +80,7 @@ class ElfFile {
   std::string build_id_;
   int fd_ = -1;
   Elf* elf_ = nullptr;
-  uint16_t machine_ = 0;
+  bool is_little_endian_ = true;
   uint64_t lowest_code_address_ = UINT64_MAX;
   std::vector<LoadSegment> segments_;
   std::vector<SectionEntry> sections_;
