@@ -1,0 +1,346 @@
+#include "agent/encode/elf_symbols.h"
+
+#include <elf.h>
+#include <gtest/gtest.h>
+#include <link.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "agent/encode/elf_reader.h"
+
+namespace profagent {
+namespace {
+
+using Origin = ElfSymbols::Origin;
+
+std::string Output(const std::string& command) {
+  FILE* pipe = popen(command.c_str(), "r");
+  std::string output;
+  char part[4096];
+  for (size_t size; (size = fread(part, 1, sizeof part, pipe)) > 0;) output.append(part, size);
+  pclose(pipe);
+  return output;
+}
+
+std::vector<uint8_t> BuildIdOf(const std::string& path) {
+  std::string text = Output("readelf -n '" + path + "' 2>/dev/null | sed -n 's/.*Build ID: //p' | head -1");
+  std::vector<uint8_t> bytes;
+  for (size_t i = 0; i + 1 < text.size(); i += 2) {
+    bytes.push_back(static_cast<uint8_t>(std::stoi(text.substr(i, 2), nullptr, 16)));
+  }
+  return bytes;
+}
+
+std::string OwnPath() {
+  char path[4096];
+  ssize_t size = readlink("/proc/self/exe", path, sizeof path);
+  return std::string(path, static_cast<size_t>(size));
+}
+
+std::string PathOfLibc() {
+  std::string path;
+  dl_iterate_phdr(
+      [](struct dl_phdr_info* info, size_t, void* found) {
+        if (std::strstr(info->dlpi_name, "libc.so.6") != nullptr)
+          *static_cast<std::string*>(found) = info->dlpi_name;
+        return 0;
+      },
+      &path);
+  return path;
+}
+
+struct Query {
+  std::string path;
+  std::vector<uint8_t> build_id;
+  uint16_t flags = 0;
+  std::string directory = "/";
+  Origin origin = Origin::kElsewhere;
+};
+
+std::vector<std::string> Names(const Query& query, const std::vector<uint64_t>& addresses) {
+  LedgerView::Module module{};
+  module.id = ModuleId{1};
+  module.flags = query.flags;
+  module.path = query.path;
+  module.build_id = query.build_id;
+  Arena arena;
+  std::vector<std::string_view> names(addresses.size());
+  ElfSymbols{arena, query.origin}(SymbolRequest{module, query.directory, addresses}, names);
+  return {names.begin(), names.end()};
+}
+
+// nm's own list of code symbols: start, size, name.
+struct NmSymbol {
+  uint64_t start, size;
+  char kind;
+  std::string name;
+};
+std::vector<NmSymbol> Nm(const std::string& options, const std::string& path) {
+  std::vector<NmSymbol> symbols;
+  std::string list = Output("nm -S --defined-only " + options + " '" + path + "'");
+  size_t at = 0;
+  while (at < list.size()) {
+    size_t end = list.find('\n', at);
+    unsigned long start = 0, size = 0;
+    char kind = 0;
+    int name_at = 0;
+    std::string line = list.substr(at, end - at);
+    if (sscanf(line.c_str(), "%lx %lx %c %n", &start, &size, &kind, &name_at) == 3 &&
+        std::strchr("tTwWi", kind)) {
+      std::string name = line.substr(static_cast<size_t>(name_at));
+      symbols.push_back({start, size, kind, name.substr(0, name.find('@'))});
+    }
+    at = end + 1;
+  }
+  return symbols;
+}
+
+// Every function of a real file, asked for at its first, middle and last byte, must have a name that nm gives to
+// the innermost symbol there.
+void ExpectAsNm(const std::string& options, const std::string& path) {
+  std::vector<NmSymbol> symbols = Nm(options, path);
+  ASSERT_GT(symbols.size(), 100u) << path;
+  std::set<uint64_t> wanted;
+  for (const NmSymbol& symbol : symbols) {
+    wanted.insert({symbol.start, symbol.start + symbol.size / 2, symbol.start + symbol.size - 1});
+  }
+  std::vector<uint64_t> addresses(wanted.begin(), wanted.end());
+  std::map<uint64_t, std::vector<const NmSymbol*>> by_start;
+  uint64_t longest = 0;
+  for (const NmSymbol& symbol : symbols) {
+    by_start[symbol.start].push_back(&symbol);
+    longest = std::max(longest, symbol.size);
+  }
+  std::vector<std::string> names = Names({path, BuildIdOf(path)}, addresses);
+  size_t wrong = 0;
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    std::set<std::string> innermost;
+    bool any_global = false;
+    for (auto at = by_start.upper_bound(addresses[i]); at != by_start.begin() && innermost.empty();) {
+      --at;
+      if (at->first + longest < addresses[i]) break;
+      for (const NmSymbol* symbol : at->second) {
+        if (symbol->start + symbol->size <= addresses[i]) continue;
+        bool global = symbol->kind == 'T' || symbol->kind == 'i';
+        if (global && !any_global) innermost.clear();  // globals go before the rest
+        any_global |= global;
+        if (global == any_global) innermost.insert(symbol->name);
+      }
+    }
+    if (innermost.count(names[i]) == 0 && ++wrong < 5) {
+      ADD_FAILURE() << path << " 0x" << std::hex << addresses[i] << " is " << names[i] << ", nm has "
+                    << (innermost.empty() ? "nothing" : *innermost.begin());
+    }
+  }
+  EXPECT_EQ(wrong, 0u) << "of " << addresses.size();
+}
+
+TEST(ElfSymbols, NamesTheFunctionsOfARealProgramAsNmDoes) { ExpectAsNm("", OwnPath()); }
+TEST(ElfSymbols, NamesTheFunctionsOfAStrippedLibraryAsNmDoes) { ExpectAsNm("-D", PathOfLibc()); }
+
+TEST(ElfSymbols, PrefersTheNameThatPeopleKnow) {
+  std::vector<NmSymbol> symbols = Nm("-D", PathOfLibc());
+  auto address_of = [&](const std::string& name) {
+    for (const NmSymbol& symbol : symbols) {
+      if (symbol.name == name) return symbol.start;
+    }
+    return uint64_t{0};
+  };
+  Query libc{PathOfLibc(), BuildIdOf(PathOfLibc())};
+  EXPECT_EQ(Names(libc, {address_of("__libc_malloc")})[0], "malloc");  // both global: fewer underscores
+}
+
+TEST(ElfSymbols, GivesNoNamesOfAFileThatIsNotTheOneThatWasLoaded) {
+  std::vector<NmSymbol> symbols = Nm("-D", PathOfLibc());
+  ASSERT_FALSE(symbols.empty());
+  std::vector<uint8_t> build_id = BuildIdOf(PathOfLibc());
+  ASSERT_FALSE(build_id.empty());
+  std::vector<uint64_t> address = {symbols[0].start};
+  EXPECT_NE(Names({PathOfLibc(), build_id}, address)[0], "");
+  build_id.back() ^= 1;
+  EXPECT_EQ(Names({PathOfLibc(), build_id}, address)[0], "");
+  EXPECT_EQ(Names({PathOfLibc(), {}}, address)[0], "");
+}
+
+TEST(ElfSymbols, GivesNoNamesWhereThereIsNoFile) {
+  for (std::string path : {"", "/nonexistent", "/", "/dev/zero", "/etc/passwd", "[anon]"}) {
+    EXPECT_EQ(Names({path, {}}, {0x1000})[0], "") << path;
+  }
+}
+
+TEST(ElfSymbols, ResolvesAPathAgainstTheDirectoryOfTheProcess) {
+  std::string path = OwnPath();
+  size_t slash = path.rfind('/');
+  Query query{path.substr(slash + 1), BuildIdOf(path), 0, path.substr(0, slash)};
+  std::vector<NmSymbol> symbols = Nm("", path);
+  ASSERT_FALSE(symbols.empty());
+  EXPECT_NE(Names(query, {symbols[0].start})[0], "");
+}
+
+// A program that was deleted or replaced while it runs, or that changed its root, can still be read by itself.
+TEST(ElfSymbols, FindsTheRunningProgramWhateverBecameOfItsPath) {
+  std::string path = OwnPath();
+  std::vector<NmSymbol> symbols = Nm("", path);
+  ASSERT_FALSE(symbols.empty());
+  std::vector<uint64_t> address = {symbols[0].start};
+  Query query{"/nonexistent/unit_tests", BuildIdOf(path), kModuleIsProgram, "/", Origin::kThisProcess};
+  EXPECT_NE(Names(query, address)[0], "");
+  query.origin = Origin::kElsewhere;
+  EXPECT_EQ(Names(query, address)[0], "");
+}
+
+TEST(ElfSymbols, NamesTheVdsoFromMemory) {
+  uintptr_t start = getauxval(AT_SYSINFO_EHDR);
+  if (start == 0) GTEST_SKIP() << "this kernel gives no vDSO";
+  // Its build-id, and the address of clock_gettime, by hand.
+  auto* header = reinterpret_cast<const Elf64_Ehdr*>(start);
+  auto* segments = reinterpret_cast<const Elf64_Phdr*>(start + header->e_phoff);
+  std::vector<uint8_t> build_id;
+  for (int i = 0; i < header->e_phnum; ++i) {
+    if (segments[i].p_type != PT_NOTE) continue;
+    const char* at = reinterpret_cast<const char*>(start + segments[i].p_offset);
+    for (const char* end = at + segments[i].p_filesz; at < end;) {
+      auto* note = reinterpret_cast<const Elf64_Nhdr*>(at);
+      const char* value = at + sizeof *note + (note->n_namesz + 3) / 4 * 4;
+      if (note->n_type == NT_GNU_BUILD_ID) build_id.assign(value, value + note->n_descsz);
+      at = value + (note->n_descsz + 3) / 4 * 4;
+    }
+  }
+  std::vector<uint64_t> addresses(0x1000 / 16);
+  for (size_t i = 0; i < addresses.size(); ++i) addresses[i] = i * 16;
+  std::vector<std::string> names = Names({"[vdso]", build_id, kModuleIsVdso}, addresses);
+  std::set<std::string> found(names.begin(), names.end());
+  EXPECT_EQ(found.count("__vdso_clock_gettime"), 1u);
+  EXPECT_EQ(found.count("__vdso_gettimeofday"), 1u);
+}
+
+// The test itself calls through a stub: its address must be that of `name@plt`.
+TEST(ElfSymbols, CallsAStubAfterTheFunctionBehindIt) {
+  std::string path = OwnPath();
+  // objdump knows stubs in a way of its own (it makes up symbols `name@plt`).
+  std::string list = Output("objdump -d --section=.plt --section=.plt.sec --section=.plt.got '" + path +
+                            "' | sed -n 's/^\\([0-9a-f]*\\) <\\(.*@plt\\)>:$/\\1 \\2/p'");
+  std::vector<std::pair<uint64_t, std::string>> stubs;
+  for (size_t at = 0; at < list.size();) {
+    size_t end = list.find('\n', at);
+    unsigned long address = 0;
+    char name[512];
+    if (sscanf(list.c_str() + at, "%lx %511s", &address, name) == 2) stubs.emplace_back(address, name);
+    at = end + 1;
+  }
+  if (stubs.empty()) GTEST_SKIP() << "objdump finds no stubs in " << path;
+  std::vector<uint64_t> addresses;
+  for (auto& [address, name] : stubs) addresses.push_back(address + 4);  // inside the stub
+  std::vector<std::string> names = Names({path, BuildIdOf(path)}, addresses);
+  size_t right = 0, named = 0;
+  for (size_t i = 0; i < stubs.size(); ++i) {
+    right += names[i] == stubs[i].second;
+    named += !names[i].empty();
+  }
+  EXPECT_EQ(right, named);
+  EXPECT_GE(named, stubs.size() * 9 / 10);
+}
+
+// A file that lies about itself must cost names, never more.
+TEST(ElfSymbols, SurvivesFilesThatLie) {
+  std::ifstream in(OwnPath(), std::ios::binary);
+  std::string header(64, '\0');
+  in.read(header.data(), 64);
+  Elf64_Ehdr elf;
+  std::memcpy(&elf, header.data(), sizeof elf);
+  // A small file of its own: header, three sections (null, symbols, strings), symbols that claim everything.
+  struct {
+    Elf64_Ehdr elf;
+    Elf64_Shdr sections[3];
+    Elf64_Sym symbols[64];
+    char strings[32];
+  } file{};
+  auto reset = [&] {
+    std::memset(static_cast<void*>(&file), 0, sizeof file);
+    file.elf = elf;
+    file.elf.e_phnum = 0;
+    file.elf.e_shoff = offsetof(decltype(file), sections);
+    file.elf.e_shnum = 3;
+    file.elf.e_shstrndx = 2;
+    file.sections[1].sh_type = SHT_SYMTAB;
+    file.sections[1].sh_flags = SHF_EXECINSTR;
+    file.sections[1].sh_offset = offsetof(decltype(file), symbols);
+    file.sections[1].sh_size = sizeof file.symbols;
+    file.sections[1].sh_entsize = sizeof(Elf64_Sym);
+    file.sections[1].sh_link = 2;
+    file.sections[2].sh_type = SHT_STRTAB;
+    file.sections[2].sh_offset = offsetof(decltype(file), strings);
+    file.sections[2].sh_size = sizeof file.strings;
+    std::memcpy(file.strings, "\0everything\0label", 18);
+    for (Elf64_Sym& symbol : file.symbols) {
+      symbol = {1, ELF64_ST_INFO(STB_GLOBAL, STT_FUNC), 0, 1, 0x100, 0x1000};
+    }
+  };
+  char path[] = "/tmp/elf_symbols_test.XXXXXX";
+  close(mkstemp(path));
+  auto name_at = [&](uint64_t address, size_t size = sizeof file) {
+    std::ofstream(path, std::ios::binary | std::ios::trunc)
+        .write(reinterpret_cast<const char*>(&file), static_cast<std::streamsize>(size));
+    return Names({path, {}}, {address})[0];
+  };
+  reset();
+  EXPECT_EQ(name_at(0x200), "everything");
+  EXPECT_EQ(name_at(0x1100), "");
+  EXPECT_EQ(name_at(0xff), "");
+
+  reset();  // a label reaches to the end of its section, not beyond
+  for (Elf64_Sym& symbol : file.symbols) symbol = {12, ELF64_ST_INFO(STB_LOCAL, STT_NOTYPE), 0, 1, 0x100, 0};
+  file.sections[1].sh_addr = 0;
+  file.sections[1].sh_size = sizeof file.symbols;  // 1536 = 0x600
+  EXPECT_EQ(name_at(0x5ff), "label");
+  EXPECT_EQ(name_at(0x600), "");
+
+  reset();  // a label behind a function that ended does not reach past it
+  file.symbols[0] = {12, ELF64_ST_INFO(STB_LOCAL, STT_NOTYPE), 0, 1, 0x80, 0};
+  for (size_t i = 1; i < 64; ++i) file.symbols[i].st_size = 0x10;
+  EXPECT_EQ(name_at(0x90), "label");
+  EXPECT_EQ(name_at(0x200), "");
+
+  reset();
+  file.sections[1].sh_size = UINT64_MAX;
+  EXPECT_EQ(name_at(0x200), "everything");
+  reset();
+  file.sections[1].sh_offset = UINT64_MAX - 5;
+  EXPECT_EQ(name_at(0x200), "");
+  reset();
+  file.sections[1].sh_link = 77;
+  EXPECT_EQ(name_at(0x200), "");
+  reset();
+  file.elf.e_shoff = UINT64_MAX - 10;
+  EXPECT_EQ(name_at(0x200), "");
+  reset();
+  file.elf.e_shnum = 0xffff;
+  EXPECT_EQ(name_at(0x200), "everything");  // what is there of them
+  reset();
+  file.elf.e_shnum = 0;
+  file.sections[0].sh_size = UINT64_MAX;
+  EXPECT_EQ(name_at(0x200), "");
+  reset();
+  for (Elf64_Sym& symbol : file.symbols) symbol.st_size = UINT64_MAX;
+  EXPECT_EQ(name_at(0x200), "");
+  reset();
+  for (Elf64_Sym& symbol : file.symbols) symbol.st_name = 1000;
+  EXPECT_EQ(name_at(0x200), "");
+  reset();
+  std::memset(file.strings, 'x', sizeof file.strings);  // a name without an end
+  EXPECT_EQ(name_at(0x200), "");
+  reset();
+  for (size_t size = 0; size < sizeof file; size += 37) name_at(0x200, size);  // cut anywhere
+  unlink(path);
+}
+
+}  // namespace
+}  // namespace profagent
