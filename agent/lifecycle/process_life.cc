@@ -79,6 +79,25 @@ void WaitForWriter() {
   }
 }
 
+PathText Path(WrittenAt when) { return ProfilePath(g_agent.options().cpu_profile.view(), Name(), when, 1); }
+
+void WriteAtEnd() {
+  const Ledger& ledger = g_agent.ledger();
+  if (g_life->first) {
+    WriteCpuProfile(ledger, Path(WrittenAt::kEnd).view(), WhenEmpty::kWrite);
+  } else {
+    WriteCpuProfile(ledger, UnusedPath(ledger, Path(WrittenAt::kEnd)).view(), WhenEmpty::kSkip);
+  }
+}
+
+void WriteBeforeExec() {
+  const Ledger& ledger = g_agent.ledger();
+  PathText path = UnusedPath(ledger, Path(WrittenAt::kExec));
+  if (WriteCpuProfile(ledger, path.view(), WhenEmpty::kSkip)) {
+    g_life->exec_profile = AbsolutePath(ledger, path.view());
+  }
+}
+
 void End(ProcessEnd how) {
   if (!IsOurProcess() || !g_agent.active()) return;
   ErrnoSaver keep_errno;
@@ -90,15 +109,7 @@ void End(ProcessEnd how) {
   g_life->writer.store(RawSyscall(SYS_gettid), std::memory_order_relaxed);
   g_agent.StopCpu();
   Note(how);
-  if (!g_agent.ledger().in_file()) {
-    g_life->stack.Run(
-        [](void*) {
-          WriteCpuProfile(g_agent,
-                          ProfilePath(g_agent.options().cpu_profile.view(), Name(), WrittenAt::kEnd, 1),
-                          g_life->first ? WhenEmpty::kWrite : WhenEmpty::kSkip);
-        },
-        nullptr);
-  }
+  if (!g_agent.ledger().in_file()) g_life->stack.Run([](void*) { WriteAtEnd(); }, nullptr);
   g_life->writer.store(0, std::memory_order_release);
 }
 
@@ -116,15 +127,7 @@ bool BeforeExec() {
   g_agent.PauseThisThreadForExec();
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExecuted);
-  if (!g_agent.ledger().in_file()) {
-    g_life->stack.Run(
-        [](void*) {
-          g_life->exec_profile =
-              UnusedPath(ProfilePath(g_agent.options().cpu_profile.view(), Name(), WrittenAt::kExec, 1));
-          if (!WriteCpuProfile(g_agent, g_life->exec_profile, WhenEmpty::kSkip)) g_life->exec_profile = {};
-        },
-        nullptr);
-  }
+  if (!g_agent.ledger().in_file()) g_life->stack.Run([](void*) { WriteBeforeExec(); }, nullptr);
   return g_life->first;
 }
 
