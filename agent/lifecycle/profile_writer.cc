@@ -54,15 +54,12 @@ bool WriteCpuProfile(const Ledger& ledger, std::string_view path, WhenEmpty when
   if (ticks == 0 && when_empty == WhenEmpty::kSkip) return false;
 
   Arena arena;
-  ElfSymbols symbols(arena);
+  ElfSymbols symbols(arena, ElfSymbols::Origin::kThisProcess);
   EncodeRequest request{};
   request.end_monotonic = MonotonicNow();
   PathText absolute = AbsolutePath(ledger, path);
   Status written = WriteProfileFile(absolute.c_str(), [&](ByteSink sink) {
-    return EncodeProfileGzip(
-        *view, request,
-        [&](const SymbolRequest& wanted, std::span<std::string_view> names) { symbols.Find(wanted, names); },
-        arena, sink);
+    return EncodeProfileGzip(*view, request, symbols, arena, sink);
   });
   if (!written) {
     Log(Verbosity::kErrors, "no CPU profile written: ", written.error().text.view());
