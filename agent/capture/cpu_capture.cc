@@ -261,39 +261,57 @@ void CpuCapture::FindNewThreads() {
   }
 }
 
+// Of a thread without a timer of its own, which would tell.
+bool CpuCapture::IsGone(const ThreadSlot& slot) {
+  uint32_t tid = slot.tid.load(std::memory_order_relaxed);
+  if (SyscallError(RawSyscall(SYS_tgkill, OwnPid(), tid, 0)) == ESRCH) return true;
+  for (uint32_t i = 0; i < slots_.limit(); ++i) {  // the number may be a new thread's by now
+    ThreadSlot* other = slots_.At(i);
+    if (other->use.load(std::memory_order_acquire) != SlotUse::kFree && other->birth > slot.birth &&
+        other->tid.load(std::memory_order_relaxed) == tid) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void CpuCapture::CollectDead() {
   uint32_t alive = 0;
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     SlotUse use = slot->use.load(std::memory_order_acquire);
     if (use == SlotUse::kFree) continue;
-    bool gone = false;
     int32_t timer = slot->timer_id.load(std::memory_order_acquire);
-    if (use == SlotUse::kTimed && timer != kNoTimer) {
+    PerfEvent event = EventOf(*slot);
+    bool gone = false;
+    if (use == SlotUse::kStarting) {
+      gone = false;
+    } else if (timer != kNoTimer) {
       gone = slot->armed.load(std::memory_order_acquire) && IsThreadGone(timer);
-    } else if (use == SlotUse::kTimed) {
-      PerfEvent event = EventOf(*slot);
-      if (event.fd >= 0 && !IsStillOurs(event)) {
-        // closed by the application: from here on a timer does the work
-        slot->perf_fd.store(kNoDescriptor, std::memory_order_release);
-        slot->armed.store(false, std::memory_order_relaxed);
-        engine_.store(Engine::kThreadTimers, std::memory_order_release);
-        StartTimer(slot, Since::kNow);
-      } else {
-        gone = event.fd >= 0 && IsThreadGone(event);
-      }
-    } else if (use == SlotUse::kUntimed) {
-      uint32_t tid = slot->tid.load(std::memory_order_relaxed);
-      gone = SyscallError(RawSyscall(SYS_tgkill, OwnPid(), tid, 0)) == ESRCH;
+    } else {
+      gone = IsGone(*slot);
     }
-    if (!gone) {
-      ++alive;
+    if (gone) {
+      StopTimer(slot);
+      slots_.Release(slot);
       continue;
     }
-    StopTimer(slot);
-    slots_.Release(slot);
+    ++alive;
+    if (use == SlotUse::kTimed && event.fd >= 0 && !IsStillOurs(event)) ReplaceLostEvent(slot);
   }
   collect_at_.store(alive * 2 < kFirstCollection ? kFirstCollection : alive * 2, std::memory_order_relaxed);
+}
+
+// The application closed the event's descriptor (closefrom): from here on timers do the work, of all threads.
+void CpuCapture::ReplaceLostEvent(ThreadSlot* slot) {
+  Engine perf = Engine::kPerfEvents;
+  if (engine_.compare_exchange_strong(perf, Engine::kThreadTimers, std::memory_order_acq_rel)) {
+    settings_.ledger->header()->cpu_engine.store(static_cast<uint32_t>(CpuEngine::kThreadTimers),
+                                                 std::memory_order_relaxed);
+    Log(Verbosity::kErrors, "the program closed the descriptors of perf events; using timers");
+  }
+  StopTimer(slot);
+  StartTimer(slot, Since::kNow);
 }
 
 void CpuCapture::LookAround(bool now) {
@@ -465,6 +483,9 @@ void CpuCapture::Stop() {
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     if (slot->use.load(std::memory_order_seq_cst) != SlotUse::kTimed) continue;
+    PerfEvent event = EventOf(*slot);
+    if (event.fd >= 0 && !IsStillOurs(event))
+      settings_.ledger->Count(Loss::kThreadNotTimed);  // since when, nobody knows
     StopTimer(slot);
     Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
   }

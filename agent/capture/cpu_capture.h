@@ -90,6 +90,7 @@ class CpuCapture {
   ThreadSlot* ThisThread();
   ThreadSlot* AdoptThread(uint32_t tid);
   bool IsKnown(uint32_t tid);
+  bool IsGone(const ThreadSlot& slot);
   void ReadName(ThreadSlot* slot);
   void EnterInLedger(ThreadSlot* slot, std::string_view name);
 
@@ -103,6 +104,7 @@ class CpuCapture {
   bool StartProcessTimer();
   void Settle(ThreadSlot* account, clockid_t clock);
   void CollectDead();
+  void ReplaceLostEvent(ThreadSlot* slot);
   void FindNewThreads();
 
   bool IsOurs(const siginfo_t& info);

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/perf_event.h>
-#include <poll.h>
 #include <sys/resource.h>
 
 #include <cerrno>
@@ -67,11 +66,6 @@ void ClosePerfEvent(const PerfEvent& event) {
   if (!IsStillOurs(event)) return;
   RawSyscall(SYS_ioctl, event.fd, PERF_EVENT_IOC_DISABLE, 0);
   RawSyscall(SYS_close, event.fd);
-}
-
-bool IsThreadGone(const PerfEvent& event) {
-  struct pollfd wait = {event.fd, POLLIN, 0};
-  return RawSyscall(SYS_poll, &wait, 1, 0) == 1 && (wait.revents & POLLHUP) != 0;
 }
 
 }  // namespace profagent

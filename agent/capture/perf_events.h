@@ -26,6 +26,5 @@ void EnablePerfEvent(const PerfEvent& event);
 
 bool IsStillOurs(const PerfEvent& event);
 void ClosePerfEvent(const PerfEvent& event);  // only while it is ours
-bool IsThreadGone(const PerfEvent& event);
 
 }  // namespace profagent

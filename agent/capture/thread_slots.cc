@@ -73,6 +73,7 @@ ThreadSlot* ThreadSlots::Acquire() {
   }
   in_use_.fetch_add(1, std::memory_order_relaxed);
   slot->tid.store(0, std::memory_order_relaxed);
+  slot->birth = births_.fetch_add(1, std::memory_order_relaxed);
   slot->timer_id.store(kNoTimer, std::memory_order_relaxed);
   slot->perf_fd.store(kNoDescriptor, std::memory_order_relaxed);
   slot->perf_id = 0;

@@ -35,6 +35,7 @@ struct alignas(64) ThreadSlot {
   uint32_t index;
   std::atomic<uint32_t> next_free;  // index plus one
   std::atomic<uint32_t> tid;
+  uint64_t birth;  // of two slots with one tid the younger is the living thread's
 
   std::atomic<int32_t> timer_id;  // the kernel's; kNoTimer
   std::atomic<int32_t> perf_fd;   // kNoDescriptor
@@ -99,6 +100,7 @@ class ThreadSlots {
   uint64_t cookie_ = 0;  // in the upper 32 bits, never 0
   std::atomic<uint32_t> limit_{0};
   std::atomic<uint32_t> in_use_{0};
+  std::atomic<uint64_t> births_{0};
   std::atomic<uint64_t> free_head_{0};  // tag << 32 | index plus one: the tag defeats ABA
 };
 
