@@ -1,0 +1,163 @@
+#include "agent/base/options.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <string>
+#include <vector>
+
+namespace profagent {
+namespace {
+
+std::vector<std::string>* g_reported = nullptr;
+
+class OptionsTest : public ::testing::Test {
+ protected:
+  void SetUp() override { g_reported = &reported_; }
+
+  const Options& Parse(std::vector<const char*> environment) {
+    environment.push_back(nullptr);
+    reported_.clear();
+    options_ = {};
+    ParseOptions(
+        environment.data(), [](std::string_view line) { g_reported->emplace_back(line); }, &options_);
+    return options_;
+  }
+
+  Options options_{};
+  std::vector<std::string> reported_;
+};
+
+TEST_F(OptionsTest, AnEmptyEnvironmentMeansTheDefaultsOfTheContract) {
+  const Options& options = Parse({"PATH=/bin", "CPUPROFILER=x"});
+  EXPECT_FALSE(options.cpu_wanted());
+  EXPECT_EQ(options.cpu_frequency, Hertz(100));
+  EXPECT_EQ(options.cpu_engine, WantedCpuEngine::kTimer);
+  EXPECT_EQ(options.cpu_signal, SIGPROF);
+  EXPECT_EQ(options.dump_signal, SIGUSR2);
+  EXPECT_EQ(options.heap_rate, 524288u);
+  EXPECT_FALSE(options.block_wanted);
+  EXPECT_FALSE(options.mutex_wanted);
+  EXPECT_TRUE(options.follow_children);
+  EXPECT_EQ(options.max_depth, 128u);
+  EXPECT_EQ(options.memory, Bytes(uint64_t{256} << 20));
+  EXPECT_EQ(options.verbosity, Verbosity::kErrors);
+  EXPECT_TRUE(options.ledger_directory.empty());
+  EXPECT_TRUE(reported_.empty());
+}
+
+TEST_F(OptionsTest, ReadsEveryVariable) {
+  const Options& options =
+      Parse({"CPUPROFILE=/tmp/cpu.%p", "CPUPROFILE_FREQUENCY=10000", "PROFAGENT_CPU_ENGINE=perf",
+             "PROFAGENT_CPU_SIGNAL=SIGRTMIN+3", "PROFAGENT_SIGNAL=0", "HEAPPROFILE=heap", "MEMPROFILERATE=0",
+             "BLOCKPROFILE=b", "BLOCKRATE=1", "MUTEXPROFILE=m", "MUTEXFRACTION=7", "PROFAGENT_HTTP=:8080",
+             "PROFAGENT_CHILDREN=0", "PROFAGENT_MAXDEPTH=1024", "PROFAGENT_MEMORY=64M", "PROFAGENT_VERBOSE=2",
+             "PROFAGENT_LEDGER_DIR=/run/x"});
+  EXPECT_EQ(options.cpu_profile.view(), "/tmp/cpu.%p");
+  EXPECT_STREQ(options.cpu_profile.c_str(), "/tmp/cpu.%p");
+  EXPECT_EQ(options.cpu_frequency, Hertz(10000));
+  EXPECT_EQ(options.cpu_engine, WantedCpuEngine::kPerf);
+  EXPECT_EQ(options.cpu_signal, SIGRTMIN + 3);
+  EXPECT_EQ(options.dump_signal, 0);
+  EXPECT_EQ(options.heap_profile.view(), "heap");
+  EXPECT_EQ(options.heap_rate, 0u);
+  EXPECT_EQ(options.block_profile.view(), "b");
+  EXPECT_EQ(options.block_rate, 1u);
+  EXPECT_TRUE(options.block_wanted);
+  EXPECT_EQ(options.mutex_profile.view(), "m");
+  EXPECT_EQ(options.mutex_fraction, 7u);
+  EXPECT_TRUE(options.mutex_wanted);
+  EXPECT_EQ(options.http.view(), ":8080");
+  EXPECT_FALSE(options.follow_children);
+  EXPECT_EQ(options.max_depth, 1024u);
+  EXPECT_EQ(options.memory, Bytes(uint64_t{64} << 20));
+  EXPECT_EQ(options.verbosity, Verbosity::kDebug);
+  EXPECT_EQ(options.ledger_directory.view(), "/run/x");
+  EXPECT_TRUE(reported_.empty());
+}
+
+// strtol would take the first three, and atoi all of them.
+TEST_F(OptionsTest, ANumberIsDigitsAndNothingElse) {
+  for (const char* value : {"1e3", " 100", "100 ", "+100", "0x64", "abc", "", "-1", "0", "10001", "99999",
+                            "18446744073709551716", "100,5"}) {
+    std::string variable = std::string("CPUPROFILE_FREQUENCY=") + value;
+    EXPECT_EQ(Parse({variable.c_str()}).cpu_frequency, Hertz(100)) << value;
+    ASSERT_EQ(reported_.size(), 1u) << value;
+    EXPECT_EQ(reported_[0],
+              variable + " cannot be used: a whole number from 1 to 10000 is accepted; using 100");
+  }
+}
+
+// A typing error in a variable of a profile that is not even wanted is said all the same.
+TEST_F(OptionsTest, EveryBadValueGetsOneLineThatNamesItAndTheDefaultIsUsed) {
+  const Options& options =
+      Parse({"MEMPROFILERATE=512k", "BLOCKRATE=x", "MUTEXFRACTION=-1", "PROFAGENT_CPU_ENGINE=Perf",
+             "PROFAGENT_CPU_SIGNAL=SEGV", "PROFAGENT_SIGNAL=65", "PROFAGENT_CHILDREN=2",
+             "PROFAGENT_MAXDEPTH=1", "PROFAGENT_MEMORY=1K", "PROFAGENT_VERBOSE=3"});
+  EXPECT_EQ(options.heap_rate, 524288u);
+  EXPECT_FALSE(options.block_wanted);
+  EXPECT_EQ(options.cpu_engine, WantedCpuEngine::kTimer);
+  EXPECT_EQ(options.cpu_signal, SIGPROF);
+  EXPECT_EQ(options.dump_signal, SIGUSR2);
+  EXPECT_EQ(options.max_depth, 128u);
+  EXPECT_EQ(options.memory, Bytes(uint64_t{256} << 20));
+  ASSERT_EQ(reported_.size(), 10u);
+  for (const std::string& line : reported_)
+    EXPECT_NE(line.find(" cannot be used: "), std::string::npos) << line;
+}
+
+TEST_F(OptionsTest, SignalsHaveNamesAndNumbers) {
+  EXPECT_EQ(Parse({"PROFAGENT_CPU_SIGNAL=26"}).cpu_signal, 26);
+  EXPECT_EQ(Parse({"PROFAGENT_CPU_SIGNAL=VTALRM"}).cpu_signal, SIGVTALRM);
+  EXPECT_EQ(Parse({"PROFAGENT_CPU_SIGNAL=SIGVTALRM"}).cpu_signal, SIGVTALRM);
+  EXPECT_EQ(Parse({"PROFAGENT_CPU_SIGNAL=RTMAX-1"}).cpu_signal, SIGRTMAX - 1);
+  EXPECT_EQ(Parse({"PROFAGENT_CPU_SIGNAL=RTMIN"}).cpu_signal, SIGRTMIN);
+  EXPECT_TRUE(reported_.empty());
+  for (const char* refused :
+       {"KILL", "9", "STOP", "32", "33", "0", "65", "RTMIN-1", "RTMIN+31", "prof", "SIG"}) {
+    std::string variable = std::string("PROFAGENT_CPU_SIGNAL=") + refused;
+    EXPECT_EQ(Parse({variable.c_str()}).cpu_signal, SIGPROF) << refused;
+    EXPECT_EQ(reported_.size(), 1u) << refused;
+  }
+}
+
+// One signal cannot mean both; the CPU profile was chosen by name, so it keeps it.
+TEST_F(OptionsTest, TheDumpSignalGivesWayToTheCpuSignal) {
+  const Options& options = Parse({"PROFAGENT_CPU_SIGNAL=USR2"});
+  EXPECT_EQ(options.cpu_signal, SIGUSR2);
+  EXPECT_EQ(options.dump_signal, 0);
+  EXPECT_EQ(reported_.size(), 1u);
+}
+
+TEST_F(OptionsTest, SizesTakeUnits) {
+  EXPECT_EQ(Parse({"PROFAGENT_MEMORY=1048576"}).memory, Bytes(1 << 20));
+  EXPECT_EQ(Parse({"PROFAGENT_MEMORY=2048k"}).memory, Bytes(2 << 20));
+  EXPECT_EQ(Parse({"PROFAGENT_MEMORY=1G"}).memory, Bytes(1 << 30));
+  EXPECT_TRUE(reported_.empty());
+  // 2^34 G is 2^64 bytes: a shift that overflows would call it 0.
+  for (const char* refused : {"17179869184G", "1T", "M", "1MB", "64G"}) {
+    std::string variable = std::string("PROFAGENT_MEMORY=") + refused;
+    EXPECT_EQ(Parse({variable.c_str()}).memory, Bytes(uint64_t{256} << 20)) << refused;
+    EXPECT_EQ(reported_.size(), 1u) << refused;
+  }
+}
+
+// As getenv has it: the first of two counts, an empty path is none, and a longer name is another variable.
+TEST_F(OptionsTest, ReadsTheEnvironmentAsGetenvDoes) {
+  EXPECT_EQ(Parse({"CPUPROFILE=a", "CPUPROFILE=b"}).cpu_profile.view(), "a");
+  EXPECT_FALSE(Parse({"CPUPROFILE="}).cpu_wanted());
+  EXPECT_FALSE(Parse({"XCPUPROFILE=a", "CPUPROFILE", "CPUPROFILE_=a"}).cpu_wanted());
+  EXPECT_TRUE(reported_.empty());
+}
+
+TEST_F(OptionsTest, APathThatNoSystemCallWouldTakeIsRefused) {
+  std::string longest = "CPUPROFILE=" + std::string(4095, 'x');
+  EXPECT_EQ(Parse({longest.c_str()}).cpu_profile.size, 4095u);
+  EXPECT_TRUE(reported_.empty());
+  longest += 'x';
+  EXPECT_FALSE(Parse({longest.c_str()}).cpu_wanted());
+  EXPECT_EQ(reported_.size(), 1u);
+}
+
+}  // namespace
+}  // namespace profagent

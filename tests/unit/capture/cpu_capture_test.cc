@@ -1,0 +1,269 @@
+// The whole capture in this process, without interposition: timers, handler, unwinder, ledger.
+#include "agent/capture/cpu_capture.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "agent/base/raw_syscall.h"
+#include "agent/capture/cpu_timers.h"
+#include "agent/capture/perf_events.h"
+#include "agent/capture/virtual_signals.h"
+#include "agent/ledger/ledger.h"
+#include "agent/unwind/unwinder.h"
+
+namespace profagent {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
+double ThreadSeconds() { return static_cast<double>(ReadClock(CLOCK_THREAD_CPUTIME_ID).value) * 1e-9; }
+
+// CPU time of this thread, whatever else the machine does.
+__attribute__((noinline)) void Burn(double seconds) {
+  double end = ThreadSeconds() + seconds;
+  volatile uint64_t sum = 0;
+  while (ThreadSeconds() < end) {
+    for (int i = 0; i < 1000; ++i) sum = sum + static_cast<uint64_t>(i);
+  }
+}
+
+// Not destroyed: a late signal may still look at them.
+Ledger& TestLedger() {
+  static Ledger* ledger = new Ledger;
+  return *ledger;
+}
+Unwinder& TestUnwinder() {
+  static Unwinder* unwinder = new Unwinder;
+  return *unwinder;
+}
+
+class CpuCaptureTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    ASSERT_TRUE(TestLedger().CreateAnonymous(Bytes(64 << 20)));
+    ASSERT_TRUE(TestUnwinder().Start(&TestLedger()));
+    g_virtual_signals.Start(::sigaction);
+  }
+
+  void Start(uint32_t hz, bool perf_events = false) {
+    CpuCapture::Settings settings{};
+    settings.ledger = &TestLedger();
+    settings.unwinder = &TestUnwinder();
+    settings.frequency = Hertz(hz);
+    settings.signo = SIGPROF;
+    settings.want_perf_events = perf_events;
+    settings.max_depth = 128;
+    settings.measure_handler = true;
+    ticks_before_ = TestLedger().header()->cpu_ticks;
+    ASSERT_TRUE(g_cpu_capture.Start(settings));
+  }
+  uint64_t Ticks() { return TestLedger().header()->cpu_ticks - ticks_before_; }
+  uint64_t Losses(Loss loss) { return TestLedger().header()->losses[static_cast<uint32_t>(loss)]; }
+  void TearDown() override { g_cpu_capture.Stop(); }
+
+  uint64_t ticks_before_ = 0;
+};
+
+TEST_F(CpuCaptureTest, TicksTimesPeriodIsTheTimeSpent) {
+  for (uint32_t hz : {100u, 1000u}) {
+    Start(hz);
+    double begin = ThreadSeconds();
+    Burn(0.5);
+    g_cpu_capture.Stop();
+    double spent = ThreadSeconds() - begin;
+    // One period is a matter of the random phase; the rest is exact, for Stop settles what the kernel owes.
+    EXPECT_NEAR(static_cast<double>(Ticks()) / hz, spent, 1.01 / hz) << hz;
+  }
+}
+
+TEST_F(CpuCaptureTest, ThreadsThatExistBeforeTheStartAreTimed) {
+  std::atomic<bool> go{false};
+  std::thread worker([&] {
+    while (!go) usleep(100);
+    Burn(0.3);
+  });
+  usleep(1000);
+  Start(1000);
+  go = true;
+  worker.join();
+  g_cpu_capture.Stop();
+  EXPECT_NEAR(static_cast<double>(Ticks()), 300, 30);
+}
+
+// Made without us, as by raw clone: nobody announces them.
+TEST_F(CpuCaptureTest, ThreadsThatNobodyAnnouncesAreFoundByLookingAround) {
+  Start(1000);
+  std::thread worker([] { Burn(0.3); });
+  usleep(1000);
+  g_cpu_capture.LookAround(true);
+  worker.join();
+  g_cpu_capture.Stop();
+  EXPECT_NEAR(static_cast<double>(Ticks()), 300, 60);
+}
+
+// Slots of the dead are used again, whoever made the threads.
+TEST_F(CpuCaptureTest, ThreadsThatComeAndGoDoNotFillTheTable) {
+  Start(1000);
+  for (int round = 0; round < 400; ++round) {
+    std::thread worker([] { g_cpu_capture.LookAround(true); });
+    worker.join();
+  }
+  struct rlimit pending = {};
+  getrlimit(RLIMIT_SIGPENDING, &pending);
+  rlimit none = {0, pending.rlim_max};
+  // Had every dead thread kept its timer, this would be the moment to run out of them. None is to be had now, ...
+  setrlimit(RLIMIT_SIGPENDING, &none);
+  uint64_t refused = Losses(Loss::kTimerLimit);
+  testing::internal::CaptureStderr();
+  std::thread worker([] { g_cpu_capture.LookAround(true); });
+  worker.join();
+  std::string said = testing::internal::GetCapturedStderr();
+  setrlimit(RLIMIT_SIGPENDING, &pending);
+  // ... so the capture gives up its own, says so in one line, and counts it.
+  EXPECT_EQ(Losses(Loss::kTimerLimit), refused + 1);
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  EXPECT_NE(said.find("RLIMIT_SIGPENDING"), std::string::npos) << said;
+}
+
+// The process timer starts when the thread timers are gone: nothing is counted twice.
+TEST_F(CpuCaptureTest, TheProcessTimerTakesOverWithoutCountingTwice) {
+  struct rlimit pending = {};
+  getrlimit(RLIMIT_SIGPENDING, &pending);
+  Start(1000);
+  double begin = static_cast<double>(ReadClock(CLOCK_PROCESS_CPUTIME_ID).value) * 1e-9;
+  // Room for the one timer that the main thread gives up, and no more.
+  int timers = 0;
+  std::vector<int32_t> taken;
+  rlimit few = {200, pending.rlim_max};
+  setrlimit(RLIMIT_SIGPENDING, &few);
+  for (int32_t timer; (timer = CreateTimer({CLOCK_MONOTONIC, 0, SIGUSR1, 0})) >= 0; ++timers)
+    taken.push_back(timer);
+  testing::internal::CaptureStderr();
+  std::thread worker([] {
+    g_cpu_capture.LookAround(true);
+    Burn(0.3);
+  });
+  Burn(0.3);
+  worker.join();
+  std::string said = testing::internal::GetCapturedStderr();
+  double spent = static_cast<double>(ReadClock(CLOCK_PROCESS_CPUTIME_ID).value) * 1e-9 - begin;
+  g_cpu_capture.Stop();
+  for (int32_t timer : taken) DeleteTimer(timer);
+  setrlimit(RLIMIT_SIGPENDING, &pending);
+  EXPECT_NE(said.find("one timer serves the process"), std::string::npos) << said;
+  EXPECT_LT(static_cast<double>(Ticks()) / 1000, spent * 1.01);
+  EXPECT_GT(static_cast<double>(Ticks()) / 1000, spent * 0.9);
+}
+
+TEST_F(CpuCaptureTest, PerfEventsMeetTheRateToo) {
+  PerfEvent probe = OpenPerfEvent(static_cast<uint32_t>(gettid()), SIGPROF, Nanos(1'000'000));
+  if (probe.fd < 0) GTEST_SKIP() << "perf_event_open: errno " << -probe.fd;
+  ClosePerfEvent(probe);
+  Start(1000, true);
+  double begin = ThreadSeconds();
+  Burn(0.3);
+  double spent = ThreadSeconds() - begin;
+  g_cpu_capture.Stop();
+  EXPECT_GT(static_cast<double>(Ticks()) / 1000, spent * (probe.user_time_only ? 0.5 : 0.95));
+  EXPECT_LT(static_cast<double>(Ticks()) / 1000, spent * 1.02);
+}
+
+// closefrom(0) closes our descriptors too, and their numbers become files of the application.
+TEST_F(CpuCaptureTest, ADescriptorThatTheApplicationTookOverIsNotClosed) {
+  PerfEvent event = OpenPerfEvent(static_cast<uint32_t>(gettid()), SIGPROF, Nanos(1'000'000));
+  if (event.fd < 0) GTEST_SKIP() << "perf_event_open: errno " << -event.fd;
+  EXPECT_TRUE(IsStillOurs(event));
+  EXPECT_GT(event.fd, 255);
+  EXPECT_EQ(fcntl(event.fd, F_GETFD), FD_CLOEXEC);
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  ASSERT_EQ(dup2(pipe_ends[1], event.fd), event.fd);
+  EXPECT_FALSE(IsStillOurs(event));
+  ClosePerfEvent(event);
+  EXPECT_EQ(write(event.fd, "x", 1), 1) << "still the application's";
+  close(event.fd);
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
+}
+
+TEST_F(CpuCaptureTest, ErrnoIsUntouchedByTheHandler) {
+  Start(10000);
+  double end = ThreadSeconds() + 0.2;
+  errno = 4711;
+  int changed = 0;
+  while (ThreadSeconds() < end) changed += errno != 4711;
+  EXPECT_EQ(changed, 0);
+}
+
+// --- the handler's stack: an application's alternate stack may have 8 KiB, and the kernel takes half of it ---
+
+constexpr size_t kAlternateSize = 8192 + 4096;  // so that an overflow is seen, not felt
+constexpr unsigned char kPaint = 0xa5;
+alignas(64) unsigned char g_alternate[kAlternateSize];
+
+size_t PaintedBytesUsed() {
+  size_t clean = 0;
+  while (clean < kAlternateSize && g_alternate[clean] == kPaint) ++clean;
+  return kAlternateSize - clean;
+}
+
+__attribute__((noinline)) void Deep(int depth, const std::function<void()>& work) {
+  if (depth == 0) {
+    work();
+  } else {
+    Deep(depth - 1, work);
+  }
+  asm volatile("");  // not a tail call
+}
+
+TEST_F(CpuCaptureTest, TheHandlerNeedsTwoKibOfStackAtMost) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers have frames of their own";
+  stack_t alternate = {};
+  alternate.ss_sp = g_alternate;
+  alternate.ss_size = kAlternateSize;
+  stack_t before = {};
+  ASSERT_EQ(sigaltstack(&alternate, &before), 0);
+
+  // What the kernel's own frame takes on this processor.
+  struct sigaction probe = {};
+  probe.sa_handler = [](int) {};
+  probe.sa_flags = SA_ONSTACK;
+  sigaction(SIGUSR1, &probe, nullptr);
+  memset(g_alternate, kPaint, sizeof g_alternate);
+  raise(SIGUSR1);
+  size_t kernel_frame = PaintedBytesUsed();
+  ASSERT_GT(kernel_frame, 500u);
+
+  memset(g_alternate, kPaint, sizeof g_alternate);
+  Start(10000);
+  Deep(300, [] { Burn(0.1); });  // deeper than max_depth
+  Deep(20, [] { Burn(0.1); });
+  Burn(0.1);
+  g_cpu_capture.Stop();
+  size_t used = PaintedBytesUsed() - kernel_frame;
+  sigaltstack(&before, nullptr);
+  ASSERT_GT(Ticks(), 100u);
+  printf("the handler used %zu bytes of stack\n", used);
+  EXPECT_LE(used, 2048u);
+  EXPECT_GT(used, 100u) << "the handler did not run there";
+}
+
+}  // namespace
+}  // namespace profagent
