@@ -4,6 +4,7 @@
 
 #include "agent/base/text.h"
 #include "agent/encode/elf_reader.h"
+#include "agent/encode/frame_table_names.h"
 #include "agent/encode/plt_names.h"
 #include "agent/encode/symbol_table_scan.h"
 
@@ -39,6 +40,8 @@ void ElfSymbols::operator()(const SymbolRequest& request, std::span<std::string_
   if (table == nullptr) table = file.FindSection(SHT_DYNSYM);
   if (table != nullptr) NameFromSymbolTable(file, *table, request.addresses, names, arena_);
   NamePltStubs(file, request.addresses, names, arena_);
+  std::string_view module_name = request.module.path;
+  NameFromFrameTable(file, module_name.substr(module_name.rfind('/') + 1), request.addresses, names, arena_);
 }
 
 }  // namespace profagent

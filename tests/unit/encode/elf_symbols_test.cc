@@ -250,6 +250,32 @@ TEST(ElfSymbols, CallsAStubAfterTheFunctionBehindIt) {
 }
 
 // A file that lies about itself must cost names, never more.
+// Bare addresses would show one function of a stripped program as a hundred.
+TEST(ElfSymbols, CallsStrippedCodeAfterTheStartOfItsFunction) {
+  std::string stripped = ::testing::TempDir() + "stripped_copy";
+  ASSERT_EQ(Output("strip --strip-all -o '" + stripped + "' '" + OwnPath() + "' 2>&1"), "");
+  std::map<uint64_t, uint64_t> functions;  // compiled ones: start, size; folded aliases once
+  for (const NmSymbol& symbol : Nm("", OwnPath())) {
+    if (symbol.name.starts_with("_ZN9profagent") && symbol.name.find(".cold") == std::string::npos) {
+      functions[symbol.start] = symbol.size;
+    }
+  }
+  ASSERT_GT(functions.size(), 100u);
+  std::vector<uint64_t> addresses;
+  for (auto [start, size] : functions) {
+    addresses.push_back(start);
+    if (size > 1) addresses.push_back(start + size - 1);
+  }
+  std::vector<std::string> names = Names({stripped, BuildIdOf(stripped)}, addresses);
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    char expected[64];
+    snprintf(expected, sizeof expected, "stripped_copy+0x%lx",
+             std::prev(functions.upper_bound(addresses[i]))->first);
+    EXPECT_EQ(names[i], expected);
+  }
+  unlink(stripped.c_str());
+}
+
 TEST(ElfSymbols, SurvivesFilesThatLie) {
   std::ifstream in(OwnPath(), std::ios::binary);
   std::string header(64, '\0');

@@ -1,0 +1,132 @@
+#include "agent/encode/frame_table_names.h"
+
+#include <cstring>
+
+#include "agent/base/text.h"
+
+namespace profagent {
+namespace {
+
+// .eh_frame_hdr: version 1, then the encodings of its three fields: of the pointer to .eh_frame, of the count (udata4), and
+// of the table's entries (pairs of sdata4 relative to this section).
+constexpr uint8_t kVersion = 1;
+constexpr uint8_t kCountEncoding = 0x03;
+constexpr uint8_t kTableEncoding = 0x3b;
+constexpr uint64_t kHeaderSize = 12;  // with a four-byte pointer, which all of these encodings have:
+constexpr uint8_t kPointerFormatMask = 0x0f, kPointerData4 = 0x03, kPointerSdata4 = 0x0b;
+
+struct Entry {  // as in the file
+  int32_t function;
+  int32_t fde;
+};
+static_assert(sizeof(Entry) == 8);
+
+// An FDE's first words, when its CIE says what every linker's does (pcrel sdata4).
+struct FdeHead {
+  uint32_t length;
+  uint32_t cie_pointer;
+  int32_t begin;
+  uint32_t range;
+};
+static_assert(sizeof(FdeHead) == 16);
+
+class FrameTable {
+ public:
+  explicit FrameTable(ElfReader& file) : file_(file) {}
+
+  bool Find() {
+    for (const Elf64_Shdr& section : file_.sections()) {
+      std::string_view name = file_.NameOf(section);
+      if (name == ".eh_frame_hdr") header_ = &section;
+      if (name == ".eh_frame") frames_ = &section;
+    }
+    if (header_ == nullptr || frames_ == nullptr || header_->sh_size < kHeaderSize) return false;
+    uint8_t head[kHeaderSize];
+    if (file_.ReadAt(header_->sh_offset, head, sizeof head) != sizeof head) return false;
+    uint8_t pointer_format = head[1] & kPointerFormatMask;
+    if (head[0] != kVersion || head[2] != kCountEncoding || head[3] != kTableEncoding) return false;
+    if (pointer_format != kPointerData4 && pointer_format != kPointerSdata4) return false;
+    uint32_t count;
+    std::memcpy(&count, head + 8, sizeof count);
+    uint64_t room = (header_->sh_size - kHeaderSize) / sizeof(Entry);
+    count_ = count < room ? count : room;
+    return true;
+  }
+
+  uint64_t count() const { return count_; }
+
+  // A stretch of the table; fewer where the file ends.
+  size_t Read(uint64_t first, std::span<Entry> entries) const {
+    size_t size = file_.ReadAt(header_->sh_offset + kHeaderSize + first * sizeof(Entry), entries.data(),
+                               entries.size_bytes());
+    return size / sizeof(Entry);
+  }
+  uint64_t FunctionOf(Entry entry) const {
+    return header_->sh_addr + static_cast<uint64_t>(int64_t{entry.function});
+  }
+
+  // The FDE itself says that the function, from its begin, reaches to `address`.
+  bool Covers(Entry entry, uint64_t address) const {
+    uint64_t fde = header_->sh_addr + static_cast<uint64_t>(int64_t{entry.fde});
+    if (fde < frames_->sh_addr || fde - frames_->sh_addr >= frames_->sh_size) return false;
+    FdeHead head;
+    uint64_t offset = frames_->sh_offset + (fde - frames_->sh_addr);
+    if (file_.ReadAt(offset, &head, sizeof head) != sizeof head) return false;
+    uint64_t begin = fde + offsetof(FdeHead, begin) + static_cast<uint64_t>(int64_t{head.begin});
+    return begin == FunctionOf(entry) && address - begin < head.range;
+  }
+
+ private:
+  ElfReader& file_;
+  const Elf64_Shdr* header_ = nullptr;
+  const Elf64_Shdr* frames_ = nullptr;
+  uint64_t count_ = 0;
+};
+
+std::string_view MakeName(std::string_view module_name, uint64_t function, Arena& arena) {
+  FixedText<320> text;
+  text.Add(module_name.substr(0, 255), '+', Hex{function});
+  char* copy = arena.AllocateArray<char>(text.view().size());
+  if (copy == nullptr) return {};
+  std::memcpy(copy, text.view().data(), text.view().size());
+  return {copy, text.view().size()};
+}
+
+}  // namespace
+
+void NameFromFrameTable(ElfReader& file, std::string_view module_name, std::span<const uint64_t> addresses,
+                        std::span<std::string_view> names, Arena& arena) {
+  FrameTable table(file);
+  if (!table.Find()) return;
+  constexpr size_t kStretch = 4096;
+  Entry* entries = arena.AllocateArray<Entry>(kStretch);
+  if (entries == nullptr) return;
+
+  Entry last{};  // the function that begins at or below the address looked at
+  bool have_last = false;
+  std::string_view last_name;
+  size_t at = 0;
+  auto name_below = [&](uint64_t limit) {
+    for (; at < addresses.size() && addresses[at] < limit; ++at) {
+      if (!have_last || !names[at].empty() || !table.Covers(last, addresses[at])) continue;
+      if (last_name.empty()) last_name = MakeName(module_name, table.FunctionOf(last), arena);
+      names[at] = last_name;
+    }
+  };
+  for (uint64_t first = 0; first < table.count() && at < addresses.size();) {
+    size_t wanted = table.count() - first < kStretch ? table.count() - first : kStretch;
+    size_t count = table.Read(first, {entries, wanted});
+    for (size_t i = 0; i < count; ++i) {
+      uint64_t function = table.FunctionOf(entries[i]);
+      if (at < addresses.size() && function > addresses[at]) name_below(function);
+      last = entries[i];
+      last_name = {};
+      have_last = true;
+    }
+    if (count < wanted) break;
+    first += count;
+  }
+  name_below(UINT64_MAX);
+}
+
+}  // namespace profagent

@@ -1,0 +1,20 @@
+// Names for the functions of stripped code: where each begins is written in the unwind table, which nobody strips.
+//
+// Context: `dump`, `offline`.
+// Why:     `libfoo.so+0x1f30` for every address of one function makes one row of a report, and says where to look; the bare
+//          addresses would make a row each.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "agent/encode/elf_reader.h"
+
+namespace profagent {
+
+// Names those of `addresses` (ascending) whose name is still empty and that .eh_frame_hdr knows: `module_name`+0x and
+// the function's first address. Only the table form and encodings that linkers write are read (others name nothing).
+void NameFromFrameTable(ElfReader& file, std::string_view module_name, std::span<const uint64_t> addresses,
+                        std::span<std::string_view> names, Arena& arena);
+
+}  // namespace profagent
