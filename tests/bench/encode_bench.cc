@@ -1,0 +1,102 @@
+// What it costs to write a profile of 100 000 distinct stacks: must stay <= 300 ms (design.md, section 4).
+//
+// Each stack is 10 to 50 frames deep, in 30 000 distinct places of 12 modules: more places than a program of clang's
+// size shows in an hour. Run: build/tests/bench/encode_bench. Compare within one run only.
+
+#include <benchmark/benchmark.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "agent/encode/pprof_encoder.h"
+#include "agent/ledger/ledger.h"
+
+namespace profagent {
+namespace {
+
+constexpr int kStacks = 100'000;
+constexpr uint64_t kPlacesPerModule = 2'500;
+constexpr uint16_t kModules = 12;
+
+Ledger& BigLedger() {
+  static Ledger ledger = [] {
+    Ledger made;
+    if (!made.CreateAnonymous(Bytes{kLedgerDefaultSize})) std::abort();
+    for (uint16_t id = 1; id <= kModules; ++id) {
+      ModuleDescription module{};
+      module.id = ModuleId{id};
+      module.flags = id == 1 ? kModuleIsProgram : 0;
+      std::string path = "/usr/lib/libmodule" + std::to_string(id) + ".so";
+      module.path = path;
+      module.load_bias = uint64_t{id} << 40;
+      made.AddModule(module);
+    }
+    std::mt19937_64 random(42);
+    auto place = [&] {
+      return Frame::Of(ModuleId{static_cast<uint16_t>(1 + random() % kModules)},
+                       0x1000 + random() % kPlacesPerModule * 64);
+    };
+    // Stacks share their root sides, as real ones do.
+    std::vector<Frame> stack(50);
+    for (Frame& frame : stack) frame = place();
+    std::vector<Frame> part;
+    for (int i = 0; i < kStacks; ++i) {
+      size_t depth = 10 + random() % 41;
+      for (size_t k = 0, changed = 1 + random() % 6; k < changed; ++k) stack[50 - depth + k] = place();
+      part.assign(stack.end() - static_cast<ptrdiff_t>(depth), stack.end());
+      made.AddCpuTicks(made.InternStack(part, WalkEnd::kOutermost), kNoText, 1 + random() % 4);
+    }
+    return made;
+  }();
+  return ledger;
+}
+
+// Names as long as C++ has them.
+void Names(const SymbolRequest& request, std::span<std::string_view> names) {
+  static const std::vector<std::string> all = [] {
+    std::vector<std::string> made;
+    for (uint64_t i = 0; i < kPlacesPerModule; ++i) {
+      made.push_back("_ZN4llvm12_GLOBAL__N_1L20someFunctionOfNumber" + std::to_string(i) +
+                     "ERKNS_8FunctionERNS_5ValueE");
+    }
+    return made;
+  }();
+  for (size_t i = 0; i < names.size(); ++i) names[i] = all[(request.addresses[i] - 0x1000) / 64 % all.size()];
+}
+
+template <auto kEncode>
+void WriteProfile(benchmark::State& state) {
+  Result<LedgerView> view = LedgerView::Over(BigLedger().bytes());
+  size_t bytes = 0, memory = 0;
+  for (auto _ : state) {
+    Arena arena;
+    bytes = 0;
+    Status status = kEncode(*view, EncodeRequest{}, Names, arena, [&](std::span<const std::byte> part) {
+      bytes += part.size();
+      return true;
+    });
+    if (!status) state.SkipWithError("failed");
+    memory = arena.taken();
+  }
+  state.counters["bytes"] = static_cast<double>(bytes);
+  state.counters["arena_bytes"] = static_cast<double>(memory);
+}
+BENCHMARK(WriteProfile<EncodeProfile>)->Name("encode 100000 stacks, plain")->Unit(benchmark::kMillisecond);
+BENCHMARK(WriteProfile<EncodeProfileGzip>)->Name("encode 100000 stacks, gzip")->Unit(benchmark::kMillisecond);
+
+// For scale: only looking at every record.
+void ReadLedger(benchmark::State& state) {
+  Result<LedgerView> view = LedgerView::Over(BigLedger().bytes());
+  uint64_t ticks = 0;
+  for (auto _ : state) {
+    view->ForEachCpuSite([&](const LedgerView::CpuSite& site) { ticks += site.ticks; });
+    benchmark::DoNotOptimize(ticks);
+  }
+}
+BENCHMARK(ReadLedger)->Name("read 100000 stacks")->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace profagent
+
+BENCHMARK_MAIN();
