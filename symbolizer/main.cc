@@ -11,6 +11,7 @@
 
 #include "symbolizer/cli/check_command.h"
 #include "symbolizer/cli/command.h"
+#include "symbolizer/cli/run_command.h"
 #include "symbolizer/cli/symbolize_command.h"
 #include "symbolizer/cli/view_command.h"
 
@@ -75,6 +76,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   profagent::CommandOutcome outcome;
   // Each subcommand registers itself here: one line, in the order of the help text.
+  profagent::RegisterRunCommand(app, outcome, &argc, argv);
   profagent::RegisterSymbolizeCommand(app, outcome);
   profagent::RegisterCheckCommand(app, outcome);
 

@@ -1,0 +1,180 @@
+#include "symbolizer/run/child_process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+namespace profagent {
+namespace {
+
+constexpr int kPassedOn[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
+                             SIGUSR2, SIGALRM, SIGTSTP, SIGCONT, SIGWINCH};
+
+sigset_t HeldBack() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int signal : kPassedOn) sigaddset(&set, signal);
+  sigaddset(&set, SIGCHLD);
+  return set;
+}
+
+pid_t ParentOf(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text(std::istreambuf_iterator<char>(stat), {});
+  // The name in parentheses may hold anything, a parenthesis too: the last one ends it. Then: state, parent.
+  const size_t end = text.rfind(") ");
+  if (end == std::string::npos || end + 4 >= text.size()) return 0;
+  return static_cast<pid_t>(strtol(text.c_str() + end + 4, nullptr, 10));
+}
+
+bool IsInTreeOf(pid_t root, pid_t pid) {
+  constexpr int kMaxDepth = 64;  // a chain that long is a loop made by reused pids
+  for (int depth = 0; depth < kMaxDepth && pid > 1; ++depth) {
+    if (pid == root) return true;
+    pid = ParentOf(pid);
+  }
+  return false;
+}
+
+// SI_USER, SI_QUEUE, SI_TKILL; the kernel's own codes (the terminal's driver) are positive.
+bool SentByProcess(const siginfo_t& info) { return info.si_code <= 0; }
+
+void PassOn(const siginfo_t& info, pid_t child) {
+  if (SentByProcess(info) && !IsInTreeOf(child, info.si_pid)) kill(child, info.si_signo);
+  // The signal is held back, so the kernel did not stop us; a shell's job control expects it.
+  if (info.si_signo == SIGTSTP) raise(SIGSTOP);
+}
+
+// What the signals were when we were started, which is what the command must find.
+struct OriginalSignals {
+  sigset_t mask;
+  struct sigaction on_child;
+};
+
+[[noreturn]] void BecomeCommand(const std::string& program, char* const* arguments, char* const* environment,
+                                const OriginalSignals& signals, int error_pipe) {
+  sigaction(SIGCHLD, &signals.on_child, nullptr);
+  sigprocmask(SIG_SETMASK, &signals.mask, nullptr);
+  environ = const_cast<char**>(environment);
+  execvp(program.c_str(),
+         arguments);  // with a slash in it no search, but a script without #! goes to /bin/sh
+  const int code = errno;
+  // A pipe takes four bytes whole; if not, the parent sees a command that exits with 126.
+  if (write(error_pipe, &code, sizeof code) < 0) _exit(126);
+  _exit(127);
+}
+
+std::vector<char*> Pointers(const std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
+  for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+Error SystemError(const char* what, int code) {
+  Error error = Error::Of(what, ": ", strerror(code));
+  error.code = code;
+  return error;
+}
+
+}  // namespace
+
+Result<ChildProcess> ChildProcess::Start(const std::string& program,
+                                         const std::vector<std::string>& arguments,
+                                         const std::vector<std::string>& environment) {
+  // An ignored SIGCHLD, which we may have inherited, would take the exit status from us.
+  struct sigaction by_default = {};
+  by_default.sa_handler = SIG_DFL;
+  OriginalSignals original = {};
+  sigaction(SIGCHLD, &by_default, &original.on_child);
+  const sigset_t held_back = HeldBack();
+  sigprocmask(SIG_BLOCK, &held_back, &original.mask);
+
+  int error_pipe[2];
+  if (pipe2(error_pipe, O_CLOEXEC) != 0) return SystemError("pipe", errno);
+  std::vector<char*> argument_pointers = Pointers(arguments);
+  std::vector<char*> environment_pointers = Pointers(environment);
+  const pid_t pid = fork();
+  if (pid < 0) return SystemError("fork", errno);
+  if (pid == 0) {
+    close(error_pipe[0]);
+    BecomeCommand(program, argument_pointers.data(), environment_pointers.data(), original, error_pipe[1]);
+  }
+  close(error_pipe[1]);
+  int code = 0;
+  ssize_t size;
+  do {
+    size = read(error_pipe[0], &code, sizeof code);  // ends without a byte when exec closes the pipe
+  } while (size < 0 && errno == EINTR);
+  close(error_pipe[0]);
+  if (size == sizeof code) {
+    waitpid(pid, nullptr, 0);
+    return SystemError((arguments[0] + ": cannot be executed").c_str(), code);
+  }
+  return ChildProcess(pid, original.mask);
+}
+
+int ChildProcess::Wait() {
+  const sigset_t held_back = HeldBack();
+  for (;;) {
+    // Not only after SIGCHLD: several of them arrive as one, and ours may have been an orphan's.
+    int status = 0;
+    for (pid_t ended; (ended = waitpid(-1, &status, WNOHANG)) > 0;) {
+      if (ended == pid_) return status;
+    }
+    siginfo_t info = {};
+    if (sigwaitinfo(&held_back, &info) < 0) continue;  // EINTR: stopped and continued
+    if (info.si_signo == SIGINT && !SentByProcess(info)) interrupted_at_terminal_ = true;
+    if (info.si_signo != SIGCHLD) PassOn(info, pid_);
+  }
+}
+
+void ChildProcess::WaitForOrphans() {
+  const sigset_t held_back = HeldBack();
+  for (;;) {
+    pid_t ended;
+    while ((ended = waitpid(-1, nullptr, WNOHANG)) > 0) {
+    }
+    if (ended < 0) return;  // ECHILD: nobody is left
+    siginfo_t info = {};
+    if (sigwaitinfo(&held_back, &info) < 0) continue;
+    if (info.si_signo == SIGINT || info.si_signo == SIGTERM || info.si_signo == SIGHUP) return;
+    if (info.si_signo == SIGTSTP) raise(SIGSTOP);
+  }
+}
+
+void ChildProcess::ReleaseSignals() {
+  // A ^C that ended the command may still be waiting for us too.
+  const sigset_t held_back = HeldBack();
+  const timespec at_once = {};
+  siginfo_t info = {};
+  while (sigtimedwait(&held_back, &info, &at_once) > 0) {
+    if (info.si_signo == SIGINT && !SentByProcess(info)) interrupted_at_terminal_ = true;
+  }
+  sigprocmask(SIG_SETMASK, &original_mask_, nullptr);
+}
+
+int ExitStatusOf(int wait_status) {
+  if (WIFSIGNALED(wait_status)) return 128 + WTERMSIG(wait_status);
+  return WEXITSTATUS(wait_status);
+}
+
+void DieOfInterrupt() {
+  signal(SIGINT, SIG_DFL);
+  sigset_t interrupt;
+  sigemptyset(&interrupt);
+  sigaddset(&interrupt, SIGINT);
+  sigprocmask(SIG_UNBLOCK, &interrupt, nullptr);
+  raise(SIGINT);
+  _exit(128 + SIGINT);  // not reached
+}
+
+}  // namespace profagent

@@ -1,0 +1,127 @@
+#include "symbolizer/run/harvest.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "agent/base/arena.h"
+#include "agent/encode/elf_symbols.h"
+#include "agent/encode/pprof_encoder.h"
+#include "agent/ledger/ledger_view.h"
+#include "symbolizer/profile/merge_profiles.h"
+#include "symbolizer/profile/read_profile.h"
+
+namespace profagent {
+namespace {
+
+// A ledger's file, mapped: a quarter gigabyte of address space of which only what was recorded is ever read.
+class MappedLedger {
+ public:
+  explicit MappedLedger(const std::string& path) {
+    int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+      code_ = errno;
+      return;
+    }
+    struct stat info = {};
+    if (fstat(fd, &info) == 0 && info.st_size > 0) {
+      size_ = static_cast<size_t>(info.st_size);
+      data_ = mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, 0);
+    }
+    if (data_ == MAP_FAILED) code_ = errno;
+    close(fd);
+  }
+  ~MappedLedger() {
+    if (data_ != MAP_FAILED) munmap(data_, size_);
+  }
+  MappedLedger(const MappedLedger&) = delete;
+  MappedLedger& operator=(const MappedLedger&) = delete;
+
+  int code() const { return code_; }
+  std::span<const std::byte> bytes() const {
+    if (data_ == MAP_FAILED) return {};
+    return {static_cast<const std::byte*>(data_), size_};
+  }
+
+ private:
+  void* data_ = MAP_FAILED;
+  size_t size_ = 0;
+  int code_ = 0;
+};
+
+Nanos MonotonicNow() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return Nanos{static_cast<uint64_t>(now.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(now.tv_nsec)};
+}
+
+Error About(const LedgerDirectory::LedgerFile& ledger, std::string_view what) {
+  return Error::Of("the records of process ", ledger.pid, " cannot be used: ", what);
+}
+
+Result<ProcessProfile> ReadLedger(const LedgerDirectory::LedgerFile& file) {
+  MappedLedger mapped(file.path);
+  if (mapped.code() != 0) return About(file, strerror(mapped.code()));
+  Result<LedgerView> view = LedgerView::Over(mapped.bytes());
+  if (!view) return About(file, view.error().text.view());
+  const LedgerHeader& header = view->header();
+
+  ProcessProfile process;
+  process.pid = file.pid;
+  process.serial = file.serial;
+  process.program = view->Text(header.program);
+  process.still_records = IsRecordedInto(file);
+  process.end = static_cast<ProcessEnd>(header.process_end.load(std::memory_order_relaxed));
+
+  const uint64_t hz = header.cpu_hz.load(std::memory_order_relaxed);
+  const uint64_t ticks_taken = header.cpu_ticks.load(std::memory_order_relaxed);
+  uint64_t ticks = 0;
+  view->ForEachCpuSite([&](const LedgerView::CpuSite& site) { ticks += site.ticks; });
+  if (hz != 0) {
+    process.cpu_nanos = ticks * (kNanosPerSecond / hz);
+    if (ticks_taken > ticks) process.lost_nanos = (ticks_taken - ticks) * (kNanosPerSecond / hz);
+  }
+
+  std::string encoded;
+  auto append = [&](std::span<const std::byte> bytes) {
+    encoded.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    return true;
+  };
+  Arena arena;
+  EncodeRequest request;
+  request.end_monotonic = MonotonicNow();
+  // Names from the symbol tables now; files, lines and inlined functions when all is safely written.
+  ElfSymbols symbols(arena, ElfSymbols::Origin::kElsewhere);
+  if (Status status = EncodeProfile(*view, request, symbols, arena, append); !status) {
+    return About(file, status.error().text.view());
+  }
+  Result<Profile> profile = DecodeProfile(encoded);
+  if (!profile) return About(file, profile.error().text.view());
+  process.profile = Compact(*profile);
+  return process;
+}
+
+}  // namespace
+
+Harvest HarvestLedgers(const std::vector<LedgerDirectory::LedgerFile>& ledgers) {
+  Harvest harvest;
+  for (const LedgerDirectory::LedgerFile& file : ledgers) {
+    Result<ProcessProfile> process = ReadLedger(file);
+    if (process) {
+      harvest.processes.push_back(std::move(*process));
+    } else {
+      harvest.problems.emplace_back(process.error().text.view());
+    }
+  }
+  return harvest;
+}
+
+}  // namespace profagent

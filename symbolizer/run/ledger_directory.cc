@@ -1,0 +1,161 @@
+#include "symbolizer/run/ledger_directory.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <string_view>
+#include <system_error>
+#include <tuple>
+#include <utility>
+
+namespace profagent {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPrefix = "profagent-run-";
+constexpr std::string_view kSuffix = ".ledger";
+constexpr time_t kLeftOverSeconds = 24 * 60 * 60;
+constexpr time_t kEmptyLeftOverSeconds = 60;  // younger: perhaps just made, and not locked yet
+
+// Where a ledger directory may stand, best first.
+std::vector<std::string> Places() {
+  std::vector<std::string> places;
+  auto add = [&](const char* place) {
+    if (place == nullptr || place[0] != '/') return;
+    if (std::find(places.begin(), places.end(), place) == places.end()) places.emplace_back(place);
+  };
+  add(getenv("XDG_RUNTIME_DIR"));
+  add("/dev/shm");
+  add(getenv("TMPDIR"));
+  add("/tmp");
+  return places;
+}
+
+bool IsOnDisk(const std::string& path) {
+  struct statfs info = {};
+  if (statfs(path.c_str(), &info) != 0) return false;
+  return info.f_type != TMPFS_MAGIC && info.f_type != RAMFS_MAGIC;
+}
+
+// An open descriptor that holds the lock, or -1: it is not ours or its run is alive.
+int LockLeftOver(const fs::path& path) {
+  int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return -1;
+  struct stat info = {};
+  if (fstat(fd, &info) != 0 || info.st_uid != geteuid() || flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+std::vector<LedgerDirectory::LedgerFile> ListLedgers(const std::string& directory) {
+  std::vector<LedgerDirectory::LedgerFile> ledgers;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+    LedgerDirectory::LedgerFile ledger;
+    if (!ParseLedgerName(entry.path().filename().string(), &ledger.pid, &ledger.serial)) continue;
+    ledger.path = entry.path().string();
+    ledgers.push_back(std::move(ledger));
+  }
+  std::sort(ledgers.begin(), ledgers.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.pid, a.serial) < std::tie(b.pid, b.serial);
+  });
+  return ledgers;
+}
+
+}  // namespace
+
+Result<LedgerDirectory> LedgerDirectory::Create() {
+  Error last = Error::Of("no place for the ledgers");
+  for (const std::string& place : Places()) {
+    std::string path = place + "/" + std::string(kPrefix) + std::to_string(getpid()) + "-XXXXXX";
+    if (mkdtemp(path.data()) == nullptr) {
+      last = Error::Of("cannot make a directory for the ledgers in ", place, ": ", strerror(errno));
+      continue;
+    }
+    int lock = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock >= 0) flock(lock, LOCK_EX | LOCK_NB);  // nobody else knows the name yet
+    return LedgerDirectory(std::move(path), lock, IsOnDisk(place));
+  }
+  return last;
+}
+
+LedgerDirectory::LedgerDirectory(std::string path, int lock, bool on_disk)
+    : path_(std::move(path)), lock_(lock), on_disk_(on_disk) {}
+
+LedgerDirectory::LedgerDirectory(LedgerDirectory&& other) noexcept
+    : path_(std::exchange(other.path_, {})),
+      lock_(std::exchange(other.lock_, -1)),
+      on_disk_(other.on_disk_),
+      keep_(other.keep_) {}
+
+void LedgerDirectory::Remove() {
+  std::error_code error;
+  if (!path_.empty() && !keep_) fs::remove_all(path_, error);
+  path_.clear();
+  if (lock_ >= 0) close(lock_);
+  lock_ = -1;
+}
+
+std::vector<LedgerDirectory::LedgerFile> LedgerDirectory::List() const { return ListLedgers(path_); }
+
+bool ParseLedgerName(const std::string& name, uint32_t* pid, uint32_t* serial) {
+  if (!name.ends_with(kSuffix)) return false;
+  const char* end = name.data() + name.size() - kSuffix.size();
+  auto [dot, pid_error] = std::from_chars(name.data(), end, *pid);
+  if (pid_error != std::errc() || dot == end || *dot != '.') return false;
+  auto [rest, serial_error] = std::from_chars(dot + 1, end, *serial);
+  return serial_error == std::errc() && rest == end;
+}
+
+bool IsRecordedInto(const LedgerDirectory::LedgerFile& ledger) {
+  std::ifstream maps("/proc/" + std::to_string(ledger.pid) + "/maps");
+  if (!maps) {
+    // Gone; or, with another user's rights by now, not to be looked at.
+    return errno == EACCES && kill(static_cast<pid_t>(ledger.pid), 0) == -1 && errno == EPERM;
+  }
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find(ledger.path) != std::string::npos) return true;
+  }
+  return false;
+}
+
+std::vector<std::string> TidyLeftOvers() {
+  std::vector<std::string> kept;
+  for (const std::string& place : Places()) {
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator(place, error)) {
+      if (!entry.path().filename().string().starts_with(kPrefix)) continue;
+      int lock = LockLeftOver(entry.path());
+      if (lock < 0) continue;
+      const std::vector<LedgerDirectory::LedgerFile> ledgers = ListLedgers(entry.path().string());
+      struct stat info = {};
+      const time_t age = fstat(lock, &info) == 0 ? time(nullptr) - info.st_mtime : 0;
+      const bool unused = std::none_of(ledgers.begin(), ledgers.end(), IsRecordedInto);
+      if (unused && age > (ledgers.empty() ? kEmptyLeftOverSeconds : kLeftOverSeconds)) {
+        fs::remove_all(entry.path(), error);
+      } else if (!ledgers.empty()) {
+        kept.push_back(entry.path().string());
+      }
+      close(lock);
+    }
+  }
+  return kept;
+}
+
+}  // namespace profagent

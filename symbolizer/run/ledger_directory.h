@@ -1,0 +1,63 @@
+// The private directory on tmpfs in which the processes of one run keep their ledgers.
+//
+// Context:   `offline`.
+// Owner:     one `profagent run`, which holds an flock on the directory as long as it lives. A directory whose lock is
+//            free belonged to a run that was killed.
+// Left over: such a directory holds what somebody's program did, so it is not thrown away at once: the next run of the
+//            same user names it, and removes it when no process records into it any more and it is a day old. (It is
+//            memory; a reboot clears it anyway.)
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "agent/base/result.h"
+
+namespace profagent {
+
+class LedgerDirectory {
+ public:
+  // In the first of $XDG_RUNTIME_DIR, /dev/shm, $TMPDIR and /tmp that takes it. Mode 0700, owned by the user.
+  static Result<LedgerDirectory> Create();
+
+  LedgerDirectory(LedgerDirectory&& other) noexcept;
+  LedgerDirectory& operator=(LedgerDirectory&&) = delete;
+  ~LedgerDirectory() { Remove(); }
+
+  // With everything in it, unless Keep was called.
+  void Remove();
+  // For whoever wants to look into the ledgers. Later runs remove it like any left over one.
+  void Keep() { keep_ = true; }
+
+  const std::string& path() const { return path_; }
+  // Not on tmpfs: every sample may cost a disk's time.
+  bool on_disk() const { return on_disk_; }
+
+  struct LedgerFile {
+    std::string path;
+    uint32_t pid;
+    uint32_t serial;  // images of this pid, in their order
+  };
+  // By pid and serial.
+  std::vector<LedgerFile> List() const;
+
+ private:
+  LedgerDirectory(std::string path, int lock, bool on_disk);
+
+  std::string path_;
+  int lock_ = -1;
+  bool on_disk_ = false;
+  bool keep_ = false;
+};
+
+// PID.SERIAL.ledger; false: not such a name.
+bool ParseLedgerName(const std::string& name, uint32_t* pid, uint32_t* serial);
+
+// Whether a process has this ledger mapped: it is alive and records.
+bool IsRecordedInto(const LedgerDirectory::LedgerFile& ledger);
+
+// Directories of runs that were killed: removes the old ones of this user, returns the others.
+std::vector<std::string> TidyLeftOvers();
+
+}  // namespace profagent

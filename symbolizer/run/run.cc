@@ -1,0 +1,264 @@
+#include "symbolizer/run/run.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <system_error>
+
+#include "symbolizer/profile/merge_profiles.h"
+#include "symbolizer/profile/write_profile.h"
+#include "symbolizer/run/agent_library.h"
+#include "symbolizer/run/child_process.h"
+#include "symbolizer/run/harvest.h"
+#include "symbolizer/run/ledger_directory.h"
+#include "symbolizer/run/output_names.h"
+#include "symbolizer/run/program_file.h"
+#include "symbolizer/run/run_environment.h"
+#include "symbolizer/run/run_report.h"
+#include "symbolizer/run/symbolize_together.h"
+
+namespace profagent {
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitNotExecutable = 126;
+constexpr int kExitNotFound = 127;
+
+// A profile that is written, or will be.
+struct Output {
+  std::string file;
+  std::string what;  // whose: "cc1plus (pid 12)"
+  uint64_t cpu_nanos = 0;
+  Profile* profile = nullptr;
+};
+
+// With a descriptor of 0 to 2 closed, the next file that we open would take its number, and what we print would go into
+// it. The command finds it closed as before: exec closes ours.
+void OccupyStandardDescriptors() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (fcntl(fd, F_GETFD) != -1 || errno != EBADF) continue;
+    // open takes the lowest free number, which is this one.
+    if (open("/dev/null", O_RDWR | O_CLOEXEC) != fd) return;
+  }
+}
+
+// A path that LD_PRELOAD can carry: the loader splits it at spaces and colons and expands $ORIGIN and its like.
+Result<std::string> PreloadablePath(const std::string& library, const std::string& directory) {
+  if (library.find_first_of(" :$") == std::string::npos) return library;
+  std::string link = directory + "/libprofagent.so";
+  std::error_code error;
+  std::filesystem::create_symlink(library, link, error);
+  if (error) return Error::Of("cannot make ", link, ": ", error.message());
+  return link;
+}
+
+std::string ProcessText(const ProcessProfile& process) {
+  return process.program + " (pid " + std::to_string(process.pid) + ")";
+}
+
+// Which of the profiles gets the plain name: the last program that the command's own process was.
+const ProcessProfile* MainImage(const std::vector<ProcessProfile>& processes, pid_t pid) {
+  const ProcessProfile* last = nullptr;
+  for (const ProcessProfile& process : processes) {
+    if (process.pid == static_cast<uint32_t>(pid)) last = &process;
+  }
+  return last;
+}
+
+std::vector<Output> OnePerProcess(Harvest& harvest, pid_t main_pid, OutputNames& names) {
+  const ProcessProfile* main_image = MainImage(harvest.processes, main_pid);
+  std::vector<Output> outputs;
+  if (main_image != nullptr) {
+    // First, so that the plain name is its own whatever the others are called.
+    auto* image = const_cast<ProcessProfile*>(main_image);
+    outputs.push_back({names.Next(image->program, image->pid, true), ProcessText(*image), image->cpu_nanos,
+                       &image->profile});
+  }
+  for (ProcessProfile& process : harvest.processes) {
+    if (&process == main_image || !process.has_samples()) continue;
+    outputs.push_back({names.Next(process.program, process.pid, false), ProcessText(process),
+                       process.cpu_nanos, &process.profile});
+  }
+  return outputs;
+}
+
+Result<std::vector<Output>> OneForAll(const Harvest& harvest, pid_t main_pid, OutputNames& names,
+                                      Profile* merged) {
+  const ProcessProfile* main_image = MainImage(harvest.processes, main_pid);
+  // The command's own first: mapping[0] of the result is its program.
+  std::vector<const Profile*> profiles;
+  if (main_image != nullptr) profiles.push_back(&main_image->profile);
+  uint64_t cpu_nanos = main_image != nullptr ? main_image->cpu_nanos : 0;
+  for (const ProcessProfile& process : harvest.processes) {
+    if (&process == main_image || !process.has_samples()) continue;
+    profiles.push_back(&process.profile);
+    cpu_nanos += process.cpu_nanos;
+  }
+  if (profiles.empty()) return std::vector<Output>{};
+  Result<Profile> result = MergeProfiles(profiles);
+  if (!result) return result.error();
+  *merged = std::move(*result);
+  const std::string program = main_image != nullptr ? main_image->program : harvest.processes.front().program;
+  return std::vector<Output>{
+      {names.Next(program, static_cast<uint32_t>(main_pid), true),
+       std::to_string(profiles.size()) + (profiles.size() == 1 ? " process" : " processes"), cpu_nanos,
+       merged}};
+}
+
+// False: at least one could not be written.
+bool WriteAll(const std::vector<Output>& outputs, RunReport& report) {
+  bool written = true;
+  for (const Output& output : outputs) {
+    if (Status status = WriteProfile(*output.profile, output.file); !status) {
+      report.Problem(std::string(status.error().text.view()));
+      written = false;
+    }
+  }
+  return written;
+}
+
+// Everything that is worth a line before the table: what is missing from the profiles, and why.
+void TellLosses(const Harvest& harvest, pid_t main_pid, const std::string& not_preloadable,
+                RunReport& report) {
+  for (const std::string& problem : harvest.problems) report.Problem(problem);
+  const ProcessProfile* main_image = MainImage(harvest.processes, main_pid);
+  if (main_image == nullptr && not_preloadable.empty()) {
+    report.Problem("the command left no records: the agent was not loaded into it, or could not start");
+  }
+  size_t empty = 0;
+  std::string running;
+  size_t running_count = 0;
+  for (const ProcessProfile& process : harvest.processes) {
+    if (process.still_records) {
+      ++running_count;
+      if (running_count <= 5) running += (running.empty() ? "" : ", ") + ProcessText(process);
+    }
+    if (process.was_killed())
+      report.Line(ProcessText(process) + " was killed; its profile has all samples up to then");
+    if (process.lost_nanos > 0) {
+      report.Line(ProcessText(process) + ": " + SecondsText(process.lost_nanos) +
+                  " of CPU time could not be recorded; the profile's comments say why");
+    }
+    if (!process.has_samples() && &process != main_image) ++empty;
+  }
+  if (running_count > 0) {
+    report.Line(std::to_string(running_count) + (running_count == 1 ? " process is" : " processes are") +
+                " still running: " + running + (running_count > 5 ? ", ..." : "") +
+                "; profiled up to now (--wait waits for them)");
+  }
+  if (empty > 0) {
+    report.Line(std::to_string(empty) + (empty == 1 ? " process" : " processes") +
+                " of the tree used too little CPU for a sample and got no file");
+  }
+}
+
+void SymbolizeAll(const std::vector<Output>& outputs, RunReport& report) {
+  std::vector<Profile*> profiles;
+  size_t locations = 0;
+  for (const Output& output : outputs) {
+    if (output.profile->sample_size() == 0) continue;
+    profiles.push_back(output.profile);
+    locations += static_cast<size_t>(output.profile->location_size());
+  }
+  if (profiles.empty()) return;
+  report.Progress("finding functions, files and lines of " + std::to_string(locations) + " addresses...");
+  if (Status status = SymbolizeTogether(profiles, SymbolizeOptions::FromEnvironment(), nullptr); !status) {
+    report.ClearProgress();
+    report.Problem(std::string(status.error().text.view()));
+    return;
+  }
+  report.ClearProgress();
+  WriteAll(outputs, report);
+}
+
+}  // namespace
+
+int Run(const RunOptions& options) {
+  OccupyStandardDescriptors();
+  RunReport report(options.quiet);
+
+  // All that can go wrong, before the command starts.
+  Result<std::string> program = FindProgram(options.command[0], getenv("PATH"));
+  if (!program) {
+    report.Problem(std::string(program.error().text.view()));
+    return program.error().code == ENOENT ? kExitNotFound : kExitNotExecutable;
+  }
+  Result<OutputNames> names = OutputNames::Prepare(options.output);
+  Result<std::string> library = FindAgentLibrary();
+  if (!names || !library) {
+    report.Problem(std::string((!names ? names.error() : library.error()).text.view()));
+    return kExitFailure;
+  }
+  for (const std::string& left : TidyLeftOvers()) {
+    report.Line("a run that was killed left its records in " + left +
+                "; remove the directory if you do not need them");
+  }
+  Result<LedgerDirectory> directory = LedgerDirectory::Create();
+  if (!directory) {
+    report.Problem(std::string(directory.error().text.view()));
+    return kExitFailure;
+  }
+  if (directory->on_disk()) {
+    report.Line("no tmpfs to record to; using " + directory->path() + ", which may slow the command down");
+  }
+  Result<std::string> preload = PreloadablePath(*library, directory->path());
+  if (!preload) {
+    report.Problem(std::string(preload.error().text.view()));
+    return kExitFailure;
+  }
+  const std::string not_preloadable = WhyNotPreloadable(*program);
+  if (!not_preloadable.empty()) {
+    report.Problem(*program + " cannot be profiled: " + not_preloadable +
+                   "; running it all the same (`profagent check` says more)");
+  }
+
+  if (options.wait_for_all) prctl(PR_SET_CHILD_SUBREAPER, 1);
+  const AgentSettings settings{*preload, directory->path(), names->pattern(), options.cpu_hz};
+  Result<ChildProcess> child =
+      ChildProcess::Start(*program, options.command, MakeRunEnvironment(environ, settings));
+  if (!child) {
+    report.Problem(std::string(child.error().text.view()));
+    return child.error().code == ENOENT ? kExitNotFound : kExitNotExecutable;
+  }
+  const int wait_status = child->Wait();
+  if (options.wait_for_all) child->WaitForOrphans();
+
+  Harvest harvest = HarvestLedgers(directory->List());
+  Profile merged;
+  Result<std::vector<Output>> outputs = options.merge ? OneForAll(harvest, child->pid(), *names, &merged)
+                                                      : OnePerProcess(harvest, child->pid(), *names);
+  if (!outputs) {
+    report.Problem(std::string(outputs.error().text.view()));
+    outputs = OnePerProcess(harvest, child->pid(), *names);
+  }
+  const bool written = WriteAll(*outputs, report);
+  if (options.keep_ledgers || !written) {
+    report.Line("the records are kept in " + directory->path());
+    directory->Keep();
+  }
+  directory->Remove();
+  child->ReleaseSignals();
+
+  if (options.symbolize && written) SymbolizeAll(*outputs, report);
+  TellLosses(harvest, child->pid(), not_preloadable, report);
+  std::vector<RunReport::File> files;
+  for (const Output& output : *outputs)
+    files.push_back({output.file, output.what, output.cpu_nanos, output.profile});
+  report.Profiles(files, options.top);
+
+  const bool died_of_interrupt = WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGINT;
+  if (died_of_interrupt && child->interrupted_at_terminal()) DieOfInterrupt();
+  return ExitStatusOf(wait_status);
+}
+
+}  // namespace profagent
