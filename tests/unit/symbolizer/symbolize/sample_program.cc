@@ -76,22 +76,28 @@ std::string ReadWhole(const std::string& path) {
 }
 
 std::vector<uint64_t> SymbolAddresses(const std::string& binary, std::string_view name) {
-  std::vector<uint64_t> addresses;
   auto file = ElfFile::Open(binary);
-  if (!file) return addresses;
-  Elf_Scn* section = nullptr;
-  while ((section = elf_nextscn((*file)->elf(), section)) != nullptr) {
-    GElf_Shdr header;
-    gelf_getshdr(section, &header);
-    if (header.sh_type != SHT_SYMTAB) continue;
-    Elf_Data* data = elf_getdata(section, nullptr);
-    for (size_t i = 0; i < header.sh_size / header.sh_entsize; ++i) {
-      GElf_Sym symbol;
-      gelf_getsym(data, static_cast<int>(i), &symbol);
-      if (symbol.st_shndx == SHN_UNDEF) continue;
-      if (name == elf_strptr((*file)->elf(), header.sh_link, symbol.st_name))
-        addresses.push_back(symbol.st_value);
+  return file ? SymbolAddresses(**file, name) : std::vector<uint64_t>();
+}
+
+std::vector<uint64_t> SymbolAddresses(const ElfFile& file, std::string_view name) {
+  std::vector<uint64_t> addresses;
+  for (uint32_t wanted : {SHT_SYMTAB, SHT_DYNSYM}) {
+    Elf_Scn* section = nullptr;
+    while ((section = elf_nextscn(file.elf(), section)) != nullptr) {
+      GElf_Shdr header;
+      gelf_getshdr(section, &header);
+      if (header.sh_type != wanted) continue;
+      Elf_Data* data = elf_getdata(section, nullptr);
+      for (size_t i = 0; i < header.sh_size / header.sh_entsize; ++i) {
+        GElf_Sym symbol;
+        gelf_getsym(data, static_cast<int>(i), &symbol);
+        if (symbol.st_shndx == SHN_UNDEF) continue;
+        if (name == elf_strptr(file.elf(), header.sh_link, symbol.st_name))
+          addresses.push_back(symbol.st_value);
+      }
     }
+    if (!addresses.empty()) break;
   }
   return addresses;
 }

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "symbolizer/symbolize/elf_file.h"
+
 namespace profagent::testing {
 
 // A directory that goes away with the test.
@@ -31,8 +33,9 @@ class TemporaryDirectory {
 bool HasProgram(const std::string& name);
 std::string ReadWhole(const std::string& path);
 
-// The addresses of symbols of .symtab with this name; empty when there is none.
+// The addresses of symbols with this name (.symtab, or .dynsym when there is no such); empty when there is none.
 std::vector<uint64_t> SymbolAddresses(const std::string& binary, std::string_view name);
+std::vector<uint64_t> SymbolAddresses(const ElfFile& file, std::string_view name);
 
 // inner (line 5) is inlined into middle (line 9), that into outer (line 13), in a C++ namespace. The label `marker` is an
 // instruction of inner. `outer` is called from main, which is in another file.

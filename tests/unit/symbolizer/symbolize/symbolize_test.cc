@@ -3,9 +3,10 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <random>
 
 #include "symbolizer/symbolize/elf_file.h"
 #include "tests/unit/symbolizer/symbolize/llvm_oracle.h"
@@ -68,6 +69,18 @@ class SymbolizeTest : public ::testing::Test {
   Profile MarkerProfile() {
     std::vector<uint64_t> addresses = {Address("marker")};
     return testing::ProfileOf(binary_, addresses);
+  }
+
+  // What the agent writes: one line, a name of the symbol table.
+  static void AddLine(Profile* profile, const std::string& name, int64_t line) {
+    auto* function = profile->add_function();
+    function->set_id(41);
+    profile->add_string_table(name);
+    function->set_name(profile->string_table_size() - 1);
+    function->set_system_name(profile->string_table_size() - 1);
+    auto* added = profile->mutable_location(0)->add_line();
+    added->set_function_id(41);
+    added->set_line(line);
   }
 
   std::string Symbolized(Profile* profile) {
@@ -160,6 +173,370 @@ INSTANTIATE_TEST_SUITE_P(
                 "ld.lld"},
         Variant{"ClangLineTablesOnly", "clang++", "-gline-tables-only -O2"}),
     [](const auto& info) { return std::string(info.param.name); });
+
+// ---- Debug information that is kept apart ----
+
+class SeparateDebugTest : public SymbolizeTest {
+ protected:
+  void SetUp() override {
+    SymbolizeTest::SetUp();
+    ASSERT_TRUE(Build("g++", "-g -O2"));
+    profile_ = MarkerProfile();
+  }
+  // Moves the debug information to DIR/.build-id/xx/yyyy.debug and strips the binary.
+  void SplitByBuildId() {
+    std::string id = BuildId();
+    std::string target = "debug/.build-id/" + id.substr(0, 2);
+    ASSERT_TRUE(directory_.Run("mkdir -p " + target + " && objcopy --only-keep-debug sample " + target + "/" +
+                               id.substr(2) + ".debug && strip sample"));
+  }
+  std::string BuildId() { return profile_.string_table(static_cast<int>(profile_.mapping(0).build_id())); }
+
+  Profile profile_;
+};
+
+TEST_F(SeparateDebugTest, IsFoundByBuildId) {
+  SplitByBuildId();
+  Profile without = profile_;
+  EXPECT_EQ(Symbolized(&without).find("sample+0x"), 0u);
+  EXPECT_NE(Report().Text().find("no debug information"), std::string::npos);
+  options_.debug_path = {"/nonexistent", directory_ / "debug"};
+  EXPECT_EQ(Symbolized(&profile_), kMarkerStack);
+  EXPECT_EQ(Report().debug_file.find(directory_ / "debug/.build-id/"), 0u);
+}
+
+// The machine that reads the profile often has the debug package, but not the program.
+TEST_F(SeparateDebugTest, IsEnoughWhenTheBinaryIsGone) {
+  SplitByBuildId();
+  unlink(binary_.c_str());
+  options_.debug_path = {directory_ / "debug"};
+  EXPECT_EQ(Symbolized(&profile_), kMarkerStack);
+}
+
+TEST_F(SeparateDebugTest, IsEnoughForAWholeMappingToo) {
+  SplitByBuildId();
+  unlink(binary_.c_str());
+  options_.debug_path = {directory_ / "debug"};
+  // One mapping from the first byte of the file, as some profilers write it.
+  auto* mapping = profile_.mutable_mapping(0);
+  mapping->set_memory_start(mapping->memory_start() - mapping->file_offset());
+  mapping->set_file_offset(0);
+  EXPECT_EQ(Symbolized(&profile_), kMarkerStack);
+}
+
+TEST_F(SeparateDebugTest, IsFoundByDebugLinkInEachOfItsPlaces) {
+  ASSERT_TRUE(
+      directory_.Run("objcopy --only-keep-debug sample kept && strip sample && cp kept sample.debug && "
+                     "objcopy --add-gnu-debuglink=sample.debug sample && rm sample.debug"));
+  options_.debug_path = {directory_ / "root"};
+  for (std::string place : {std::string("."), std::string(".debug"), "root" + directory_.path()}) {
+    ASSERT_TRUE(directory_.Run("mkdir -p ./" + place + " && cp kept ./" + place + "/sample.debug"));
+    Profile profile = profile_;
+    EXPECT_EQ(Symbolized(&profile), kMarkerStack) << place;
+    ASSERT_TRUE(directory_.Run("rm ./" + place + "/sample.debug"));
+  }
+  EXPECT_NE(Symbolized(&profile_), kMarkerStack);
+}
+
+// Without build-ids the checksum in the link is the only proof; a stale debug file gives wrong lines, silently.
+TEST_F(SeparateDebugTest, IsCheckedByItsChecksumWhenThereIsNoBuildId) {
+  ASSERT_TRUE(Build("g++", "-g -O2 -Wl,--build-id=none"));
+  profile_ = MarkerProfile();
+  ASSERT_TRUE(
+      directory_.Run("objcopy --only-keep-debug sample sample.debug && strip sample && "
+                     "objcopy --add-gnu-debuglink=sample.debug sample && cp sample.debug kept"));
+  Profile profile = profile_;
+  EXPECT_EQ(Symbolized(&profile), kMarkerStack);
+  ASSERT_TRUE(directory_.Run("echo >> sample.debug"));
+  profile = profile_;
+  EXPECT_NE(Symbolized(&profile), kMarkerStack);
+  EXPECT_NE(Report().problem.find("sample.debug: not used: it is not the file that .gnu_debuglink means"),
+            std::string::npos)
+      << Report().Text();
+}
+
+TEST_F(SeparateDebugTest, IsFetchedFromDebuginfodWhenTheUserAsks) {
+  std::string id = BuildId();
+  ASSERT_TRUE(directory_.Run("mkdir -p server/buildid/" + id +
+                             " && objcopy --only-keep-debug sample server/buildid/" + id +
+                             "/debuginfo && strip sample"));
+  setenv("DEBUGINFOD_URLS", ("file://" + (directory_ / "server/")).c_str(), 1);
+  setenv("DEBUGINFOD_CACHE_PATH", (directory_ / "cache").c_str(), 1);
+  options_ = SymbolizeOptions::FromEnvironment();
+  unsetenv("DEBUGINFOD_URLS");
+  EXPECT_TRUE(options_.use_debuginfod);
+  setenv("DEBUGINFOD_URLS", ("file://" + (directory_ / "server/")).c_str(), 1);
+  std::string stack = Symbolized(&profile_);
+  unsetenv("DEBUGINFOD_URLS");
+  unsetenv("DEBUGINFOD_CACHE_PATH");
+  if (Report().problem.find("cannot be loaded") != std::string::npos) GTEST_SKIP() << Report().problem;
+  EXPECT_EQ(stack, kMarkerStack) << Report().Text();
+  EXPECT_FALSE(SymbolizeOptions::FromEnvironment().use_debuginfod);
+}
+
+TEST_F(SymbolizeTest, SaysWhichSplitDwarfFileIsMissing) {
+  ASSERT_TRUE(Build("g++", "-g -O2 -gsplit-dwarf"));
+  ASSERT_TRUE(directory_.Run("rm sample.dwo"));
+  Profile profile = MarkerProfile();
+  // The line program is in the binary: the place is right, the inlined calls are not known.
+  EXPECT_EQ(Symbolized(&profile), "sample::outer(int, char const*) sample.cc:5");
+  EXPECT_NE(Report().problem.find(
+                "1 of 1 units have their functions in a .dwo file that is not there (sample.dwo)"),
+            std::string::npos)
+      << Report().Text();
+}
+
+TEST_F(SymbolizeTest, SaysThatTheCommonFileOfDwzIsMissing) {
+  if (!testing::HasProgram("dwz")) GTEST_SKIP() << "dwz is not installed";
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  ASSERT_TRUE(directory_.Run("cp sample other && dwz -m common.dwz sample other && rm common.dwz"));
+  Profile profile = MarkerProfile();
+  std::string stack = Symbolized(&profile);
+  EXPECT_NE(stack.find("sample.cc:13"), std::string::npos) << stack;
+  EXPECT_NE(Report().problem.find("common.dwz"), std::string::npos) << Report().Text();
+}
+
+// ---- Files that are not the ones that ran ----
+
+// A rebuilt binary has other code at the address: its names would be confidently wrong.
+TEST_F(SymbolizeTest, DoesNotUseAFileWithAnotherBuildId) {
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  ASSERT_TRUE(Build("g++", "-g -O0"));
+  EXPECT_EQ(Symbolized(&profile).find("sample+0x"), 0u);
+  EXPECT_EQ(Report().found, SymbolsFound::kNothing);
+  EXPECT_NE(Report().problem.find(binary_ + ": not used: its build-id is"), std::string::npos)
+      << Report().Text();
+}
+
+TEST_F(SymbolizeTest, FindsTheBinaryInADirectoryOfTheUsers) {
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  ASSERT_TRUE(directory_.Run("mkdir -p elsewhere && mv sample elsewhere/"));
+  Profile lost = profile;
+  EXPECT_EQ(Symbolized(&lost).find("sample+0x"), 0u);
+  EXPECT_NE(Report().Text().find("No such file"), std::string::npos) << Report().Text();
+  EXPECT_NE(Report().Text().find("--debug-path"), std::string::npos) << Report().Text();
+  options_.debug_path = {directory_ / "elsewhere"};
+  EXPECT_EQ(Symbolized(&profile), kMarkerStack);
+}
+
+TEST_F(SymbolizeTest, KnowsAFileThatWasDeletedWhileItRan) {
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  int name = static_cast<int>(profile.mapping(0).filename());
+  profile.set_string_table(name, binary_ + " (deleted)");
+  // The same file is back (a package was installed again): its build-id proves it.
+  Profile again = profile;
+  EXPECT_EQ(Symbolized(&again), kMarkerStack);
+  // Without a build-id nothing does.
+  profile.mutable_mapping(0)->set_build_id(0);
+  EXPECT_EQ(Symbolized(&profile).find("sample (deleted)+0x"), 0u) << Symbolized(&profile);
+  EXPECT_NE(Report().problem.find("deleted while it ran"), std::string::npos) << Report().Text();
+}
+
+TEST_F(SymbolizeTest, BelievesThePathWhenTheProfileHasNoBuildId) {
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  profile.mutable_mapping(0)->set_build_id(0);
+  EXPECT_EQ(Symbolized(&profile), kMarkerStack);
+}
+
+TEST_F(SymbolizeTest, SurvivesFilesThatAreNoBinaries) {
+  directory_.Write("sample", "not a binary");
+  binary_ = directory_ / "sample";
+  std::vector<uint64_t> none;
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  directory_.Write("sample", "not a binary");
+  EXPECT_EQ(Symbolized(&profile).find("sample+0x"), 0u);
+  EXPECT_NE(Report().problem.find("not an ELF file"), std::string::npos) << Report().Text();
+  unlink(binary_.c_str());
+  ASSERT_TRUE(directory_.Run("mkdir sample"));
+  profile = testing::ProfileOf(binary_, none);
+  EXPECT_TRUE(Symbolize(&profile, options_, nullptr));
+}
+
+// ---- What the profile has already ----
+
+TEST_F(SymbolizeTest, FallsBackToTheSymbolTable) {
+  ASSERT_TRUE(Build("g++", "-O2"));
+  Profile profile = MarkerProfile();
+  EXPECT_EQ(Symbolized(&profile), "sample::outer(int, char const*) :0");
+  EXPECT_EQ(Report().found, SymbolsFound::kSymbols);
+  EXPECT_TRUE(profile.mapping(0).has_functions());
+  EXPECT_FALSE(profile.mapping(0).has_line_numbers());
+  EXPECT_NE(Report().Text().find("compile it with -g"), std::string::npos) << Report().Text();
+}
+
+TEST_F(SymbolizeTest, ReplacesTheNamesThatTheAgentEmbedded) {
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  AddLine(&profile, "_ZN6sample5outerEiPKc", 0);
+  EXPECT_EQ(Symbolized(&profile), kMarkerStack);
+  EXPECT_EQ(profile.function_size(), 3) << "the old function is gone";
+  const auto& mapping = profile.mapping(0);
+  EXPECT_TRUE(mapping.has_functions() && mapping.has_filenames() && mapping.has_line_numbers() &&
+              mapping.has_inline_frames());
+  const auto& outer = profile.function(2);
+  EXPECT_EQ(profile.string_table(static_cast<int>(outer.system_name())), "_ZN6sample5outerEiPKc");
+  EXPECT_EQ(outer.start_line(), 12);
+}
+
+TEST_F(SymbolizeTest, KeepsANameThatNothingBetterIsFoundFor) {
+  ASSERT_TRUE(Build("g++", "-O2"));
+  Profile profile = MarkerProfile();
+  ASSERT_TRUE(directory_.Run("strip sample"));
+  AddLine(&profile, "embedded_by_the_agent", 0);
+  EXPECT_EQ(Symbolized(&profile), "embedded_by_the_agent :0");
+}
+
+// Symbolizing again on a machine without the debug files must not undo what was known.
+TEST_F(SymbolizeTest, DoesNotReplaceLinesByABareName) {
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  EXPECT_EQ(Symbolized(&profile), kMarkerStack);
+  ASSERT_TRUE(directory_.Run("strip -g sample"));
+  EXPECT_EQ(Symbolized(&profile), kMarkerStack);
+}
+
+TEST_F(SymbolizeTest, GivesTheSameBytesTwice) {
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  std::vector<uint64_t> addresses = testing::RandomCodeAddresses(binary_, 200, 3);
+  Profile one = testing::ProfileOf(binary_, addresses);
+  ASSERT_TRUE(Symbolize(&one, options_, nullptr));
+  Profile two = one;
+  ASSERT_TRUE(Symbolize(&two, options_, nullptr));
+  EXPECT_EQ(one.SerializeAsString(), two.SerializeAsString());
+}
+
+TEST_F(SymbolizeTest, LeavesFramesWithoutAMappingAlone) {
+  Profile profile;
+  for (const char* text : {"", "[truncated]"}) profile.add_string_table(text);
+  profile.add_location()->set_id(1);
+  profile.add_function()->set_id(7);
+  profile.mutable_function(0)->set_name(1);
+  profile.mutable_location(0)->add_line()->set_function_id(7);
+  EXPECT_TRUE(Symbolize(&profile, options_, &report_));
+  EXPECT_TRUE(report_.modules.empty());
+  EXPECT_EQ(NameOf(profile, 0), "[truncated]");
+}
+
+TEST_F(SymbolizeTest, NamesCodeThatNoFileHas) {
+  Profile profile;
+  for (const char* text : {"", "//anon"}) profile.add_string_table(text);
+  auto* mapping = profile.add_mapping();
+  mapping->set_id(1);
+  mapping->set_memory_start(0x7000);
+  mapping->set_memory_limit(0x9000);
+  mapping->set_filename(1);
+  auto* location = profile.add_location();
+  location->set_id(1);
+  location->set_mapping_id(1);
+  location->set_address(0x7010);
+  EXPECT_EQ(Symbolized(&profile), "anon+0x10 :0");
+  EXPECT_NE(Report().problem.find("made while the program ran"), std::string::npos);
+}
+
+TEST_F(SymbolizeTest, NamesFunctionsOfTheVdso) {
+  auto vdso = ElfFile::OpenVdso();
+  if (!vdso) GTEST_SKIP() << vdso.error().text.view();
+  Profile profile;
+  for (const std::string& text : {std::string(), std::string("[vdso]"), (*vdso)->build_id()}) {
+    profile.add_string_table(text);
+  }
+  uint64_t start = getauxval(AT_SYSINFO_EHDR);
+  auto* mapping = profile.add_mapping();
+  mapping->set_id(1);
+  mapping->set_memory_start(start);
+  mapping->set_memory_limit(start + 8192);
+  mapping->set_filename(1);
+  mapping->set_build_id(2);
+  auto* location = profile.add_location();
+  location->set_id(1);
+  location->set_mapping_id(1);
+  std::vector<uint64_t> address = testing::SymbolAddresses(**vdso, "__vdso_clock_gettime");
+  ASSERT_EQ(address.size(), 1u);
+  location->set_address(start + address[0]);
+  std::string name = Symbolized(&profile);
+  EXPECT_TRUE(name == "clock_gettime :0" || name == "__vdso_clock_gettime :0") << name;
+  profile.set_string_table(2, "0123456789abcdef");
+  profile.mutable_location(0)->clear_line();
+  EXPECT_EQ(Symbolized(&profile).find("[vdso]+0x"), 0u);
+  EXPECT_NE(Report().problem.find("another kernel"), std::string::npos);
+}
+
+TEST_F(SymbolizeTest, RefusesAProfileThatContradictsItself) {
+  Profile profile;
+  EXPECT_FALSE(Symbolize(&profile, options_, nullptr)) << "no string table";
+  profile.add_string_table("");
+  profile.add_location()->set_mapping_id(3);
+  Status status = Symbolize(&profile, options_, nullptr);
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().text.view().find("mapping 3"), std::string_view::npos);
+}
+
+TEST_F(SymbolizeTest, KnowsRust) {
+  if (!testing::HasProgram("rustc")) GTEST_SKIP() << "rustc is not installed";
+  directory_.Write("sample.rs", R"(mod work {
+    #[inline(always)]
+    pub fn inner(value: u64) -> u64 {
+        unsafe { std::arch::asm!(".globl marker", "marker: nop"); }
+        value * 3
+    }
+    pub trait Job { fn run(&self) -> u64; }
+    pub struct Task(pub u64);
+    impl Job for Task {
+        #[inline(never)]
+        fn run(&self) -> u64 { inner(self.0) + 1 }
+    }
+}
+use work::Job;
+fn main() { println!("{}", work::Task(std::env::args().count() as u64).run()); }
+)");
+  for (const char* mangling : {"", "-C symbol-mangling-version=v0"}) {
+    ASSERT_TRUE(directory_.Run(std::string("rustc -A named_asm_labels -g -O ") + mangling + " sample.rs -o sample"));
+    binary_ = directory_ / "sample";
+    Profile profile = MarkerProfile();
+    EXPECT_EQ(Symbolized(&profile),
+              "sample::work::inner sample.rs:4 < <sample::work::Task as sample::work::Job>::run sample.rs:11")
+        << mangling;
+  }
+}
+
+// A fuzzer in small: whatever the file says, we end, with our memory intact. Run with sanitizers.
+TEST_F(SymbolizeTest, SurvivesDamagedDebugInformation) {
+  for (const char* flags : {"-gdwarf-5 -O2", "-gdwarf-4 -O2"}) {
+    ASSERT_TRUE(Build("g++", flags));
+    std::vector<uint64_t> addresses = testing::RandomCodeAddresses(binary_, 100, 5);
+    Profile profile = testing::ProfileOf(binary_, addresses);
+    const std::string whole = testing::ReadWhole(binary_);
+    size_t first = 0, last = 0;
+    {
+      auto file = ElfFile::Open(binary_);
+      ASSERT_TRUE(file);
+      for (const char* name :
+           {".debug_info", ".debug_abbrev", ".debug_line", ".debug_rnglists", ".debug_ranges"}) {
+        std::string_view section = (*file)->Section(name);
+        if (section.empty()) continue;
+        size_t at = whole.find(section);
+        first = first == 0 ? at : std::min(first, at);
+        last = std::max(last, at + section.size());
+      }
+    }
+    ASSERT_LT(first, last);
+    std::mt19937 random(11);
+    for (int round = 0; round < 200; ++round) {
+      std::string bytes = whole;
+      for (int i = 0; i < 1 + round % 20; ++i)
+        bytes[first + random() % (last - first)] = static_cast<char>(random());
+      directory_.Write("sample", bytes);
+      Profile copy = profile;
+      EXPECT_TRUE(Symbolize(&copy, options_, nullptr));
+      for (const auto& location : copy.location()) ASSERT_GT(location.line_size(), 0);
+    }
+  }
+}
 
 }  // namespace
 }  // namespace profagent
