@@ -1,7 +1,6 @@
 #include "agent/interpose/process_hooks.h"
 
 #include <alloca.h>
-#include <dlfcn.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -13,27 +12,14 @@
 #include "agent/base/lineage.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/signal_safe.h"
+#include "agent/interpose/real_functions.h"
 
 namespace profagent {
 namespace {
 
 using ExecEnvironment = char* const*;
 
-struct ProcessFunctions {
-  int (*execve)(const char*, char* const*, ExecEnvironment);
-  int (*execvpe)(const char*, char* const*, ExecEnvironment);
-  int (*execveat)(int, const char*, char* const*, ExecEnvironment, int);
-  int (*fexecve)(int, char* const*, ExecEnvironment);
-  pid_t (*fork)();
-  bool resolved;
-};
-constinit ProcessFunctions g_real{};
 constinit std::atomic<const ProcessEvents*> g_events{nullptr};  // release: what it points to is filled
-
-const ProcessFunctions& Real() {
-  if (!g_real.resolved) ResolveProcessFunctions();
-  return g_real;
-}
 
 // More variables than this are passed on without the word: the array is copied to the caller's stack.
 constexpr size_t kMaxVariables = 4096;
@@ -61,18 +47,6 @@ void Exit(int status) {
 }
 
 }  // namespace
-
-void ResolveProcessFunctions() {
-  auto find = [](auto& function, const char* name) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(RTLD_NEXT, name));
-  };
-  find(g_real.execve, "execve");
-  find(g_real.execvpe, "execvpe");
-  find(g_real.execveat, "execveat");
-  find(g_real.fexecve, "fexecve");
-  find(g_real.fork, "_Fork");
-  g_real.resolved = true;
-}
 
 void SetProcessEvents(const ProcessEvents* events) { g_events.store(events, std::memory_order_release); }
 
@@ -156,9 +130,9 @@ PROF_EXPORT void _Exit(int status) noexcept {
 
 PROF_EXPORT pid_t _Fork() noexcept {
   const profagent::ProcessEvents* events = profagent::g_events.load(std::memory_order_acquire);
-  if (events == nullptr) return Real().fork();
+  if (events == nullptr) return Real()._Fork();
   events->before_fork();
-  pid_t child = Real().fork();
+  pid_t child = Real()._Fork();
   int result_errno = errno;
   if (child == 0) {
     events->after_fork_in_child();

@@ -25,9 +25,6 @@ struct ProcessEvents {
   void (*after_fork_in_child)();
 };
 
-// Looks up the originals. In `bootstrap`; a hook called earlier resolves by itself.
-void ResolveProcessFunctions();
-
 void SetProcessEvents(const ProcessEvents* events);
 
 }  // namespace profagent

@@ -27,6 +27,11 @@ void ResolveRealFunctions() {
   find(real.sigset, "sigset");
   find(real.sigignore, "sigignore");
   find(real.siginterrupt, "siginterrupt");
+  find(real.execve, "execve");
+  find(real.execvpe, "execvpe");
+  find(real.execveat, "execveat");
+  find(real.fexecve, "fexecve");
+  find(real._Fork, "_Fork");
   find(real.sigprocmask, "sigprocmask");
   find(real.pthread_sigmask, "pthread_sigmask");
   find(real.sigpending, "sigpending");

@@ -34,6 +34,13 @@ struct RealFunctions {
   int (*sigignore)(int);
   int (*siginterrupt)(int, int);
 
+  // processes
+  int (*execve)(const char*, char* const*, char* const*);
+  int (*execvpe)(const char*, char* const*, char* const*);
+  int (*execveat)(int, const char*, char* const*, char* const*, int);
+  int (*fexecve)(int, char* const*, char* const*);
+  pid_t (*_Fork)();
+
   // masks
   int (*sigprocmask)(int, const sigset_t*, sigset_t*);
   int (*pthread_sigmask)(int, const sigset_t*, sigset_t*);

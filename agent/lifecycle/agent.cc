@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "agent/base/lineage.h"
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/capture/cpu_capture.h"
@@ -12,6 +13,7 @@
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/library_hooks.h"
 #include "agent/interpose/real_functions.h"
+#include "agent/lifecycle/process_life.h"
 
 extern "C" void* __libc_stack_end;  // where the kernel put the first thread's stack pointer; ld.so's
 
@@ -70,6 +72,8 @@ void Agent::Start() {
   g_verbosity = g_options.verbosity;
   // Only the CPU profile is there yet; the other options were checked and wait.
   if (!g_options.cpu_wanted()) return;
+  Lineage lineage = ReadLineage(environ);
+  if (lineage != Lineage::kFirst && !g_options.follow_children) return;
   if (!OpenLedger()) return;
   DescribeProcess();
   Status unwinder = unwinder_.Start(&ledger_);
@@ -78,6 +82,7 @@ void Agent::Start() {
   g_virtual_signals.Start(Real().sigaction);
   active_.store(true, std::memory_order_release);
   StartCapture();
+  StartProcessLife(lineage);
 }
 
 bool Agent::OpenLedger() {

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <atomic>
+#include <new>
 
 #include "agent/base/errno_saver.h"
 #include "agent/base/raw_syscall.h"
@@ -32,9 +33,10 @@ constinit Life* g_life = nullptr;
 alignas(Life) constinit char g_life_memory[sizeof(Life)]{};
 
 // Default action: terminate, with or without a core. Not SIGKILL, not the CPU signal (capture has that one).
-constexpr int kFatalSignals[] = {SIGHUP,  SIGINT,    SIGQUIT, SIGILL,  SIGTRAP, SIGABRT, SIGBUS,    SIGFPE,
-                                 SIGUSR1, SIGSEGV,   SIGUSR2, SIGPIPE, SIGALRM, SIGTERM, SIGSTKFLT, SIGXCPU,
-                                 SIGXFSZ, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGSYS};
+constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+constexpr int kOtherFatalSignals[] = {SIGHUP,  SIGINT,  SIGQUIT,   SIGTRAP, SIGABRT, SIGUSR1,
+                                      SIGUSR2, SIGPIPE, SIGALRM,   SIGTERM, SIGXCPU, SIGSTKFLT,
+                                      SIGXFSZ, SIGPROF, SIGVTALRM, SIGIO,   SIGPWR,  SIGSYS};
 
 // A writer that takes longer than this is not waited for by a thread that wants to die.
 constexpr int kPatienceMillis = 10'000;
@@ -79,6 +81,25 @@ void WaitForWriter() {
   }
 }
 
+PathText Path(WrittenAt when) { return ProfilePath(g_agent.options().cpu_profile.view(), Name(), when, 1); }
+
+void WriteAtEnd() {
+  const Ledger& ledger = g_agent.ledger();
+  if (g_life->first) {
+    WriteCpuProfile(ledger, Path(WrittenAt::kEnd).view(), WhenEmpty::kWrite);
+  } else {
+    WriteCpuProfile(ledger, UnusedPath(ledger, Path(WrittenAt::kEnd)).view(), WhenEmpty::kSkip);
+  }
+}
+
+void WriteBeforeExec() {
+  const Ledger& ledger = g_agent.ledger();
+  PathText path = UnusedPath(ledger, Path(WrittenAt::kExec));
+  if (WriteCpuProfile(ledger, path.view(), WhenEmpty::kSkip)) {
+    g_life->exec_profile = AbsolutePath(ledger, path.view());
+  }
+}
+
 void End(ProcessEnd how) {
   if (!IsOurProcess() || !g_agent.active()) return;
   ErrnoSaver keep_errno;
@@ -90,23 +111,29 @@ void End(ProcessEnd how) {
   g_life->writer.store(RawSyscall(SYS_gettid), std::memory_order_relaxed);
   g_agent.StopCpu();
   Note(how);
-  if (!g_agent.ledger().in_file()) {
-    g_life->stack.Run(
-        [](void*) {
-          WriteCpuProfile(g_agent,
-                          ProfilePath(g_agent.options().cpu_profile.view(), Name(), WrittenAt::kEnd, 1),
-                          g_life->first ? WhenEmpty::kWrite : WhenEmpty::kSkip);
-        },
-        nullptr);
-  }
+  if (!g_agent.ledger().in_file()) g_life->stack.Run([](void*) { WriteAtEnd(); }, nullptr);
   g_life->writer.store(0, std::memory_order_release);
 }
 
 void EndByExit(void*) { End(ProcessEnd::kExited); }
 
+// Raised by the very instruction that the handler returns to.
+bool IsFault(int signo, const siginfo_t* info) {
+  return info->si_code > 0 && (signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL);
+}
+
 void OnFatalSignal(int signo, siginfo_t* info, void* context) {
+  if (!g_virtual_signals.IsDefault(signo)) {  // the application set a handler since the kernel chose ours
+    g_virtual_signals.PassOn(signo, info);
+    return;
+  }
   End(ProcessEnd::kSignalled);
-  g_virtual_signals.DeliverToApplication(signo, info, context);
+  if (IsFault(signo, info) && IsOurProcess()) {
+    // The instruction runs again and faults again: the core shows the program's own registers, not ours.
+    g_virtual_signals.GiveBack(signo);
+    return;
+  }
+  g_virtual_signals.DieOf(signo);
 }
 
 bool BeforeExec() {
@@ -116,15 +143,7 @@ bool BeforeExec() {
   g_agent.PauseThisThreadForExec();
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExecuted);
-  if (!g_agent.ledger().in_file()) {
-    g_life->stack.Run(
-        [](void*) {
-          g_life->exec_profile =
-              UnusedPath(ProfilePath(g_agent.options().cpu_profile.view(), Name(), WrittenAt::kExec, 1));
-          if (!WriteCpuProfile(g_agent, g_life->exec_profile, WhenEmpty::kSkip)) g_life->exec_profile = {};
-        },
-        nullptr);
-  }
+  if (!g_agent.ledger().in_file()) g_life->stack.Run([](void*) { WriteBeforeExec(); }, nullptr);
   return g_life->first;
 }
 
@@ -174,7 +193,6 @@ void StartProcessLife(Lineage lineage) {
   g_life->pid = RawSyscall(SYS_getpid);
   g_life->first = lineage != Lineage::kLater;
   g_life->stack.Prepare();
-  ResolveProcessFunctions();
   SetProcessEvents(&kEvents);
   // Registered before the program's own handlers, and with no library to belong to: so they run after all
   // others, destructors of libraries included, and the profile holds their time too.
@@ -183,7 +201,10 @@ void StartProcessLife(Lineage lineage) {
   pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
   // With the ledger in a file the samples survive any death: the program's signals are left alone.
   if (g_agent.ledger().in_file()) return;
-  for (int signo : kFatalSignals) {
+  for (int signo : kFaults) g_virtual_signals.Take(signo, OnFatalSignal);
+  // To the first process of a container the kernel sends no signal that it has no handler for: with one of ours it would die.
+  if (g_life->pid == 1) return;
+  for (int signo : kOtherFatalSignals) {
     if (signo != g_agent.options().cpu_signal) g_virtual_signals.Take(signo, OnFatalSignal);
   }
 }

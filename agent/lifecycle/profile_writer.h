@@ -1,11 +1,13 @@
 // Puts a profile of this process into a file.
 //
-// Context:  `dump`: on OwnStack, with the signals of the thread blocked; the ledger may be written meanwhile.
+// Context:  `dump`: on OwnStack, with the signals of the thread blocked; other threads may add to the ledger meanwhile.
+// Paths:    a relative one means the directory in which the program was started, wherever it went since.
 // Failure:  one line on descriptor 2 that names the file and the reason; the program goes on.
 #pragma once
 
+#include <string_view>
+
 #include "agent/ledger/ledger.h"
-#include "agent/lifecycle/agent.h"
 #include "agent/lifecycle/profile_names.h"
 
 namespace profagent {
@@ -13,12 +15,14 @@ namespace profagent {
 enum class WhenEmpty { kWrite, kSkip };
 
 // True: the file is there now.
-bool WriteCpuProfile(Agent& agent, const PathText& path, WhenEmpty when_empty);
+bool WriteCpuProfile(const Ledger& ledger, std::string_view path, WhenEmpty when_empty);
+
+PathText AbsolutePath(const Ledger& ledger, std::string_view path);
 
 // `path`, or the first of path.2, path.3, ... that does not exist: for names that no rule makes unique.
-PathText UnusedPath(const PathText& path);
+PathText UnusedPath(const Ledger& ledger, const PathText& path);
 
 // What %e stands for; lives in the ledger.
-std::string_view ProgramName(Ledger& ledger);
+std::string_view ProgramName(const Ledger& ledger);
 
 }  // namespace profagent

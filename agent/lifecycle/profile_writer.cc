@@ -1,0 +1,83 @@
+#include "agent/lifecycle/profile_writer.h"
+
+#include <fcntl.h>
+#include <time.h>
+
+#include "agent/base/arena.h"
+#include "agent/base/log.h"
+#include "agent/base/raw_syscall.h"
+#include "agent/encode/elf_symbols.h"
+#include "agent/encode/pprof_encoder.h"
+#include "agent/encode/profile_file.h"
+#include "agent/ledger/ledger_view.h"
+
+namespace profagent {
+namespace {
+
+constexpr uint32_t kMostNames = 1000;
+
+Nanos MonotonicNow() {
+  struct timespec now = {};
+  RawSyscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+  return Nanos{static_cast<uint64_t>(now.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(now.tv_nsec)};
+}
+
+std::string_view TextOf(const Ledger& ledger, RecordId id) {
+  auto view = LedgerView::Over(ledger.bytes());
+  return view ? view->Text(id) : std::string_view();
+}
+
+}  // namespace
+
+PathText AbsolutePath(const Ledger& ledger, std::string_view path) {
+  PathText absolute;
+  if (!path.empty() && path.front() != '/') {
+    absolute.Add(TextOf(ledger, ledger.header()->working_directory), '/');
+  }
+  absolute.Add(path);
+  return absolute;
+}
+
+std::string_view ProgramName(const Ledger& ledger) { return TextOf(ledger, ledger.header()->program); }
+
+bool WriteCpuProfile(const Ledger& ledger, std::string_view path, WhenEmpty when_empty) {
+  if (path.empty()) {
+    Log(Verbosity::kErrors, "no CPU profile written: the name in CPUPROFILE is too long");
+    return false;
+  }
+  auto view = LedgerView::Over(ledger.bytes());
+  if (!view) {
+    Log(Verbosity::kErrors, "no CPU profile written: ", view.error().text.view());
+    return false;
+  }
+  uint64_t ticks = view->header().cpu_ticks.load(std::memory_order_relaxed);
+  if (ticks == 0 && when_empty == WhenEmpty::kSkip) return false;
+
+  Arena arena;
+  ElfSymbols symbols(arena, ElfSymbols::Origin::kThisProcess);
+  EncodeRequest request{};
+  request.end_monotonic = MonotonicNow();
+  PathText absolute = AbsolutePath(ledger, path);
+  Status written = WriteProfileFile(absolute.c_str(), [&](ByteSink sink) {
+    return EncodeProfileGzip(*view, request, symbols, arena, sink);
+  });
+  if (!written) {
+    Log(Verbosity::kErrors, "no CPU profile written: ", written.error().text.view());
+    return false;
+  }
+  Log(Verbosity::kFiles, "wrote a CPU profile (", ticks, " samples) to ", absolute.view());
+  return true;
+}
+
+PathText UnusedPath(const Ledger& ledger, const PathText& path) {
+  PathText candidate = path;
+  for (uint32_t number = 2; number <= kMostNames; ++number) {
+    PathText absolute = AbsolutePath(ledger, candidate.view());
+    if (RawSyscall(SYS_faccessat, AT_FDCWD, absolute.c_str(), F_OK) != 0) break;
+    candidate = path;
+    candidate.Add('.', number);
+  }
+  return candidate;
+}
+
+}  // namespace profagent
