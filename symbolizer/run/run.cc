@@ -15,6 +15,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "symbolizer/check/check_binary.h"
 #include "symbolizer/profile/merge_profiles.h"
 #include "symbolizer/profile/write_profile.h"
 #include "symbolizer/run/agent_library.h"
@@ -60,6 +61,16 @@ Result<std::string> PreloadablePath(const std::string& library, const std::strin
   std::filesystem::create_symlink(library, link, error);
   if (error) return Error::Of("cannot make ", link, ": ", error.message());
   return link;
+}
+
+// What `profagent check` knows against it, empty: nothing. The program is run in any case.
+std::string WhyNotProfiled(const std::string& program) {
+  Result<CheckReport> report = CheckBinary(program);
+  if (!report) return {};  // neither ELF nor script: execvp gives it to /bin/sh
+  for (const Finding& finding : report->findings) {
+    if (finding.verdict == Verdict::kBlocked) return finding.meaning;
+  }
+  return {};
 }
 
 std::string ProcessText(const ProcessProfile& process) {
@@ -128,11 +139,10 @@ bool WriteAll(const std::vector<Output>& outputs, RunReport& report) {
 }
 
 // Everything that is worth a line before the table: what is missing from the profiles, and why.
-void TellLosses(const Harvest& harvest, pid_t main_pid, const std::string& not_preloadable,
-                RunReport& report) {
+void TellLosses(const Harvest& harvest, pid_t main_pid, const std::string& obstacle, RunReport& report) {
   for (const std::string& problem : harvest.problems) report.Problem(problem);
   const ProcessProfile* main_image = MainImage(harvest.processes, main_pid);
-  if (main_image == nullptr && not_preloadable.empty()) {
+  if (main_image == nullptr && obstacle.empty()) {
     report.Problem("the command left no records: the agent was not loaded into it, or could not start");
   }
   size_t empty = 0;
@@ -216,11 +226,9 @@ int Run(const RunOptions& options) {
     report.Problem(std::string(preload.error().text.view()));
     return kExitFailure;
   }
-  const std::string not_preloadable = WhyNotPreloadable(*program);
-  if (!not_preloadable.empty()) {
-    report.Problem(*program + " cannot be profiled: " + not_preloadable +
-                   "; running it all the same (`profagent check` says more)");
-  }
+  const std::string obstacle = WhyNotProfiled(*program);
+  if (!obstacle.empty())
+    report.Problem(options.command[0] + " cannot be profiled: " + obstacle + "; running it all the same");
 
   if (options.wait_for_all) prctl(PR_SET_CHILD_SUBREAPER, 1);
   const AgentSettings settings{*preload, directory->path(), names->pattern(), options.cpu_hz};
@@ -250,7 +258,7 @@ int Run(const RunOptions& options) {
   child->ReleaseSignals();
 
   if (options.symbolize && written) SymbolizeAll(*outputs, report);
-  TellLosses(harvest, child->pid(), not_preloadable, report);
+  TellLosses(harvest, child->pid(), obstacle, report);
   std::vector<RunReport::File> files;
   for (const Output& output : *outputs)
     files.push_back({output.file, output.what, output.cpu_nanos, output.profile});
