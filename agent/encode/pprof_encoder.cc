@@ -469,6 +469,10 @@ void Encoder::AddComments() {
   AddComment("# pid: ", header.pid);
   uint32_t engine = header.cpu_engine.load(std::memory_order_relaxed);
   AddComment("# cpu: ", header.cpu_hz.load(std::memory_order_relaxed), " Hz, ", EngineName(engine));
+  uint64_t calls = header.handler_calls.load(std::memory_order_relaxed);
+  if (calls != 0) {
+    AddComment("# handler: ", calls, " calls, ", header.handler_ns.load(std::memory_order_relaxed), " ns");
+  }
   for (std::string_view comment : request_.comments) AddComment(comment);
 
   for (uint32_t i = 0; i < static_cast<uint32_t>(Loss::kCount); ++i) {

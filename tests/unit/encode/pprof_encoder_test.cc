@@ -253,6 +253,15 @@ TEST(PprofEncoder, TellsWhatWasMeasuredHowAndWhatIsMissing) {
   EXPECT_EQ(profile.duration_nanos(), 0);  // the end is not known
 }
 
+// scripts/bench reads the handler's cost from here; without PROFAGENT_VERBOSE=2 nobody sums it, and nothing is said.
+TEST(PprofEncoder, TellsWhatTheHandlerCostWhenItWasMeasured) {
+  TestLedger ledger;
+  ledger.ledger().header()->handler_calls = 12;
+  ledger.ledger().header()->handler_ns = 34567;
+  std::vector<std::string> comments = Comments(Parse(Encode(ledger.view(), RequestEndingAt(1))));
+  EXPECT_EQ(std::count(comments.begin(), comments.end(), "# handler: 12 calls, 34567 ns"), 1);
+}
+
 TEST(PprofEncoder, EndsACpuProfileWhereItWasStopped) {
   TestLedger ledger;
   ledger.ledger().header()->cpu_stop_monotonic_ns = 6'500'000'000;
