@@ -245,6 +245,38 @@ bool Ledger::ReserveUpTo(uint64_t end) {
   return true;
 }
 
+// Only pages that the sampling alone touches: a thread that is still at work may intern a text, whose buckets stand in the
+// header's page, and new records reserve their own space. Touching a page that was given back could be SIGBUS.
+void Ledger::ReleaseUnused() {
+  if (!in_file_ || !CanRecord()) return;
+  uint64_t reserved = header()->reserved.load(std::memory_order_acquire);
+  uint64_t end = RoundUp(header()->used.load(std::memory_order_relaxed), kPage);
+  if (end < reserved) {
+    header()->reserved.store(end, std::memory_order_release);
+    RawSyscall(SYS_madvise, base_ + end, reserved - end, MADV_REMOVE);
+  }
+  uint64_t last = RoundDown(first_record_, kPage);
+  uint64_t empty_from = 0;
+  for (uint64_t page = RoundUp(SampleBucketsStart(), kPage); page <= last; page += kPage) {
+    bool empty = page < last;
+    for (uint64_t at = 0; empty && at < kPage; at += sizeof(uint64_t)) {
+      empty = __atomic_load_n(reinterpret_cast<uint64_t*>(base_ + page + at), __ATOMIC_RELAXED) == 0;
+    }
+    if (empty && empty_from == 0) empty_from = page;
+    if (!empty && empty_from != 0) {
+      RawSyscall(SYS_madvise, base_ + empty_from, page - empty_from, MADV_REMOVE);
+      empty_from = 0;
+    }
+  }
+}
+
+bool Ledger::ReserveAgain() {
+  if (!in_file_ || !CanRecord()) return true;
+  uint64_t start = RoundDown(SampleBucketsStart(), kPage);
+  return RawSyscall(SYS_madvise, base_ + start, RoundUp(first_record_, kPage) - start, MADV_POPULATE_WRITE) ==
+         0;
+}
+
 RecordId Ledger::Allocate(uint64_t size) {
   size = RoundUp(size, kRecordUnit);
   std::atomic<uint64_t>& used = header()->used;
@@ -268,6 +300,11 @@ RecordId Ledger::Allocate(uint64_t size) {
     return 0;
   }
   return static_cast<RecordId>(at / kRecordUnit);
+}
+
+uint64_t Ledger::SampleBucketsStart() const {
+  RecordId first = stacks_.first < cpu_sites_.first ? stacks_.first : cpu_sites_.first;
+  return first * kRecordUnit;
 }
 
 void Ledger::Count(Loss loss, uint64_t times) {

@@ -84,6 +84,12 @@ class Ledger {
   PROF_SIGNAL_SAFE bool AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks);
   PROF_SIGNAL_SAFE void Count(Loss loss, uint64_t times = 1);
 
+  // A ledger in a file, when nothing will be sampled any more (end of the process, exec): gives the pages back that hold
+  // nothing, so that the ledgers of ten thousand short processes fit on tmpfs. Some 20 KiB stay of an empty one.
+  void ReleaseUnused();
+  // The exec failed: sampling goes on. False: the space is somebody else's by now; no stack may be interned.
+  bool ReserveAgain();
+
   // The bytes so far, for a LedgerView.
   std::span<const std::byte> bytes() const;
 
@@ -92,6 +98,7 @@ class Ledger {
   // Zeroed bytes for a record, or 0.
   PROF_SIGNAL_SAFE RecordId Allocate(uint64_t size);
   PROF_SIGNAL_SAFE bool ReserveUpTo(uint64_t end);
+  uint64_t SampleBucketsStart() const;  // bytes from the start; up to first_record_
   template <class Record>
   Record* At(RecordId id) const {
     return reinterpret_cast<Record*>(base_ + id * kRecordUnit);

@@ -136,6 +136,14 @@ void OnFatalSignal(int signo, siginfo_t* info, void* context) {
   g_virtual_signals.DieOf(signo);
 }
 
+// No other thread can be sampling: none was ever entered.
+bool WasEverAlone() {
+  const Ledger& ledger = g_agent.ledger();
+  RecordId newest = ledger.header()->threads.load(std::memory_order_acquire);
+  auto* thread = reinterpret_cast<const ThreadRecord*>(ledger.bytes().data() + newest * kRecordUnit);
+  return newest != 0 && thread->next == 0;
+}
+
 bool BeforeExec() {
   if (!IsOurProcess()) return false;
   if (!g_agent.active()) return g_life->first;
@@ -153,6 +161,10 @@ void ExecFailed() {
   if (!g_life->exec_profile.empty()) RawSyscall(SYS_unlink, g_life->exec_profile.c_str());
   g_life->exec_profile = {};
   Note(ProcessEnd::kRunning);
+  if (!g_agent.ledger().ReserveAgain()) {
+    g_agent.StopCpu();
+    return;
+  }
   g_agent.ResumeAfterFailedExec();
 }
 

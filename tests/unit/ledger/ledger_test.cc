@@ -2,12 +2,15 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "agent/ledger/ledger_view.h"
 
 namespace profagent {
 namespace {
@@ -153,6 +156,31 @@ class LedgerFileTest : public ::testing::Test {
   }
   std::string directory_, path_;
 };
+
+// A build starts ten thousand processes, most of which have no sample: half a megabyte of memory for each is five gigabytes.
+TEST_F(LedgerFileTest, GivesUnusedSpaceBackAtTheEnd) {
+  Ledger ledger;
+  ASSERT_TRUE(ledger.CreateInFile(path_.c_str(), Bytes{kLedgerDefaultSize}));
+  std::vector<Frame> frames = {Frame{1}, Frame{2}};
+  StackId stack = ledger.InternStack(frames, WalkEnd::kOutermost);
+  ledger.AddCpuTicks(stack, kNoText, 3);
+  ledger.ReleaseUnused();
+  struct stat file = {};
+  ASSERT_EQ(stat(path_.c_str(), &file), 0);
+  EXPECT_LE(file.st_blocks * 512, 32 * 1024);
+  EXPECT_NE(ledger.InternText("a thread that is still at work"), kNoText);
+  // The exec failed, the process goes on.
+  ASSERT_TRUE(ledger.ReserveAgain());
+  EXPECT_EQ(ledger.InternStack(frames, WalkEnd::kOutermost), stack);
+  frames[0] = Frame{9};
+  EXPECT_NE(ledger.InternStack(frames, WalkEnd::kOutermost), kNoStack);
+  auto view = LedgerView::Over(ledger.bytes());
+  ASSERT_TRUE(view);
+  uint64_t ticks = 0;
+  EXPECT_EQ(view->ForEachCpuSite([&](const LedgerView::CpuSite& site) { ticks += site.ticks; }), 0u);
+  EXPECT_EQ(ticks, 3u);
+  ledger.Close();
+}
 
 TEST_F(LedgerFileTest, OutlivesAProcessThatIsKilled) {
   pid_t child = fork();
