@@ -32,6 +32,7 @@ struct ViewRequest {
   std::vector<std::string> files;
   std::string output;
   std::string symbolize;
+  bool demangle = true;
   std::string comment;
 
   // One switch each, as pprof has them; Settle turns them into what they mean.
@@ -200,6 +201,24 @@ void TakeProgram(ViewRequest& request) {
   sources.erase(sources.begin());
 }
 
+// -symbolize: words between colons. Of pprof's, those are accepted that ask for what is done anyway; `none` ends the list.
+Status SettleSymbolize(ViewRequest& request) {
+  std::string words = CLI::detail::to_lower(request.symbolize);
+  for (const std::string& word : CLI::detail::split(words, ':')) {
+    if (word == "none" || word == "no") {
+      request.demangle = false;
+      break;
+    }
+    if (word.empty() || word == "local" || word == "fastlocal" || word == "remote" ||
+        word == "demangle=default")
+      continue;
+    if (word == "force" || word == "demangle=full" || word == "demangle=templates" || word == "demangle=none")
+      return Error::Of("-symbolize=", word, " is not in profagent yet; `go tool pprof` reads the same file");
+    PrintError("ignoring unrecognized symbolization option: " + request.symbolize);
+  }
+  return Done{};
+}
+
 // The switches, each a short way to say something else.
 Status Settle(ViewRequest& request) {
   ReportOptions& report = request.report;
@@ -257,11 +276,7 @@ Status Settle(ViewRequest& request) {
   request.load.diff_base = !request.diff_base.empty();
   if (request.load.normalize && request.load.bases.empty())
     return Error::Of("must have base profile to normalize by");
-  if (!request.symbolize.empty() && request.symbolize != "none" && request.symbolize != "local" &&
-      request.symbolize != "fastlocal" && request.symbolize != "remote") {
-    return Error::Of("-symbolize=", request.symbolize,
-                     " is not in profagent yet; none, local, fastlocal, remote are");
-  }
+  if (const Status symbolize = SettleSymbolize(request); !symbolize) return symbolize.error();
   if (request.files.empty()) return Error::Of("no profile source specified");
   TakeProgram(request);
   return Done{};
@@ -273,7 +288,7 @@ Status Show(const ViewRequest& request) {
   for (const std::string& warning : loaded->warnings) PrintError(std::string_view(warning));
 
   graph::View view = graph::MakeView(loaded->profile);
-  if (request.symbolize != "none") graph::DemangleNames(view);
+  if (request.demangle) graph::DemangleNames(view);
   graph::DropUninteresting(view);
   if (!request.comment.empty()) view.comments.push_back(view.strings->Intern(request.comment));
   const Result<ReportText> report = MakeReport(std::move(view), request.report);

@@ -358,6 +358,34 @@ Builder TinyFractions() {
   return b;
 }
 
+// Another run of what Cpu shows: the same mappings elsewhere, other ids.
+Builder MovedCpu() {
+  Builder b = CpuBuilder();
+  b.profile().set_time_nanos(kTime - 1'000 * kMilli);
+  b.profile().set_duration_nanos(1'000 * kMilli);
+  b.Comment("profagent 0.1.0").Comment("second run");
+  const uint64_t lib =
+      b.Mapping(0x7e0000000000, 0x7e0000100000, 0x1000, "/elsewhere/libwork.so.1", "0badc0de");
+  const uint64_t app = b.Mapping(0x500000, 0x551fff, 0, "/usr/bin/app", "deadbeef00112233");
+  const uint64_t hot = b.Location(lib, 0x7e0000001234, {{"hot_loop", "hot.c", 3, 1}});
+  const uint64_t main = b.Location(app, 0x501010, {{"main", "/src/main.cc", 12, 10}});
+  const uint64_t run = b.Location(app, 0x501300, {{"_ZN3app3runEi", "/src/run.cc", 75, 60}});
+  const uint64_t other = b.Location(app, 0x501310, {{"_ZN3app3runEi", "/src/run.cc", 76, 60}});
+  b.Sample({hot, run, main}, {5, 50 * kMilli}, {{"thread", "main", 0, ""}});
+  b.Sample({hot, other, main}, {5, 50 * kMilli}, {{"thread", "main", 0, ""}});
+  return b;
+}
+
+// The types of Cpu in a coarser unit: merged, both are in nanoseconds.
+Builder Seconds() {
+  Builder b;
+  b.Type("samples", "count").Type("cpu", "s").Period("cpu", "ms", 10);
+  const uint64_t m = b.Mapping(0x1000, 0x2000, 0, "other", "");
+  b.Sample({b.Location(m, 0x1001, {{"f", "f.c", 1}})}, {2, 3})
+      .Sample({b.Location(m, 0x1002, {{"g", "f.c", 1}})}, {1, 0});
+  return b;
+}
+
 }  // namespace
 
 std::vector<GoldenProfile> GoldenProfiles() {
@@ -383,6 +411,8 @@ std::vector<GoldenProfile> GoldenProfiles() {
       {"files", Files},
       {"raw", Raw},
       {"tiny_fractions", TinyFractions},
+      {"moved_cpu", MovedCpu},
+      {"seconds", Seconds},
   };
   std::vector<GoldenProfile> profiles;
   for (const Case& one : kCases) profiles.push_back({one.name, one.build().profile()});

@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+"""Prints the golden profiles in many ways with profagent, and compares every byte.
+
+With what: with the stored expectations (tests/golden/expected), which always works; and with `go tool pprof` on the same
+file with the same options, where Go is installed. Go also writes profiles of its own for this, by go_program.go.
+
+    viewer_golden_test.py --profagent EXE --make-profiles EXE [--go-cache DIR] [--update]
+
+--update writes the expectations, from what `go tool pprof` prints: never from what profagent prints.
+"""
+
+import argparse
+import concurrent.futures
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).parent
+EXPECTED = HERE / "expected"
+
+# Stored for every profile. Together they show all columns, all kinds of places and all headers.
+STORED = [
+    "-top",
+    "-top -cum -lines -nodecount=6",
+    "-top -addresses -unit=auto",
+    "-traces",
+    "-raw",
+]
+
+# Compared with go tool pprof only.
+COMPARED = STORED + [
+    "-text",
+    "-top -cum",
+    "-top -cum=false -flat",
+    "--top --nodecount 5",
+    "-top -lines",
+    "-top -addresses",
+    "-top -files",
+    "-top -filefunctions",
+    "-top -functions=true",
+    "-top -noinlines",
+    "-top -addresses -noinlines",
+    "-traces -noinlines",
+    "-top -nodecount=5",
+    "-top -nodecount=0x10 -lines",
+    "-top -cum -nodecount 3 -lines",
+    "-top -unit=ms -divide_by=3",
+    "-top -unit=furlongs",
+    "-top -unit=kb",
+    "-top -divide_by=1e-3",
+    "-top -divide_by=-2",
+    "-top -divide_by=0",
+    "-top -sample_index=0",
+    "-top -sample_index=1",
+    "-top -sample_index=cpu",
+    "-top -sample_index=alloc_space",
+    "-top -sample_index=inuse_nothing",
+    "-top -sample_index=-1",
+    "-top -sample_index=99",
+    "-top -alloc_space",
+    "-top -mean",
+    "-top -mean -sample_index=0",
+    "-top -trim=false",
+    "-top -trim=false -lines -cum",
+    "-top -nodefraction=0.1 -edgefraction=.2",
+    "-top -nodefraction=0",
+    "-top -nodefraction=0.02 -nodecount=20",
+    "-top -nodefraction=1.5",
+    "-top -edgefraction=0.5",
+    "-top -edgefraction=1",
+    "-top -focus=f",
+    "-top -focus=f -ignore=g",
+    "-top -ignore=^f$",
+    "-top -hide=f",
+    "-top -hide=main -lines",
+    "-top -show=f -lines",
+    "-traces -show=f|main",
+    "-traces -hide=step|f",
+    "-top -focus=no_such_function",
+    "-top -focus=(unbalanced",
+    "-traces -focus=\\.cc -ignore=lib",
+    "-traces -show_from=main",
+    "-traces -show_from=run|f",
+    "-top -prune_from=f",
+    "-traces -prune_from=run|^function_1",
+    "-top -relative_percentages -focus=a",
+    "-top -relative_percentages -ignore=a -cum",
+    "-top -drop_negative",
+    "-top -compact_labels",
+    "-top -compact_labels -focus=f -hide=g",
+    "-traces -mean",
+    "-traces -tagfocus=thread=worker",
+    "-traces -tagfocus=worker",
+    "-traces -tagfocus=worker,main",
+    "-traces -tagfocus=thread=worker,main",
+    "-traces -tagfocus=1kb:10gb",
+    "-traces -tagfocus=:2kb",
+    "-traces -tagfocus=latency=1s:",
+    "-traces -tagfocus=latency=1500ms",
+    "-traces -tagfocus=-12345",
+    "-top -tagignore=bytes=:2kb",
+    "-top -tagignore=bytes",
+    "-top -tagignore=",
+    "-traces -tagshow=a",
+    "-raw -taghide=a",
+    "-raw -tagshow=thread|bytes -taghide=thread",
+    "-traces -tagroot=thread,bytes -tagleaf=latency",
+    "-raw -tagroot=bytes,thread",
+    "-top -tagleaf=thread -cum",
+    "-top -tagroot=thread -focus=worker",
+    "-traces -lines",
+    "-traces -addresses",
+    "-traces -files",
+    "-traces -nodecount=3",
+    "-traces -sample_index=0 -unit=kb",
+    "-raw -focus=f",
+    "-raw -lines -noinlines",
+    "-raw -hide=f -sample_index=0",
+    "-top -symbolize=none",
+    "-raw -symbolize=none",
+    "-top -symbolize=none:local",
+    "-top -symbolize=local:NONE",
+    "-top -symbolize=remote:demangle=default",
+    "-top -symbolize=nonsense",
+    "-top -files -trim_path=/src:/a",
+    "-top -files -source_path=/home/me/src:/x/project",
+    "-top -lines -trim_path=/",
+    "-top -add_comment=hello",
+    "-top -buildid=f00",
+    "-raw -buildid=",
+    "-top -output=/dev/stdout",
+]
+
+# The formatting of times follows the zone; the rest does not.
+ZONES = ["UTC", "America/New_York", "Asia/Kolkata", "America/Sao_Paulo", "EST5EDT", "No/Such_Zone", ":Europe/Berlin", ""]
+ZONE_OPTIONS = ["-top -nodecount=1", "-raw -focus=nothing"]
+
+# Several files: merging and subtraction. Names of golden profiles.
+SEVERAL = [
+    ("-top", ["cpu", "many"]),
+    ("-raw", ["cpu", "many"]),
+    ("-raw", ["cpu", "cpu"]),
+    ("-raw", ["cpu", "moved_cpu"]),
+    ("-top", ["moved_cpu", "cpu", "drop_frames"]),
+    ("-raw", ["cpu", "seconds"]),
+    ("-traces", ["seconds", "cpu"]),
+    ("-top", ["cpu", "heap"]),
+    ("-raw", ["heap", "heap"]),
+    ("-raw", ["unknown", "no_mapping", "labels"]),
+    ("-top", ["cpu", "no_such_file"]),
+    ("-raw", ["ff00", "cpu"]),
+    ("-top -base=@cpu", ["many"]),
+    ("-top -base=@many -drop_negative", ["cpu", "many"]),
+    ("-raw -base=@cpu", ["cpu"]),
+    ("-top -diff_base=@cpu", ["many"]),
+    ("-traces -diff_base=@cpu", ["cpu", "cpu"]),
+    ("-top -diff_base=@many -normalize", ["cpu"]),
+    ("-top -base=@negative", ["negative", "negative"]),
+    ("-top -normalize", ["cpu"]),
+    ("-top -base=@cpu -diff_base=@cpu", ["cpu"]),
+    ("-top -base=@heap", ["cpu"]),
+    ("-top", ["/proc/self/exe", "cpu"]),
+]
+
+
+class Run:
+    def __init__(self, command, environment):
+        done = subprocess.run(command, capture_output=True, env=environment, stdin=subprocess.DEVNULL, timeout=120)
+        self.ok = done.returncode == 0
+        self.status = done.returncode
+        self.out = done.stdout
+        self.err = done.stderr.decode(errors="replace")
+
+
+def environment(zone="UTC"):
+    return dict(os.environ, TZ=zone, HOME="/nonexistent", PPROF_TMPDIR="/nonexistent")
+
+
+def shown(out):
+    """What of an output is stored: all of a short one, the hash of a long one."""
+    text = out.decode(errors="backslashreplace")
+    if len(out) <= 12000:
+        return text
+    lines = text.splitlines(keepends=True)
+    return "".join(lines[:10]) + f"... {len(lines)} lines, sha256 {hashlib.sha256(out).hexdigest()}\n"
+
+
+def expectation(runner, profile):
+    parts = []
+    for options in STORED:
+        run = runner(options.split() + [str(profile)])
+        parts.append(f"=== {options}\n" + (shown(run.out) if run.ok else "fails\n"))
+    return "".join(parts)
+
+
+def first_difference(want, got):
+    want_lines, got_lines = want.splitlines(), got.splitlines()
+    for number, (one, other) in enumerate(zip(want_lines, got_lines), 1):
+        if one != other:
+            return f"line {number}:\n    want {one!r}\n    got  {other!r}"
+    return f"{len(want_lines)} lines wanted, got {len(got_lines)}"
+
+
+def go_profiles(directory, cache):
+    """Profiles that Go writes itself: what its own runtime puts into them."""
+    program = pathlib.Path(directory, "go_program")
+    command = ["go", "build", "-o", str(program), str(HERE / "go_program.go")]
+    # Not in the user's cache, a test leaves nothing behind; but kept with the build, it takes minutes to fill.
+    build_environment = dict(os.environ, GO111MODULE="off", GOCACHE=os.path.abspath(cache), GOFLAGS="")
+    built = subprocess.run(command, capture_output=True, env=build_environment, text=True)
+    if built.returncode != 0:
+        print("note: go build fails here, so no profiles written by Go:", built.stderr.strip())
+        return []
+    subprocess.run([str(program), directory], check=True)
+    return sorted(pathlib.Path(directory).glob("go_*.prof"))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--profagent", required=True)
+    parser.add_argument("--make-profiles", required=True)
+    parser.add_argument("--go-cache", default="go_cache")
+    parser.add_argument("--update", action="store_true")
+    arguments = parser.parse_args()
+
+    def pprof(options, zone="UTC"):
+        return Run(["go", "tool", "pprof"] + options, environment(zone))
+
+    def profagent(options, zone="UTC"):
+        return Run([arguments.profagent] + options, environment(zone))
+
+    failures, compared = [], 0
+    have_go = shutil.which("go") is not None and Run(["go", "tool", "-n", "pprof"], os.environ).ok
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run([arguments.make_profiles, directory], check=True)
+        profiles = sorted(pathlib.Path(directory).glob("*.pb.gz"))
+        by_name = {profile.name.removesuffix(".pb.gz"): profile for profile in profiles}
+
+        if arguments.update:
+            EXPECTED.mkdir(exist_ok=True)
+            for name, profile in by_name.items():
+                (EXPECTED / f"{name}.txt").write_text(expectation(pprof, profile))
+            return 0
+
+        for name, profile in by_name.items():
+            stored = EXPECTED / f"{name}.txt"
+            want = stored.read_text() if stored.exists() else f"no file {stored}: run with --update"
+            got = expectation(profagent, profile)
+            compared += len(STORED)
+            if want != got:
+                failures.append(f"{name}: not as stored, {first_difference(want, got)}")
+
+        if not have_go:
+            print("note: no `go tool pprof` here; compared with the stored expectations only")
+        else:
+            jobs = [(options.split(), [str(profile)], "UTC") for profile in profiles for options in COMPARED]
+            jobs += [(options.split(), [str(by_name[name])], zone)
+                     for options in ZONE_OPTIONS for zone in ZONES for name in ("cpu", "files", "raw")]
+
+            def path_of(name):
+                return name if name.startswith("/") or name == "ff00" else str(by_name.get(name, name))
+
+            for options, names in SEVERAL:
+                words = [word if "@" not in word else word.split("@")[0] + path_of(word.split("@")[1])
+                         for word in options.split()]
+                jobs.append((words, [path_of(name) for name in names], "UTC"))
+            go_written = go_profiles(directory, arguments.go_cache)
+            jobs += [(options.split(), [str(profile)], "UTC") for profile in go_written for options in COMPARED]
+
+            def compare(job):
+                options, files, zone = job
+                want, got = pprof(options + files, zone), profagent(options + files, zone)
+                if want.ok == got.ok and want.out == got.out:
+                    return None
+                what = f"{' '.join(options)} {' '.join(os.path.basename(f) for f in files)} TZ={zone}"
+                if want.ok != got.ok:
+                    return f"{what}: pprof exits with {want.status} ({want.err.strip()[-200:]}), profagent with {got.status} ({got.err.strip()[-200:]})"
+                return f"{what}: {first_difference(want.out.decode(errors='replace'), got.out.decode(errors='replace'))}"
+
+            with concurrent.futures.ThreadPoolExecutor(2) as executor:
+                for failure in executor.map(compare, jobs):
+                    compared += 1
+                    if failure:
+                        failures.append(failure)
+
+    for failure in failures[:40]:
+        print("FAIL", failure)
+    print(f"{compared} outputs compared, {len(failures)} differ")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
