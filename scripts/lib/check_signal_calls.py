@@ -22,6 +22,14 @@ def demangle(names):
     return dict(zip(names, run("c++filt", input="\n".join(names)).splitlines()))
 
 
+def is_switch(kind, operand, previous, earlier):
+    """A switch's jump table: movslq (TABLE,INDEX,4),R; add TABLE,R; jmp *R. It stays in its function. (Every other jump through
+    a pointer is a tail call.)"""
+    register = operand.lstrip("*")
+    return (kind == "jmp" and re.search(rf"\badd +%\w+,{re.escape(register)}$", previous.rstrip()) is not None and
+            re.search(rf"\bmovslq +.*,4\),{re.escape(register)}$", earlier.rstrip()) is not None)
+
+
 def main():
     library, allowed_path = sys.argv[1:]
     sections = run("readelf", "-SW", library)
@@ -41,12 +49,14 @@ def main():
 
     leaving = set()  # (callee, caller), mangled
     function = "?"
-    # A jump table's jumps stay in their function: they go through `notrack jmp *%reg`, which nothing else does.
+    before = ["", ""]  # the two instructions before
     for line in run("objdump", "-d", "--no-show-raw-insn", "-j", SECTION, library).splitlines():
         header = re.match(r"[0-9a-f]+ <(.*)>:$", line)
         if header:
             function = header.group(1)
             continue
+        earlier, previous = before
+        before = [previous, line]
         found = re.match(r"\s*[0-9a-f]+:\s+(?:bnd |notrack |data16 )*(call|j\w+)q?\s+(.*)", line)
         if not found:
             continue
@@ -60,7 +70,7 @@ def main():
         through = re.match(r"\*0x[0-9a-f]+\(%rip\)\s+# ([0-9a-f]+)", operand)
         if through and int(through.group(1), 16) in slots:
             leaving.add((slots[int(through.group(1), 16)], function))
-        elif operand.startswith("*") and "notrack" not in line:
+        elif operand.startswith("*") and not is_switch(kind, operand, previous, earlier):
             leaving.add(("*" + function, function))
 
     plain = demangle(sorted({name.lstrip("*") for pair in leaving for name in pair})) if leaving else {}
