@@ -66,6 +66,8 @@ bool WriteCpuProfile(const Ledger& ledger, std::string_view path, WhenEmpty when
     return false;
   }
   Log(Verbosity::kFiles, "wrote a CPU profile (", ticks, " samples) to ", absolute.view());
+  Nanos took{MonotonicNow().value - request.end_monotonic.value};
+  Log(Verbosity::kDebug, "writing it took ", took.value / 1000, " us");
   return true;
 }
 
