@@ -176,6 +176,7 @@ Status WriteAndRename(const PathBuffer& path, bool exists, FunctionRef<Status(By
     return WriteDirectly(path.c_str(), O_TRUNC | O_NOFOLLOW, produce);
   }
   if (error != 0) return CannotWrite(path.view(), error);
+  RawSyscall(SYS_fchmod, fd, 0600);  // an application's umask may have taken its owner's rights too
   Status status = WriteTo(Descriptor(static_cast<int>(fd)), true, path.view(), produce);
   if (status) {
     error = SyscallError(RawSyscall(SYS_renameat, AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str()));
