@@ -16,8 +16,6 @@
 namespace profagent {
 namespace {
 
-constexpr uint64_t kRestorerFlag = 0x04000000;
-
 KernelSigaction ToKernel(const struct sigaction& action) {
   KernelSigaction kernel;
   kernel.handler = reinterpret_cast<uintptr_t>(action.sa_handler);
@@ -29,7 +27,7 @@ KernelSigaction ToKernel(const struct sigaction& action) {
 void FromKernel(const KernelSigaction& kernel, struct sigaction* action) {
   std::memset(action, 0, sizeof *action);
   action->sa_handler = reinterpret_cast<sighandler_t>(kernel.handler);
-  action->sa_flags = static_cast<int>(kernel.flags & ~kRestorerFlag);
+  action->sa_flags = static_cast<int>(kernel.flags);  // the restorer's bit included, as libc shows it
   action->sa_restorer = reinterpret_cast<void (*)()>(kernel.restorer);
   std::memcpy(&action->sa_mask, &kernel.mask, sizeof kernel.mask);
 }
