@@ -137,6 +137,7 @@ void Agent::StartCapture() {
   settings.max_depth = g_options.max_depth;
   settings.measure_handler = g_options.verbosity >= Verbosity::kDebug;
   settings.main_stack = MainStack();
+  settings.before_death = EndBySignal;
   g_cpu_capture.Start(settings);
 }
 

@@ -200,6 +200,8 @@ constexpr ProcessEvents kEvents = {
 
 }  // namespace
 
+void EndBySignal(int, siginfo_t*, void*) { End(ProcessEnd::kSignalled); }
+
 void StartProcessLife(Lineage lineage) {
   g_life = new (g_life_memory) Life;
   g_life->pid = RawSyscall(SYS_getpid);

@@ -13,11 +13,16 @@
 // nothing.
 #pragma once
 
+#include <signal.h>
+
 #include "agent/base/lineage.h"
 
 namespace profagent {
 
 // After the agent has become active.
 void StartProcessLife(Lineage lineage);
+
+// The CPU signal came, was not ours, and its action is the default: the process is about to die of it.
+void EndBySignal(int signo, siginfo_t* info, void* context);
 
 }  // namespace profagent
