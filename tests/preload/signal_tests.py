@@ -154,7 +154,7 @@ def no_thread_of_ours(t):
 def handler_makes_no_system_call(t, where):
     # A system call in the handler is a cost, a restart of the interrupted call, and in a sandbox a death.
     strace = t.need("strace")
-    program = ["threads", "blocked"] if where else ["signals", "busy", "20000"]
+    program = ["threads", "blocked"] if where else ["signals", "busy", "200000"]
     log = t.dir / "strace.log"
     run = t.run(*program, hz=1000, prefix=[strace, "-f", "-o", log], timeout=120)
     if b"ptrace" in run.err and not log.exists():

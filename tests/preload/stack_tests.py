@@ -21,7 +21,7 @@ def handler_fits_an_8_kib_alternate_stack(t):
     t.expect_work(run, "work_on_plain_stack", 0.5)
 
 
-@each([("in_handler", "work_in_handler", 0.2), ("nested", "work_in_nested_handler", 0.2), ("nested", "work_in_handler", 0.4),
+@each([("in_handler", "work_in_handler", 0.2), ("nested", "work_in_nested_handler", 0.2), ("nested", "work_in_handler", 0.2),
        ("autodisarm", "work_in_handler", 0.2), ("switch", "work_on_plain_stack", 0.3), ("switch", "work_in_handler", 0.2)])
 def work_in_handlers_on_alternate_stacks(t, how, function, seconds):
     # The walk starts on the alternate stack and crosses the signal frame to the interrupted code.

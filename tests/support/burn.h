@@ -17,7 +17,7 @@ static inline int64_t ThreadCpuNanos(void) {
 
 #define SPIN()                                     \
   do {                                             \
-    for (volatile int spin_ = 0; spin_ < 10000;) { \
+    for (volatile int spin_ = 0; spin_ < 20000;) { \
       spin_ = spin_ + 1;                           \
     }                                              \
   } while (0)

@@ -266,7 +266,7 @@ class Case:
 
     def note(self, text):
         """Measured figures, shown behind PASS with --verbose."""
-        self.notes.append(text)
+        self.notes.append(str(text))
 
     # Other readers.
 

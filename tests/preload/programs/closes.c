@@ -26,8 +26,11 @@ int main(int argc, char** argv) {
   } else if (
       Is(how,
          "dup_over_all")) {  // every number is one end of a socket: a stray write would be read at the other
-    struct rlimit limit = {1024, 1024};
-    setrlimit(RLIMIT_NOFILE, &limit);
+    struct rlimit before, limit;
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    limit = before;
+    limit.rlim_cur = 1024;
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     int ends[2];
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     int out = dup2(1, 1023);
@@ -36,6 +39,7 @@ int main(int argc, char** argv) {
     work_after_close(300);
     char byte;
     REQUIRE(recv(1022, &byte, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN);
+    setrlimit(RLIMIT_NOFILE, &before);
     return 7;
   } else if (Is(how, "no_free_descriptor")) {
     struct rlimit limit = {3, 3};

@@ -36,7 +36,8 @@ int main(int argc, char** argv) {
   if (Is(how, "execlp")) execlp(next[0], next[0], next[1], NULL);
   if (Is(how, "execle")) execle(next[0], next[0], next[1], NULL, environ);
   if (Is(how, "fexecve")) fexecve(open(next[0], O_RDONLY | O_CLOEXEC), next, environ);
-  if (Is(how, "execveat")) syscall(SYS_execveat, AT_FDCWD, next[0], next, environ, 0);
+  if (Is(how, "execveat")) execveat(AT_FDCWD, next[0], next, environ, 0);
+  if (Is(how, "raw_execve")) syscall(SYS_execve, next[0], next, environ);
   if (Is(how, "thread")) {
     pthread_t thread;
     REQUIRE(pthread_create(&thread, NULL, ExecInThread, NULL) == 0);

@@ -4,8 +4,8 @@
 static unsigned g_random = 1;
 static long g_until_nanos;
 
-__attribute__((noinline)) static int Left(int depth);
-__attribute__((noinline)) static int Right(int depth);
+__attribute__((noipa)) static int Left(int depth);
+__attribute__((noipa)) static int Right(int depth);
 
 static int Next(int depth) {
   if (depth == 0) {
@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
   int64_t end = ThreadCpuNanos() + g_until_nanos;
   long sum = 0;
   while (ThreadCpuNanos() < end) {
-    for (int i = 0; i < 10; ++i) sum += Left(100);
+    for (int i = 0; i < 10; ++i) sum += Left(500);
   }
   return sum == 0;
 }
