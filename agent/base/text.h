@@ -99,15 +99,18 @@ class FixedText {
     TextWriter writer(data_ + size_, kCapacity - size_);
     writer.Add(parts...);
     size_ += writer.size();
+    truncated_ |= writer.truncated();
     return *this;
   }
 
+  bool truncated() const { return truncated_; }
   const char* c_str() const { return data_; }
   std::string_view view() const { return {data_, size_}; }
   bool empty() const { return size_ == 0; }
 
  private:
   size_t size_ = 0;
+  bool truncated_ = false;
   char data_[kCapacity];
 };
 

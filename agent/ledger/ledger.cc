@@ -76,9 +76,10 @@ void SayLess(FixedText<160>& note, Bytes wanted, uint64_t size, std::string_view
   note.Add("the ledger takes ", size >> 10, " KiB instead of ", wanted.value >> 10, " KiB (", reason, ")");
 }
 
-// Errors of madvise that mean: this call cannot be had here, whatever the space.
-bool IsUnavailable(int error) {
-  return error == EINVAL || error == EPERM || error == ENOSYS || error == EACCES;
+// What a call says when it can be had here but the space cannot. Any other error means: try another call (an old kernel
+// or file system, or a filter, which may answer with whatever it likes).
+bool IsAboutSpace(int error) {
+  return error == EFAULT || error == ENOMEM || error == ENOSPC || error == EDQUOT || error == EIO;
 }
 
 // Gives the first `size` bytes of the file their space, by the oldest means that works.
@@ -87,7 +88,7 @@ long ReserveWhole(int fd, uint64_t size) {
   do {
     result = RawSyscall(SYS_fallocate, fd, 0, 0, size);
   } while (SyscallError(result) == EINTR);
-  if (!IsUnavailable(SyscallError(result)) && SyscallError(result) != EOPNOTSUPP) return result;
+  if (result == 0 || IsAboutSpace(SyscallError(result))) return result;
   static constexpr char kZeroes[kPage] = {};
   for (uint64_t at = 0; at < size;) {
     result = RawSyscall(SYS_pwrite64, fd, kZeroes, sizeof kZeroes, at);
@@ -154,7 +155,7 @@ Status Ledger::CreateInFile(const char* path, Bytes wanted) {
 
   uint64_t reserved = kFirstReserve;
   int error = SyscallError(RawSyscall(SYS_madvise, memory, reserved, MADV_POPULATE_WRITE));
-  if (IsUnavailable(error)) {
+  if (error != 0 && !IsAboutSpace(error)) {
     uint64_t mapped = allowance.size;
     allowance.CutTo(kReservedWholeSize, "MADV_POPULATE_WRITE is not available: all of it is reserved now");
     for (;; allowance.CutTo(allowance.size / 2, "the file system gives no more")) {

@@ -1,11 +1,19 @@
 #include "agent/ledger/ledger.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <string>
 #include <thread>
 #include <vector>
@@ -143,6 +151,94 @@ TEST(Ledger, TakesLessWhenTheAddressSpaceIsLimited) {
   EXPECT_EQ(status, 0);
 }
 
+// Forks, runs `work` there and gives its exit status back; 200 + signal if it was killed.
+template <class Work>
+int InChild(Work&& work) {
+  pid_t child = fork();
+  if (child == 0) _exit(work());
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFSIGNALED(status) ? 200 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+// From now on the calling process gets `error` for these system calls, as under a container's filter.
+void Forbid(std::vector<int> calls, uint32_t error) {
+  std::vector<struct sock_filter> program = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
+  for (int call : calls) {
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(call), 0, 1));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
+  }
+  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  struct sock_fprog filter = {static_cast<unsigned short>(program.size()), program.data()};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
+    _exit(99);
+  }
+}
+
+// The limit is the application's to live in: what we take, it does not get.
+TEST(Ledger, TakesASixteenthOfALimitAndSaysSo) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer's shadow alone is terabytes of address space";
+#endif
+  for (auto resource : {RLIMIT_AS, RLIMIT_DATA}) {
+    EXPECT_EQ(InChild([&] {
+                struct rlimit limit = {uint64_t{2} << 30, uint64_t{2} << 30};
+                setrlimit(resource, &limit);
+                Ledger ledger;
+                if (!ledger.CreateAnonymous(Bytes{kLedgerDefaultSize})) return 1;
+                if (ledger.header()->size != uint64_t{128} << 20) return 2;
+                return ledger.note().find("131072 KiB instead of 262144 KiB (a sixteenth of the") !=
+                               std::string_view::npos
+                           ? 0
+                           : 3;
+              }),
+              0);
+  }
+}
+
+TEST(Ledger, SaysNothingWhenAllIsAsAsked) {
+  Ledger ledger;
+  ASSERT_TRUE(ledger.CreateAnonymous(Bytes{kLedgerMinSize}));
+  EXPECT_EQ(ledger.note(), "");
+  EXPECT_EQ(ledger.header()->size, kLedgerMinSize);
+  ledger.Close();
+  EXPECT_FALSE(ledger.is_open());
+  EXPECT_EQ(ledger.InternText("x"), kNoText);  // closed: inert, not a crash
+  ledger.Count(Loss::kReentered);
+  EXPECT_FALSE(ledger.AddModule({}));
+  EXPECT_EQ(ledger.AddThread(1, kNoText), nullptr);
+}
+
+TEST_F(LedgerTest, CutsAStackAtTheDeepestThatAReaderTakes) {
+  std::vector<Frame> frames(70000, Frame{5});
+  StackId id = ledger_.InternStack(frames, WalkEnd::kDepthLimit);
+  ASSERT_NE(id, kNoStack);
+  EXPECT_EQ(At<StackRecord>(id.value)->depth, kMaxDepthLimit);
+}
+
+// Two ids for one stack would do no harm to sums, but would grow the ledger with every race.
+TEST_F(LedgerTest, GivesRacingThreadsTheSameIds) {
+  constexpr int kThreads = 4, kStacks = 3000;
+  std::vector<std::vector<StackId>> ids(kThreads);
+  std::atomic<int> ready{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      ++ready;
+      while (ready < kThreads) {
+      }
+      for (uint64_t i = 0; i < kStacks; ++i) {
+        Frame frames[] = {Frame{i}, Frame{i / 7}};
+        ids[static_cast<size_t>(t)].push_back(ledger_.InternStack(frames, WalkEnd::kOutermost));
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  for (int t = 1; t < kThreads; ++t) EXPECT_EQ(ids[static_cast<size_t>(t)], ids[0]);
+}
+
 class LedgerFileTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -214,6 +310,138 @@ TEST_F(LedgerFileTest, StaysBelowTheFileSizeLimit) {
   int status = -1;
   waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
+}
+
+// Whoever started us must be able to read it, whatever the program's umask.
+TEST_F(LedgerFileTest, IsReadableByItsOwnerAlone) {
+  EXPECT_EQ(InChild([&] {
+              umask(0777);
+              Ledger ledger;
+              return ledger.CreateInFile(path_.c_str(), Bytes{kLedgerDefaultSize}) ? 0 : 1;
+            }),
+            0);
+  struct stat file = {};
+  ASSERT_EQ(stat(path_.c_str(), &file), 0);
+  EXPECT_EQ(file.st_mode & 07777, 0600u);
+}
+
+// A child that the fork hook never saw (a raw clone) must not record into its parent's file.
+TEST_F(LedgerFileTest, IsInertInAForkedChild) {
+  Ledger ledger;
+  ASSERT_TRUE(ledger.CreateInFile(path_.c_str(), Bytes{kLedgerDefaultSize}));
+  Frame frame{1};
+  StackId stack = ledger.InternStack({&frame, 1}, WalkEnd::kOutermost);
+  ASSERT_TRUE(ledger.AddCpuTicks(stack, kNoText, 1));
+  EXPECT_EQ(InChild([&] {
+              if (ledger.AddCpuTicks(stack, kNoText, 1)) return 1;
+              if (ledger.InternText("x") != kNoText) return 2;
+              ledger.Count(Loss::kReentered);
+              // With a ledger of its own it records again, and the parent's file stays as it is.
+              std::string own = path_ + ".child";
+              if (!ledger.CreateInFile(own.c_str(), Bytes{kLedgerMinSize})) return 3;
+              unlink(own.c_str());
+              return ledger.InternText("x") != kNoText ? 0 : 4;
+            }),
+            0);
+  Result<LedgerView> view = LedgerView::Over(ledger.bytes());
+  ASSERT_TRUE(view);
+  EXPECT_EQ(view->losses(Loss::kReentered), 0u);
+  uint64_t ticks = 0;
+  view->ForEachCpuSite([&](const LedgerView::CpuSite& site) { ticks += site.ticks; });
+  EXPECT_EQ(ticks, 1u);
+  EXPECT_TRUE(ledger.AddCpuTicks(stack, kNoText, 1));
+  ledger.Close();
+}
+
+// Old kernels do not know MADV_POPULATE_WRITE, and filters forbid all sorts of calls: there is always another way.
+TEST_F(LedgerFileTest, FindsAnotherWayWhenCallsAreForbidden) {
+  struct Case {
+    std::vector<int> calls;
+    uint32_t error;
+  };
+  for (const Case& c :
+       {Case{{SYS_madvise}, EINVAL}, Case{{SYS_madvise}, EPERM}, Case{{SYS_madvise}, ENOSYS},
+        Case{{SYS_madvise, SYS_fallocate}, EPERM}, Case{{SYS_madvise, SYS_fallocate}, EOPNOTSUPP},
+        Case{{SYS_prlimit64, SYS_getrlimit, SYS_madvise, SYS_fchmod}, EPERM}}) {
+    EXPECT_EQ(InChild([&] {
+                Forbid(c.calls, c.error);
+                Ledger ledger;
+                if (!ledger.CreateInFile(path_.c_str(), Bytes{kLedgerDefaultSize})) return 1;
+                if (ledger.header()->size != uint64_t{16} << 20) return 2;
+                if (ledger.note().find("MADV_POPULATE_WRITE is not available") == std::string_view::npos)
+                  return 3;
+                std::vector<Frame> frames(1000);
+                do {
+                  frames[0].value++;
+                } while (ledger.InternStack(frames, WalkEnd::kOutermost) != kNoStack);
+                return ledger.header()->losses[static_cast<uint32_t>(Loss::kLedgerFull)] == 1 ? 0 : 4;
+              }),
+              0)
+        << c.calls.size() << " calls forbidden, error " << c.error;
+    unlink(path_.c_str());
+  }
+}
+
+// Work in a tmpfs of this size, mounted at `directory` for the caller alone; false where that is not permitted.
+bool MountSmallTmpfs(const std::string& directory, const char* options) {
+  if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWNS | CLONE_NEWUSER) != 0) return false;
+  mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+  return mount("tmpfs", directory.c_str(), "tmpfs", 0, options) == 0;
+}
+constexpr int kCannotMount = 98;
+
+// Touching a page that a full tmpfs cannot give is SIGBUS: the program would die of its profiler.
+TEST_F(LedgerFileTest, CountsWhatAFullFileSystemHasNoRoomFor) {
+  int result = InChild([&] {
+    if (!MountSmallTmpfs(directory_, "size=2m")) return kCannotMount;
+    Ledger ledger;
+    if (!ledger.CreateInFile(path_.c_str(), Bytes{kLedgerDefaultSize})) return 1;
+    Frame first{7};
+    StackId kept = ledger.InternStack({&first, 1}, WalkEnd::kOutermost);
+    std::vector<Frame> frames(500);
+    int dropped = 0;
+    for (int i = 0; i < 5000; ++i) {
+      frames[0].value++;
+      dropped += ledger.InternStack(frames, WalkEnd::kOutermost) == kNoStack;
+    }
+    if (dropped < 4000) return 2;
+    uint64_t counted = ledger.header()->losses[static_cast<uint32_t>(Loss::kNoSpace)];
+    if (counted != static_cast<uint64_t>(dropped)) return 3;
+    if (ledger.header()->used > 3u << 20) return 4;  // what could not be had was not used up either
+    if (!ledger.AddCpuTicks(kept, kNoText, 1) && ledger.InternStack({&first, 1}, WalkEnd::kOutermost) != kept)
+      return 5;
+    Result<LedgerView> view = LedgerView::Over(ledger.bytes());
+    return view && view->FindStack(kept.value) ? 0 : 6;
+  });
+  if (result == kCannotMount) GTEST_SKIP() << "no permission to mount a tmpfs";
+  EXPECT_EQ(result, 0);
+}
+
+TEST_F(LedgerFileTest, LeavesNothingBehindWhereThereIsNoRoomAtAll) {
+  int result = InChild([&] {
+    if (!MountSmallTmpfs(directory_, "size=128k")) return kCannotMount;
+    Ledger ledger;
+    Status status = ledger.CreateInFile(path_.c_str(), Bytes{kLedgerDefaultSize});
+    if (status || status.error().code != ENOSPC || ledger.is_open()) return 1;
+    if (status.error().text.view() != "cannot reserve space in " + path_ + ": No space left on device")
+      return 2;
+    return access(path_.c_str(), F_OK) == 0 ? 3 : 0;
+  });
+  if (result == kCannotMount) GTEST_SKIP() << "no permission to mount a tmpfs";
+  EXPECT_EQ(result, 0);
+}
+
+// Without MADV_POPULATE_WRITE all of it is reserved at once: as much as there is.
+TEST_F(LedgerFileTest, TakesWhatASmallFileSystemHasWhenItMustReserveAllOfIt) {
+  int result = InChild([&] {
+    if (!MountSmallTmpfs(directory_, "size=6m")) return kCannotMount;
+    Forbid({SYS_madvise}, EINVAL);
+    Ledger ledger;
+    if (!ledger.CreateInFile(path_.c_str(), Bytes{kLedgerDefaultSize})) return 1;
+    return ledger.header()->size == 4u << 20 ? 0 : 2;
+  });
+  if (result == kCannotMount) GTEST_SKIP() << "no permission to mount a tmpfs";
+  EXPECT_EQ(result, 0);
 }
 
 TEST_F(LedgerFileTest, SaysWhyItCannotBeMade) {

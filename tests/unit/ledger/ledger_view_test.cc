@@ -273,7 +273,7 @@ TEST_F(LedgerViewTest, ReadsALedgerThatThreadsAddTo) {
   Result<LedgerView> view = LedgerView::Over(ledger_.bytes());
   ASSERT_TRUE(view);
   uint64_t last_total = 0;
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < 50; ++round) {
     Contents contents = Read(*view);
     EXPECT_EQ(contents.left_out, 0u);
     EXPECT_EQ((contents.sites[{{1}, "first"}]), 5u);

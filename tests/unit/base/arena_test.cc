@@ -1,0 +1,71 @@
+#include "agent/base/arena.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+#include <vector>
+
+namespace profagent {
+namespace {
+
+TEST(Arena, GivesZeroedAlignedMemoryThatDoesNotOverlap) {
+  Arena arena;
+  std::mt19937_64 random(3);
+  std::vector<std::pair<char*, size_t>> pieces;
+  for (int i = 0; i < 2000; ++i) {
+    size_t size = random() % (i % 100 == 0 ? 600'000 : 500);
+    size_t alignment = size_t{1} << random() % 7;
+    auto* piece = static_cast<char*>(arena.Allocate(size, alignment));
+    ASSERT_NE(piece, nullptr);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(piece) % alignment, 0u);
+    EXPECT_TRUE(std::all_of(piece, piece + size, [](char c) { return c == 0; }));
+    std::memset(piece, i, size);
+    pieces.emplace_back(piece, size);
+  }
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    auto [piece, size] = pieces[i];
+    EXPECT_TRUE(std::all_of(piece, piece + size, [&](char c) { return c == static_cast<char>(i); })) << i;
+  }
+}
+
+TEST(Arena, StaysBelowItsLimitAndGoesOnWithWhatFits) {
+  Arena arena(1 << 20);
+  EXPECT_EQ(arena.Allocate(2 << 20), nullptr);
+  EXPECT_NE(arena.Allocate(800 << 10), nullptr);
+  EXPECT_EQ(arena.Allocate(400 << 10), nullptr);
+  EXPECT_NE(arena.Allocate(100 << 10), nullptr);
+  while (arena.Allocate(64) != nullptr) {
+  }
+  EXPECT_LE(arena.taken(), size_t{1} << 20);
+  EXPECT_GT(arena.taken(), size_t{900} << 10);
+}
+
+// The encoder's big arrays must not throw away what is left of a block.
+TEST(Arena, FillsABlockUpBesideLargeArrays) {
+  Arena arena;
+  auto* first = static_cast<char*>(arena.Allocate(16));
+  ASSERT_NE(arena.Allocate(1 << 20), nullptr);
+  EXPECT_EQ(static_cast<char*>(arena.Allocate(16)), first + 16);
+}
+
+TEST(Arena, RefusesSizesThatOverflow) {
+  Arena arena;
+  EXPECT_EQ(arena.Allocate(SIZE_MAX), nullptr);
+  EXPECT_EQ(arena.Allocate(SIZE_MAX / 2), nullptr);
+  EXPECT_EQ(arena.AllocateArray<uint64_t>(SIZE_MAX / 8 + 2), nullptr);
+  EXPECT_NE(arena.AllocateArray<uint64_t>(1), nullptr);
+}
+
+TEST(Arena, CanBeUsedAgainAfterRelease) {
+  Arena arena(300 << 10);
+  EXPECT_NE(arena.Allocate(200 << 10), nullptr);
+  EXPECT_EQ(arena.Allocate(200 << 10), nullptr);
+  arena.Release();
+  EXPECT_EQ(arena.taken(), 0u);
+  EXPECT_NE(arena.Allocate(200 << 10), nullptr);
+}
+
+}  // namespace
+}  // namespace profagent

@@ -1,0 +1,64 @@
+#include "agent/encode/string_table.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace profagent {
+namespace {
+
+TEST(StringTable, NumbersEachTextOnceByFirstUse) {
+  Arena arena;
+  StringTable table(arena);
+  EXPECT_EQ(table.Add(""), 0u);
+  EXPECT_EQ(table.Add("one"), 1u);
+  EXPECT_EQ(table.AddCopy("two"), 2u);
+  EXPECT_EQ(table.Add("two"), 2u);
+  EXPECT_EQ(table.AddCopy("one"), 1u);
+  EXPECT_EQ(table.size(), 3u);
+  EXPECT_EQ(table[0], "");
+  EXPECT_EQ(table[2], "two");
+}
+
+TEST(StringTable, HoldsManyTextsApart) {
+  Arena arena;
+  StringTable table(arena);
+  for (uint32_t i = 1; i <= 50000; ++i) EXPECT_EQ(table.AddCopy("text" + std::to_string(i)), i);
+  for (uint32_t i = 1; i <= 50000; ++i) EXPECT_EQ(table.AddCopy("text" + std::to_string(i)), i);
+  EXPECT_FALSE(table.out_of_memory());
+}
+
+TEST(StringTable, KeepsWhatItHasWhenMemoryGivesOut) {
+  Arena arena(100 << 10);
+  StringTable table(arena);
+  uint32_t held = 0;
+  for (uint32_t i = 1; i <= 50000 && !table.out_of_memory(); ++i) {
+    if (table.AddCopy("text" + std::to_string(i)) == i) held = i;
+  }
+  EXPECT_TRUE(table.out_of_memory());
+  EXPECT_GT(held, 500u);
+  EXPECT_EQ(table.AddCopy("text" + std::to_string(held)), held);
+  EXPECT_EQ(table.Add("text1"), 1u);
+}
+
+TEST(ValidUtf8Prefix, TakesWhatRfc3629Takes) {
+  for (std::string good :
+       {"", "ascii", "\xc3\xbc", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xed\x9f\xbf", "\xee\x80\x80",
+        "\xf4\x8f\xbf\xbf", "\xc2\x80", "\xe0\xa0\x80", "\xf0\x90\x80\x80"}) {
+    EXPECT_EQ(ValidUtf8Prefix(good), good.size()) << good;
+  }
+}
+
+TEST(ValidUtf8Prefix, StopsAtWhatRfc3629Forbids) {
+  for (std::string bad :
+       {"\x80", "\xff", "\xfe", "\xc0\xaf", "\xc1\xbf",                     // alone; two bytes for one
+        "\xe0\x9f\xbf", "\xf0\x8f\xbf\xbf",                                 // longer than need be
+        "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",             // surrogates; above U+10FFFF
+        "\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xc3\xc3", "\xe2\x82\x28"}) {  // cut
+    EXPECT_EQ(ValidUtf8Prefix(bad), 0u);
+    EXPECT_EQ(ValidUtf8Prefix("ab" + bad + "cd"), 2u);
+  }
+}
+
+}  // namespace
+}  // namespace profagent
