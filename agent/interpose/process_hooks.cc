@@ -142,3 +142,14 @@ PROF_EXPORT pid_t _Fork() noexcept {
   errno = result_errno;
   return child;
 }
+
+PROF_EXPORT int daemon(int nochdir, int noclose) noexcept {
+  const profagent::ProcessEvents* events = profagent::g_events.load(std::memory_order_acquire);
+  if (events == nullptr) return Real().daemon(nochdir, noclose);
+  events->before_daemon();
+  int result = Real().daemon(nochdir, noclose);
+  int failed_with = errno;
+  if (result != 0) events->daemon_failed();
+  errno = failed_with;
+  return result;
+}

@@ -19,6 +19,9 @@ struct ProcessEvents {
   // process is the first of its lineage (and not a vfork child).
   bool (*before_exec)();
   void (*exec_failed)();
+  // daemon(3) forks, and this process, the parent, leaves from inside libc: nothing of ours will run in it again, unless it failed.
+  void (*before_daemon)();
+  void (*daemon_failed)();
   void (*before_exit)();  // _exit and _Exit
   void (*before_fork)();  // around _Fork; fork has its handlers
   void (*after_fork_in_parent)();

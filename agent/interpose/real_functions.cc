@@ -32,6 +32,7 @@ void ResolveRealFunctions() {
   find(real.execveat, "execveat");
   find(real.fexecve, "fexecve");
   find(real._Fork, "_Fork");
+  find(real.daemon, "daemon");
   find(real.sigprocmask, "sigprocmask");
   find(real.pthread_sigmask, "pthread_sigmask");
   find(real.sigpending, "sigpending");

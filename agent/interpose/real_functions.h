@@ -40,6 +40,7 @@ struct RealFunctions {
   int (*execveat)(int, const char*, char* const*, char* const*, int);
   int (*fexecve)(int, char* const*, char* const*);
   pid_t (*_Fork)();
+  int (*daemon)(int, int);
 
   // masks
   int (*sigprocmask)(int, const sigset_t*, sigset_t*);

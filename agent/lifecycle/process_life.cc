@@ -26,7 +26,7 @@ struct Life {
   bool first = false;
   std::atomic<bool> ended{false};  // the last profile is written, or somebody is at it
   std::atomic<long> writer{0};     // tid of who is at it; release: not any more
-  PathText exec_profile;           // written before an exec that may still fail
+  PathText left_behind;            // a profile that was written before an exec or daemon that may still fail
   OwnStack stack;
 };
 constinit Life* g_life = nullptr;
@@ -83,20 +83,21 @@ void WaitForWriter() {
 
 PathText Path(WrittenAt when) { return ProfilePath(g_agent.options().cpu_profile.view(), Name(), when, 1); }
 
+// The plain name may be an earlier run's; any other name that is taken already belongs to an earlier image of this process.
+PathText EndPath() {
+  PathText path = Path(WrittenAt::kEnd);
+  return g_life->first ? path : UnusedPath(g_agent.ledger(), path);
+}
+
 void WriteAtEnd() {
-  const Ledger& ledger = g_agent.ledger();
-  if (g_life->first) {
-    WriteCpuProfile(ledger, Path(WrittenAt::kEnd).view(), WhenEmpty::kWrite);
-  } else {
-    WriteCpuProfile(ledger, UnusedPath(ledger, Path(WrittenAt::kEnd)).view(), WhenEmpty::kSkip);
-  }
+  WriteCpuProfile(g_agent.ledger(), EndPath().view(), g_life->first ? WhenEmpty::kWrite : WhenEmpty::kSkip);
 }
 
 void WriteBeforeExec() {
   const Ledger& ledger = g_agent.ledger();
   PathText path = UnusedPath(ledger, Path(WrittenAt::kExec));
   if (WriteCpuProfile(ledger, path.view(), WhenEmpty::kSkip)) {
-    g_life->exec_profile = AbsolutePath(ledger, path.view());
+    g_life->left_behind = AbsolutePath(ledger, path.view());
   }
 }
 
@@ -111,7 +112,11 @@ void End(ProcessEnd how) {
   g_life->writer.store(RawSyscall(SYS_gettid), std::memory_order_relaxed);
   g_agent.StopCpu();
   Note(how);
-  if (!g_agent.ledger().in_file()) g_life->stack.Run([](void*) { WriteAtEnd(); }, nullptr);
+  if (g_agent.ledger().in_file()) {
+    g_agent.ledger().ReleaseUnused();
+  } else {
+    g_life->stack.Run([](void*) { WriteAtEnd(); }, nullptr);
+  }
   g_life->writer.store(0, std::memory_order_release);
 }
 
@@ -151,21 +156,52 @@ bool BeforeExec() {
   g_agent.PauseThisThreadForExec();
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExecuted);
-  if (!g_agent.ledger().in_file()) g_life->stack.Run([](void*) { WriteBeforeExec(); }, nullptr);
+  if (!g_agent.ledger().in_file()) {
+    g_life->stack.Run([](void*) { WriteBeforeExec(); }, nullptr);
+  } else if (WasEverAlone()) {
+    g_agent.ledger().ReleaseUnused();
+  }
   return g_life->first;
+}
+
+// The process goes on and will write all of its samples itself.
+void TakeBackWhatWasLeft() {
+  if (!g_life->left_behind.empty()) RawSyscall(SYS_unlink, g_life->left_behind.c_str());
+  g_life->left_behind = {};
 }
 
 void ExecFailed() {
   if (!IsOurProcess() || !g_agent.active()) return;
-  // The process goes on and will write all of its samples itself.
-  if (!g_life->exec_profile.empty()) RawSyscall(SYS_unlink, g_life->exec_profile.c_str());
-  g_life->exec_profile = {};
+  TakeBackWhatWasLeft();
   Note(ProcessEnd::kRunning);
   if (!g_agent.ledger().ReserveAgain()) {
     g_agent.StopCpu();
     return;
   }
   g_agent.ResumeAfterFailedExec();
+}
+
+void BeforeDaemon() {
+  if (!IsOurProcess() || !g_agent.active()) return;
+  ErrnoSaver keep_errno;
+  AllSignalsBlocked quiet;
+  Note(ProcessEnd::kExited);
+  if (g_agent.ledger().in_file()) return;
+  g_life->stack.Run(
+      [](void*) {
+        PathText path = EndPath();
+        if (WriteCpuProfile(g_agent.ledger(), path.view(),
+                            g_life->first ? WhenEmpty::kWrite : WhenEmpty::kSkip)) {
+          g_life->left_behind = AbsolutePath(g_agent.ledger(), path.view());
+        }
+      },
+      nullptr);
+}
+
+void DaemonFailed() {
+  if (!IsOurProcess() || !g_agent.active()) return;
+  TakeBackWhatWasLeft();
+  Note(ProcessEnd::kRunning);
 }
 
 void BeforeExit() { End(ProcessEnd::kExited); }
@@ -184,7 +220,7 @@ void AfterForkInChild() {
   g_life->first = false;
   g_life->ended.store(false, std::memory_order_relaxed);
   g_life->writer.store(0, std::memory_order_relaxed);
-  g_life->exec_profile = {};
+  g_life->left_behind = {};
   g_life->stack.Forget();
   g_agent.RestartAfterForkInChild();
 }
@@ -192,6 +228,8 @@ void AfterForkInChild() {
 constexpr ProcessEvents kEvents = {
     .before_exec = BeforeExec,
     .exec_failed = ExecFailed,
+    .before_daemon = BeforeDaemon,
+    .daemon_failed = DaemonFailed,
     .before_exit = BeforeExit,
     .before_fork = BeforeFork,
     .after_fork_in_parent = AfterForkInParent,
