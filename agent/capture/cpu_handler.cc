@@ -181,7 +181,7 @@ void CpuHandler::Sample(ThreadSlot& account, ThreadSlot* thread, uint64_t weight
     frames[0] = MakeSynthetic(SyntheticFrame::kUnknown);
     walked.depth = 1;
   }
-  StackId stack = ledger.InternStack(frames.first(walked.depth), walked.end);
+  StackId stack = ledger.InternStack(frames.first(walked.depth), walked.end, weight);
   scratch_.Give(frames);
   TextId name{thread != nullptr ? thread->name.load(std::memory_order_relaxed) : 0};
   Charge(account, stack, name, weight);

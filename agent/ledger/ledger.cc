@@ -278,26 +278,26 @@ bool Ledger::ReserveAgain() {
          0;
 }
 
-RecordId Ledger::Allocate(uint64_t size) {
+RecordId Ledger::Allocate(uint64_t size, uint64_t lost) {
   size = RoundUp(size, kRecordUnit);
   std::atomic<uint64_t>& used = header()->used;
   // Looked at first, so that a full ledger does not count `used` round the clock.
   uint64_t at = used.load(std::memory_order_relaxed);
   if (at + size > size_) {
-    Count(Loss::kLedgerFull);
+    Count(Loss::kLedgerFull, lost);
     return 0;
   }
   at = used.fetch_add(size, std::memory_order_relaxed);
   // Wiped since CanRecord: a signal handler forked here, and we are the child.
   if (at < first_record_) return 0;
   if (at + size > size_) {
-    Count(Loss::kLedgerFull);
+    Count(Loss::kLedgerFull, lost);
     return 0;
   }
   if (in_file_ && !ReserveUpTo(at + size)) {
     uint64_t end = at + size;  // given back, or an hour on a full disk would use the region up
     used.compare_exchange_strong(end, at, std::memory_order_relaxed);
-    Count(Loss::kNoSpace);
+    Count(Loss::kNoSpace, lost);
     return 0;
   }
   return static_cast<RecordId>(at / kRecordUnit);
@@ -390,7 +390,7 @@ ThreadRecord* Ledger::AddThread(uint32_t tid, TextId name) {
   return record;
 }
 
-StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end) {
+StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end, uint64_t ticks) {
   if (!CanRecord() || frames.empty()) return kNoStack;
   if (frames.size() > kMaxDepthLimit) frames = frames.first(kMaxDepthLimit);
   uint32_t hash = HashStack(frames, end);
@@ -410,7 +410,7 @@ StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end) {
     }
     seen = head;
     if (made == nullptr) {
-      made_id = Allocate(sizeof(StackRecord) + frames.size_bytes());
+      made_id = Allocate(sizeof(StackRecord) + frames.size_bytes(), ticks);
       if (made_id == 0) return kNoStack;
       made = At<StackRecord>(made_id);
       made->hash = hash;
@@ -445,7 +445,7 @@ bool Ledger::AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks) {
     }
     seen = head;
     if (made == nullptr) {
-      made_id = Allocate(sizeof(CpuSiteRecord));
+      made_id = Allocate(sizeof(CpuSiteRecord), ticks);
       if (made_id == 0) return false;
       made = At<CpuSiteRecord>(made_id);
       made->stack = stack.value;

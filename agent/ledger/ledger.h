@@ -77,9 +77,9 @@ class Ledger {
   // nullptr: full, counted.
   PROF_SIGNAL_SAFE ThreadRecord* AddThread(uint32_t tid, TextId name);
 
-  // Equal stacks get the same id. kNoStack: full, counted as kLedgerFull or kNoSpace. Stacks are cut at
-  // kMaxDepthLimit.
-  PROF_SIGNAL_SAFE StackId InternStack(std::span<const Frame> frames, WalkEnd end);
+  // Equal stacks get the same id. kNoStack: full; the ticks that it was for are counted as kLedgerFull or
+  // kNoSpace, so that what is kept and what is lost add up. Stacks are cut at kMaxDepthLimit.
+  PROF_SIGNAL_SAFE StackId InternStack(std::span<const Frame> frames, WalkEnd end, uint64_t ticks = 1);
   // False: full, counted.
   PROF_SIGNAL_SAFE bool AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks);
   PROF_SIGNAL_SAFE void Count(Loss loss, uint64_t times = 1);
@@ -95,8 +95,8 @@ class Ledger {
 
  private:
   Status Format(std::byte* base, uint64_t size, uint64_t reserved);
-  // Zeroed bytes for a record, or 0.
-  PROF_SIGNAL_SAFE RecordId Allocate(uint64_t size);
+  // Zeroed bytes for a record, or 0: full, which loses `lost` (ticks of a sample, or the one record).
+  PROF_SIGNAL_SAFE RecordId Allocate(uint64_t size, uint64_t lost = 1);
   PROF_SIGNAL_SAFE bool ReserveUpTo(uint64_t end);
   uint64_t SampleBucketsStart() const;  // bytes from the start; up to first_record_
   template <class Record>

@@ -84,8 +84,8 @@ TEST_F(LedgerTest, CountsWhatItDropsWhenFullAndKeepsTheRest) {
   EXPECT_EQ(Losses(Loss::kLedgerFull), 1u);
   EXPECT_EQ(Intern({Frame{1}}), first);
   frames[0] = Frame{i++};
-  EXPECT_EQ(ledger_.InternStack(frames, WalkEnd::kOutermost), kNoStack);
-  EXPECT_EQ(Losses(Loss::kLedgerFull), 2u);
+  EXPECT_EQ(ledger_.InternStack(frames, WalkEnd::kOutermost, 4), kNoStack);
+  EXPECT_EQ(Losses(Loss::kLedgerFull), 5u);  // ticks, not signals
 }
 
 TEST_F(LedgerTest, CutsATextAtFourKibibytes) {
