@@ -141,7 +141,7 @@ def full_disk(t):
 @test()
 def limit_of_file_size(t):
     # Writing past RLIMIT_FSIZE raises SIGXFSZ, which kills: our write must not.
-    run = t.run("worker", 200, 7, hz=250, prefix=[t.need("prlimit"), "--fsize=100:100"])
+    run = t.run("worker", 200, 7, hz=250, prefix=[t.need("prlimit"), "--fsize=400:400"])
     t.expect_exit(run, 7)
     t.expect_one_error_line(run, "cpu.prof", "too large")
     t.expect(run.profiles() == [], "half a profile was left: %s" % os.listdir(t.dir), run)

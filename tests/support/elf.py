@@ -18,7 +18,7 @@ class Elf:
         data = self.data
         if data[:6] != b"\x7fELF\x02\x01":
             raise ValueError("%s is not a 64-bit little-endian ELF file" % path)
-        phoff, shoff = struct.unpack_from("<QQ", data, 32)
+        self.entry, phoff, shoff = struct.unpack_from("<QQQ", data, 24)
         phentsize, phnum, shentsize, shnum, shstrndx = struct.unpack_from("<HHHHH", data, 54)
         self.loads = []
         header = None
