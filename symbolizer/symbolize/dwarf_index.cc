@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "symbolizer/symbolize/demangle.h"
+
 namespace profagent {
 namespace {
 
@@ -43,6 +45,98 @@ void ForEachRange(Dwarf_Die* die, const Visit& visit) {
     if (low < high) visit(low, high);
   }
 }
+
+// Units that dwz or LTO split off do not name their language: they may have scopes, too.
+bool HasScopes(int language) {
+  switch (language) {
+    case DW_LANG_C:
+    case DW_LANG_C89:
+    case DW_LANG_C99:
+    case DW_LANG_C11:
+    case DW_LANG_Mips_Assembler:
+      return false;
+    default:
+      return true;
+  }
+}
+
+// libdw does not say in which scope a DIE is. So the functions of one unit that want to know are sought together, from
+// the unit down, and only where one of them is.
+class ScopeSearch {
+ public:
+  struct Target {
+    Dwarf_Off offset;
+    DwarfFunction* function;
+  };
+
+  explicit ScopeSearch(std::vector<Target> targets) : targets_(std::move(targets)) {
+    std::sort(targets_.begin(), targets_.end(),
+              [](const Target& a, const Target& b) { return a.offset < b.offset; });
+  }
+
+  void Run(Dwarf_Die* unit) { Search(unit, "", 0); }
+
+ private:
+  void Search(Dwarf_Die* parent, const std::string& scope, int depth) {
+    Dwarf_Die child;
+    if (depth > kDeepestNesting || dwarf_child(parent, &child) != 0) return;
+    for (bool more = true; more && next_ < targets_.size();) {
+      Dwarf_Die sibling;
+      more = dwarf_siblingof(&child, &sibling) == 0;
+      Dwarf_Off start = dwarf_dieoffset(&child);
+      Dwarf_Off end = more ? dwarf_dieoffset(&sibling) : ~Dwarf_Off{0};
+      // The last child's end is not known: what is behind it is not found inside, and left to the parents' siblings.
+      while (next_ < targets_.size() && targets_[next_].offset < start) ++next_;
+      for (; next_ < targets_.size() && targets_[next_].offset == start; ++next_) {
+        DwarfFunction* function = targets_[next_].function;
+        function->qualified_name = Qualified(scope, function->name);
+      }
+      if (next_ < targets_.size() && targets_[next_].offset < end && dwarf_haschildren(&child) == 1) {
+        Search(&child, Inside(scope, &child), depth + 1);
+      }
+      if (more) child = sibling;
+    }
+  }
+
+  // The scope inside `die`, which is inside `scope`.
+  static std::string Inside(const std::string& scope, Dwarf_Die* die) {
+    Dwarf_Attribute memory;
+    switch (dwarf_tag(die)) {
+      case DW_TAG_namespace: {
+        std::string_view name = TextOf(die, DW_AT_name);
+        return scope + (name.empty() ? "(anonymous namespace)" : std::string(name)) + "::";
+      }
+      case DW_TAG_class_type:
+      case DW_TAG_structure_type:
+      case DW_TAG_union_type: {
+        std::string_view name = TextOf(die, DW_AT_name);
+        return scope + (name.empty() ? kUnnamed : std::string(name) + "::");
+      }
+      case DW_TAG_subprogram: {
+        // A definition stands outside of the scope that it was declared in; its linkage name knows.
+        const char* linkage = dwarf_formstring(dwarf_attr_integrate(die, DW_AT_linkage_name, &memory));
+        if (linkage != nullptr) return Demangle(linkage) + "::";
+        const char* name = dwarf_formstring(dwarf_attr_integrate(die, DW_AT_name, &memory));
+        return name != nullptr ? scope + name + "()::" : scope;
+      }
+      default:
+        return scope;
+    }
+  }
+
+  static std::string Qualified(const std::string& scope, std::string_view name) {
+    // A lambda's type has no name, and GCC does not number them here.
+    if (name == "operator()" && scope.ends_with(kUnnamed)) {
+      return scope.substr(0, scope.size() - kUnnamed.size()) + "{lambda}::operator()";
+    }
+    return scope + std::string(name);
+  }
+
+  static inline const std::string kUnnamed = "{unnamed}::";
+
+  std::vector<Target> targets_;
+  size_t next_ = 0;
+};
 
 }  // namespace
 
@@ -164,6 +258,7 @@ void DwarfIndex::Find(std::span<const uint64_t> addresses, std::span<DwarfFrames
   std::vector<Unit> units;
   AssignToUnits(addresses, &units);
   for (Unit& unit : units) FindInUnit(&unit, addresses, frames);
+  QualifyNames();
 }
 
 // Units that say no range own no code (types, imported parts).
@@ -289,7 +384,22 @@ const DwarfFunction* DwarfIndex::FunctionOf(Dwarf_Die* die) {
     if (!Follow(&at, DW_AT_abstract_origin, &next) && !Follow(&at, DW_AT_specification, &next)) break;
     at = next;
   }
+  if (function->linkage_name.empty() && !function->name.empty()) unqualified_.push_back({at, function});
   return function;
+}
+
+void DwarfIndex::QualifyNames() {
+  std::unordered_map<const void*, std::pair<Dwarf_Die, std::vector<ScopeSearch::Target>>> by_unit;
+  for (Unqualified& item : unqualified_) {
+    Dwarf_Die unit;
+    if (dwarf_diecu(&item.die, &unit, nullptr, nullptr) == nullptr) continue;
+    if (!HasScopes(dwarf_srclang(&unit))) continue;
+    auto& [die, targets] = by_unit[unit.addr];
+    die = unit;
+    targets.push_back({dwarf_dieoffset(&item.die), item.function});
+  }
+  unqualified_.clear();
+  for (auto& [address, entry] : by_unit) ScopeSearch(std::move(entry.second)).Run(&entry.first);
 }
 
 }  // namespace profagent

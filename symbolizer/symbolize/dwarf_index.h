@@ -31,7 +31,9 @@ namespace profagent {
 // A function as DWARF describes it. Texts lie in the file.
 struct DwarfFunction {
   std::string_view linkage_name;  // as the linker knows it; "" for C
-  std::string_view name;          // as the source has it
+  std::string_view name;          // as the source has it, without its scope
+  // With its scope, where no linkage name says it: GCC gives none to functions of internal linkage.
+  std::string qualified_name;
   const std::string* file = nullptr;
   uint32_t line = 0;  // where it is declared, in `file`
 };
@@ -82,6 +84,7 @@ class DwarfIndex {
   void FindInUnit(Unit* unit, std::span<const uint64_t> all, std::span<DwarfFrames> frames);
   LineTable* LineTableOf(Dwarf_Die* unit_die);
   const DwarfFunction* FunctionOf(Dwarf_Die* die);
+  void QualifyNames();
 
   ElfFile* file_ = nullptr;
   Dwarf* dwarf_ = nullptr;
@@ -90,6 +93,12 @@ class DwarfIndex {
   LineSections line_sections_;
   std::unordered_map<uint64_t, std::unique_ptr<LineTable>> line_tables_;       // by offset in .debug_line
   std::unordered_map<const void*, std::unique_ptr<DwarfFunction>> functions_;  // by abstract DIE
+  // Functions whose scope is still to be found, and where they are described.
+  struct Unqualified {
+    Dwarf_Die die;
+    DwarfFunction* function;
+  };
+  std::vector<Unqualified> unqualified_;
   DwarfGaps gaps_;
 };
 

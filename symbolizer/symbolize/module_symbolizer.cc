@@ -70,15 +70,18 @@ void ModuleSymbolizer::Find(std::span<const uint64_t> addresses, std::span<std::
       source.column = frame.column;
       if (frame.function == nullptr) continue;
       source.symbol = NameOf(*frame.function);
+      source.name = frame.function->qualified_name;
       if (frame.function->file != nullptr && *frame.function->file == source.file) {
         source.start_line = frame.function->line;
       }
     }
     if (result.empty()) {
-      if (symbol != nullptr) result.push_back({symbol->name, "", 0, 0, 0});
+      if (symbol != nullptr) result.push_back({symbol->name, "", "", 0, 0, 0});
       continue;
     }
-    result.back().symbol = PhysicalName(found[i].back().function, symbol);
+    std::string_view physical = PhysicalName(found[i].back().function, symbol);
+    if (physical != result.back().symbol) result.back().name = {};
+    result.back().symbol = physical;
     // A line without any name would be shown as nothing.
     if (result.back().symbol.empty() && result.size() == 1) result.clear();
   }
@@ -94,8 +97,9 @@ std::string_view ModuleSymbolizer::PhysicalName(const DwarfFunction* function, c
   std::string_view name = NameOf(*function);
   if (name.empty()) return symbol_name;
   // A symbol without a size only says where something begins: its function may have ended before the address.
-  bool covers = symbol != nullptr && symbol->size != 0;
-  return covers && !symbols_.HasName(*symbol, name) ? symbol_name : name;
+  if (symbol == nullptr || symbol->size == 0) return name;
+  std::string_view fitting = symbols_.NameLike(*symbol, name);
+  return !fitting.empty() ? fitting : symbol_name;
 }
 
 }  // namespace profagent

@@ -18,6 +18,7 @@ namespace profagent {
 // One function of a location, as the profile will have it. Texts live as long as the ModuleSymbolizer.
 struct SourceFrame {
   std::string_view symbol;  // mangled where the language mangles
+  std::string_view name;    // as a person reads it, where demangling `symbol` does not give that; else ""
   std::string_view file;
   uint32_t line = 0;
   uint32_t column = 0;

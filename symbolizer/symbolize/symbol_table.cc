@@ -97,13 +97,18 @@ const Symbol* SymbolTable::Find(uint64_t address) {
   return unsized;
 }
 
-bool SymbolTable::HasName(const Symbol& symbol, std::string_view name) const {
-  // A binary search again: Find gives the first of its address.
+std::string_view SymbolTable::NameLike(const Symbol& symbol, std::string_view name) const {
+  std::string_view clone;
+  // Find gives the first symbol of its address.
   for (const Symbol* other = &symbol; other < symbols_.data() + symbols_.size(); ++other) {
     if (other->address != symbol.address) break;
-    if (name == other->name) return true;
+    std::string_view candidate = other->name;
+    if (candidate == name) return candidate;
+    bool is_clone =
+        candidate.size() > name.size() && candidate.starts_with(name) && candidate[name.size()] == '.';
+    if (is_clone && clone.empty()) clone = candidate;
   }
-  return false;
+  return clone;
 }
 
 }  // namespace profagent

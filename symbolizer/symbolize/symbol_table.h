@@ -27,8 +27,9 @@ class SymbolTable {
 
   // The symbol that covers the address, under its best name; nullptr when there is none.
   const Symbol* Find(uint64_t address);
-  // Whether one of the names of the symbol's function is `name`.
-  bool HasName(const Symbol& symbol, std::string_view name) const;
+  // Of the names that the symbol's function has, the one that fits what DWARF calls it: the same, or a clone of it
+  // (`name.cold`). "" when none does.
+  std::string_view NameLike(const Symbol& symbol, std::string_view name) const;
 
   bool empty() const { return symbols_.empty(); }
   bool only_dynamic() const { return only_dynamic_; }

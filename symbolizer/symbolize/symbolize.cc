@@ -222,7 +222,8 @@ class Rewriter {
   void SetLines(Location* location, const std::vector<SourceFrame>& frames) {
     std::vector<PlannedLine>& plan = Plan(location);
     for (const SourceFrame& frame : frames) {
-      const std::string& name = DisplayName(frame.symbol);
+      std::string name =
+          frame.name.empty() || !options_.demangle ? DisplayName(frame.symbol) : std::string(frame.name);
       uint64_t id =
           tables_.FunctionId(name, std::string(frame.symbol), std::string(frame.file), frame.start_line);
       plan.push_back({id, frame.line, frame.column});

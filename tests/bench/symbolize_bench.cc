@@ -130,7 +130,7 @@ int Run(const std::string& profagent, const std::string& binary, size_t count, i
   double agreement = 0;
   if (profile) {
     testing::Comparison comparison =
-        testing::Compare(addresses, *profile, testing::AskLlvm(binary, addresses));
+        testing::Compare(binary, addresses, *profile, testing::AskLlvm(binary, addresses));
     std::printf("%s", comparison.Text(2).c_str());
     agreement = static_cast<double>(comparison.equal) / static_cast<double>(comparison.compared);
   } else {

@@ -13,6 +13,7 @@
 
 #include "symbolizer/symbolize/demangle.h"
 #include "symbolizer/symbolize/elf_file.h"
+#include "tests/unit/symbolizer/symbolize/sample_program.h"
 
 namespace profagent::testing {
 namespace {
@@ -164,6 +165,15 @@ std::vector<uint64_t> RandomCodeAddresses(const std::string& binary, size_t coun
 
 namespace {
 
+constexpr char kPhysicalName[] = "name of the physical function";
+
+// Both names label one address.
+bool SameCode(const std::string& binary, const std::string& one, const std::string& other) {
+  std::vector<uint64_t> ones = SymbolAddresses(binary, one), others = SymbolAddresses(binary, other);
+  return std::any_of(ones.begin(), ones.end(),
+                     [&](uint64_t address) { return std::count(others.begin(), others.end(), address) > 0; });
+}
+
 // Why a difference is not an error of ours; "" when it may be one.
 std::string Explanation(const OracleFrames& ours, const OracleFrames& theirs) {
   bool has_nothing =
@@ -190,7 +200,7 @@ std::string FirstDifference(const OracleFrames& ours, const OracleFrames& theirs
     std::string file = theirs[i].file == "??" ? "" : theirs[i].file;
     std::string symbol = theirs[i].symbol == "??" ? "" : theirs[i].symbol;
     if (ours[i].symbol != symbol && Demangle(ours[i].symbol) != Demangle(symbol)) {
-      return i + 1 == ours.size() ? "name of the physical function" : "name of an inlined function";
+      return i + 1 == ours.size() ? kPhysicalName : "name of an inlined function";
     }
     if (ours[i].file != file) return "file";
     if (ours[i].line != theirs[i].line) return "line";
@@ -200,8 +210,8 @@ std::string FirstDifference(const OracleFrames& ours, const OracleFrames& theirs
 
 }  // namespace
 
-Comparison Compare(std::span<const uint64_t> addresses, const perftools::profiles::Profile& ours,
-                   const std::vector<OracleFrames>& theirs) {
+Comparison Compare(const std::string& binary, std::span<const uint64_t> addresses,
+                   const perftools::profiles::Profile& ours, const std::vector<OracleFrames>& theirs) {
   Comparison result;
   for (size_t i = 0; i < addresses.size(); ++i) {
     OracleFrames mine = FramesOf(ours, static_cast<int>(i));
@@ -217,6 +227,10 @@ Comparison Compare(std::span<const uint64_t> addresses, const perftools::profile
       continue;
     }
     std::string explanation = Explanation(mine, theirs[i]);
+    if (explanation.empty() && difference == kPhysicalName &&
+        SameCode(binary, mine.back().symbol, theirs[i].back().symbol)) {
+      explanation = "another name of the same code (folded or aliased)";
+    }
     if (!explanation.empty()) {
       ++result.explained[explanation];
     } else {

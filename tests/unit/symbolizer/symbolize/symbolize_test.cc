@@ -145,7 +145,8 @@ TEST_P(SymbolizeVariant, FindsInlinedCallsFilesAndLines) {
   ASSERT_EQ(addresses.size(), 500u);
   Profile all = testing::ProfileOf(binary_, addresses);
   ASSERT_TRUE(Symbolize(&all, options_, nullptr));
-  testing::Comparison comparison = testing::Compare(addresses, all, testing::AskLlvm(binary_, addresses));
+  testing::Comparison comparison =
+      testing::Compare(binary_, addresses, all, testing::AskLlvm(binary_, addresses));
   EXPECT_EQ(comparison.unexplained(), 0u) << comparison.Text(3);
 }
 
@@ -476,6 +477,50 @@ TEST_F(SymbolizeTest, RefusesAProfileThatContradictsItself) {
   EXPECT_NE(status.error().text.view().find("mapping 3"), std::string_view::npos);
 }
 
+// GCC gives functions of internal linkage no linkage name: a row called `helper` or `operator()` says little.
+TEST_F(SymbolizeTest, QualifiesNamesThatHaveNoLinkageName) {
+  directory_.Write("sample.cc", R"(namespace app { namespace {
+volatile int sink;
+struct Worker {
+  __attribute__((always_inline)) void Step(int x) { __asm__ volatile(".globl marker\nmarker: nop"); sink = x; }
+};
+__attribute__((always_inline)) inline void helper(int x) { Worker().Step(x); }
+}  // namespace
+__attribute__((noinline)) int outer(int x) {
+  auto run = [&](int y) __attribute__((always_inline)) { helper(y); };
+  run(x);
+  return sink;
+}
+}  // namespace app
+)");
+  directory_.Write(
+      "main.cc",
+      "namespace app { int outer(int); }\nint main(int argc, char**) { return app::outer(argc); }\n");
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  EXPECT_EQ(
+      Symbolized(&profile),
+      "app::(anonymous namespace)::Worker::Step sample.cc:4 < app::(anonymous namespace)::helper sample.cc:6 "
+      "< "
+      "app::outer(int)::{lambda}::operator() sample.cc:9 < app::outer(int) sample.cc:10");
+  // What the linker would say is still what it says.
+  const auto& step = profile.function(0);
+  EXPECT_EQ(profile.string_table(static_cast<int>(step.system_name())), "Step");
+}
+
+// Identical functions that were folded have one address and several names; the debug information knows whose code it is.
+TEST_F(SymbolizeTest, ChoosesTheNameThatTheCodeWasCompiledUnder) {
+  directory_.Write(
+      "sample.cc",
+      "extern \"C\" int zebra(int x) { __asm__ volatile(\".globl marker\\nmarker: nop\"); return x; }\n"
+      "extern \"C\" int aardvark(int) __attribute__((alias(\"zebra\")));\n");
+  directory_.Write("main.cc",
+                   "extern \"C\" int zebra(int);\nint main(int argc, char**) { return zebra(argc); }\n");
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  EXPECT_EQ(Symbolized(&profile), "zebra sample.cc:1");
+}
+
 TEST_F(SymbolizeTest, KnowsRust) {
   if (!testing::HasProgram("rustc")) GTEST_SKIP() << "rustc is not installed";
   directory_.Write("sample.rs", R"(mod work {
@@ -495,7 +540,8 @@ use work::Job;
 fn main() { println!("{}", work::Task(std::env::args().count() as u64).run()); }
 )");
   for (const char* mangling : {"", "-C symbol-mangling-version=v0"}) {
-    ASSERT_TRUE(directory_.Run(std::string("rustc -A named_asm_labels -g -O ") + mangling + " sample.rs -o sample"));
+    ASSERT_TRUE(
+        directory_.Run(std::string("rustc -A named_asm_labels -g -O ") + mangling + " sample.rs -o sample"));
     binary_ = directory_ / "sample";
     Profile profile = MarkerProfile();
     EXPECT_EQ(Symbolized(&profile),
