@@ -10,10 +10,10 @@
 
 #define HAVE_DECL_BASENAME 1  // or libiberty declares its own
 #include <libiberty/demangle.h>
+#include <pthread.h>
 
-#include <algorithm>
-#include <array>
 #include <bit>
+#include <csetjmp>
 #include <cstdlib>
 #include <deque>
 #include <memory>
@@ -52,14 +52,27 @@ class TreeEditor {
         case DEMANGLE_COMPONENT_OPERATOR:
         case DEMANGLE_COMPONENT_CHARACTER:
         case DEMANGLE_COMPONENT_NUMBER:
-        case DEMANGLE_COMPONENT_UNNAMED_TYPE: break;
-        case DEMANGLE_COMPONENT_SUB_STD: CutArguments(node); break;
-        case DEMANGLE_COMPONENT_CTOR: Visit(node->u.s_ctor.name, todo); break;
-        case DEMANGLE_COMPONENT_DTOR: Visit(node->u.s_dtor.name, todo); break;
-        case DEMANGLE_COMPONENT_EXTENDED_OPERATOR: Visit(node->u.s_extended_operator.name, todo); break;
-        case DEMANGLE_COMPONENT_FIXED_TYPE: Visit(node->u.s_fixed.length, todo); break;
+        case DEMANGLE_COMPONENT_UNNAMED_TYPE:
+          break;
+        case DEMANGLE_COMPONENT_SUB_STD:
+          CutArguments(node);
+          break;
+        case DEMANGLE_COMPONENT_CTOR:
+          Visit(node->u.s_ctor.name, todo);
+          break;
+        case DEMANGLE_COMPONENT_DTOR:
+          Visit(node->u.s_dtor.name, todo);
+          break;
+        case DEMANGLE_COMPONENT_EXTENDED_OPERATOR:
+          Visit(node->u.s_extended_operator.name, todo);
+          break;
+        case DEMANGLE_COMPONENT_FIXED_TYPE:
+          Visit(node->u.s_fixed.length, todo);
+          break;
         case DEMANGLE_COMPONENT_LAMBDA:
-        case DEMANGLE_COMPONENT_DEFAULT_ARG: Visit(node->u.s_unary_num.sub, todo); break;
+        case DEMANGLE_COMPONENT_DEFAULT_ARG:
+          Visit(node->u.s_unary_num.sub, todo);
+          break;
         default:
           Visit(node->u.s_binary.left, todo);
           Visit(node->u.s_binary.right, todo);
@@ -89,8 +102,8 @@ class TreeEditor {
   // ("T_&") what it meant the first time, wherever a substitution repeats it; pprof does not. A copy has no memory.
   void Visit(Component*& subtree, std::vector<Component*>& todo) {
     if (subtree == nullptr) return;
-    const bool reference = subtree->type == DEMANGLE_COMPONENT_REFERENCE ||
-                           subtree->type == DEMANGLE_COMPONENT_RVALUE_REFERENCE;
+    const bool reference =
+        subtree->type == DEMANGLE_COMPONENT_REFERENCE || subtree->type == DEMANGLE_COMPONENT_RVALUE_REFERENCE;
     if (reference && subtree->u.s_binary.left->type == DEMANGLE_COMPONENT_TEMPLATE_PARAM) {
       Component* const parameter = &added_.emplace_back(*subtree->u.s_binary.left);
       subtree = New(subtree->type, parameter, nullptr);
@@ -101,16 +114,22 @@ class TreeEditor {
   // Before a constructor "Sd" is the text "std::basic_iostream<char, ...>", which no tree is behind.
   static void CutArguments(Component* standard) {
     const std::string_view text(standard->u.s_string.string, static_cast<size_t>(standard->u.s_string.len));
-    if (const size_t start = text.find('<'); start != text.npos) standard->u.s_string.len = static_cast<int>(start);
+    if (const size_t start = text.find('<'); start != text.npos)
+      standard->u.s_string.len = static_cast<int>(start);
   }
 
   static Component* LastName(Component* name) {
     while (true) {
       switch (name->type) {
-        case DEMANGLE_COMPONENT_QUAL_NAME: name = name->u.s_binary.right; break;
+        case DEMANGLE_COMPONENT_QUAL_NAME:
+          name = name->u.s_binary.right;
+          break;
         case DEMANGLE_COMPONENT_TEMPLATE:
-        case DEMANGLE_COMPONENT_TAGGED_NAME: name = name->u.s_binary.left; break;
-        default: return name;
+        case DEMANGLE_COMPONENT_TAGGED_NAME:
+          name = name->u.s_binary.left;
+          break;
+        default:
+          return name;
       }
     }
   }
@@ -128,12 +147,35 @@ class TreeEditor {
     static constexpr char kStart[] = {kArgumentsStart, 0}, kEnd[] = {kArgumentsEnd, 0};
     node->u.s_binary.left = New(DEMANGLE_COMPONENT_TAGGED_NAME, node->u.s_binary.left, NewName(kStart));
     Component** end = &node->u.s_binary.right;
-    while (*end != nullptr && (*end)->type == DEMANGLE_COMPONENT_TEMPLATE_ARGLIST) end = &(*end)->u.s_binary.right;
+    while (*end != nullptr && (*end)->type == DEMANGLE_COMPONENT_TEMPLATE_ARGLIST)
+      end = &(*end)->u.s_binary.right;
     if (*end == nullptr) *end = New(DEMANGLE_COMPONENT_TEMPLATE_ARGLIST, NewName(kEnd), nullptr);
   }
 
   std::unordered_set<const Component*> seen_;
   std::deque<Component> added_;
+};
+
+// Prints a tree, but not without end: a hundred characters of substitutions can stand for gigabytes of text.
+class BoundedPrinter {
+ public:
+  std::optional<std::string> Print(Component* tree, int options) {
+    // The printer cannot be told to stop. It is C without anything to release, so it can be jumped out of.
+    if (setjmp(too_long_) != 0) return std::nullopt;
+    if (cplus_demangle_print_callback(options, tree, &BoundedPrinter::Take, this) == 0) return std::nullopt;
+    return std::move(text_);
+  }
+
+ private:
+  static void Take(const char* part, size_t size, void* self) {
+    constexpr size_t kLongest = size_t{16} << 20;
+    auto& printer = *static_cast<BoundedPrinter*>(self);
+    if (printer.text_.size() + size > kLongest) std::longjmp(printer.too_long_, 1);
+    printer.text_.append(part, size);
+  }
+
+  std::jmp_buf too_long_;
+  std::string text_;
 };
 
 // Nothing if the marks do not match, which would mean that the printer left something of the tree out.
@@ -166,11 +208,10 @@ std::optional<std::string> CPlusPlusName(const std::string& mangled, bool parame
   editor.Edit(tree);
   // libiberty numbers the temporaries of an object ("reference temporary #0 for"); pprof does not.
   const bool temporary = tree->type == DEMANGLE_COMPONENT_REFTEMP;
-  size_t size = 0;
-  const std::unique_ptr<char, Freer> text(cplus_demangle_print(
-      options, temporary ? tree->u.s_binary.left : tree, static_cast<int>(mangled.size() * 2), &size));
-  if (text == nullptr) return std::nullopt;
-  std::optional<std::string> name = WithoutMarkedArguments(text.get());
+  const std::optional<std::string> text =
+      BoundedPrinter().Print(temporary ? tree->u.s_binary.left : tree, options);
+  if (!text) return std::nullopt;
+  std::optional<std::string> name = WithoutMarkedArguments(*text);
   if (name && temporary) name->insert(0, "reference temporary for ");
   return name;
 }
@@ -286,7 +327,7 @@ void RemoveBracketed(std::string& name, char open, char close) {
   }
 }
 
-std::optional<std::string> Demangled(const std::string& name) {
+std::optional<std::string> DemangledHere(const std::string& name) {
   if (name.starts_with("_R")) {
     const std::string_view whole(name);
     const std::string without_suffix(whole.substr(0, whole.find('.')));
@@ -325,12 +366,41 @@ std::optional<std::string> Demangled(const std::string& name) {
   return std::nullopt;
 }
 
+// Demanglers call themselves once for each letter, if the letters are of the kind. Names of some kilobytes exist (nested
+// lambdas, expression templates) and get a stack that is large enough; longer ones stay as they are.
+std::optional<std::string> Demangled(const std::string& name) {
+  constexpr size_t kAnyStackWillDo = 1000, kLongest = 60'000;
+  constexpr size_t kDeepStack = size_t{256} << 20;  // over 4 KB a letter; only what is touched takes memory
+  if (name.size() <= kAnyStackWillDo) return DemangledHere(name);
+  if (name.size() > kLongest || !(name.starts_with("_") || name.starts_with("."))) return std::nullopt;
+
+  struct Job {
+    const std::string& name;
+    std::optional<std::string> result;
+  } job{name, {}};
+  const auto run = [](void* argument) -> void* {
+    auto& running = *static_cast<Job*>(argument);
+    running.result = DemangledHere(running.name);
+    return nullptr;
+  };
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_t thread;
+  const bool started = pthread_attr_setstacksize(&attributes, kDeepStack) == 0 &&
+                       pthread_create(&thread, &attributes, run, &job) == 0;
+  pthread_attr_destroy(&attributes);
+  if (!started) return std::nullopt;
+  pthread_join(thread, nullptr);
+  return std::move(job.result);
+}
+
 }  // namespace
 
 std::string ShortName(std::string_view system_name) {
   std::string name(system_name);
   // pprof takes a name that demangles to itself for one that is not mangled.
-  if (std::optional<std::string> demangled = Demangled(name); demangled && *demangled != name) return *demangled;
+  if (std::optional<std::string> demangled = Demangled(name); demangled && *demangled != name)
+    return *demangled;
   if (LooksLikeCPlusPlus(name)) {
     RemoveBracketed(name, '(', ')');
     RemoveBracketed(name, '<', '>');

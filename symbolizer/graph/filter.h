@@ -40,7 +40,7 @@ class Pattern {
 using PatternPtr = std::shared_ptr<Pattern>;  // null: none
 
 struct NameFilter {
-  PatternPtr focus, ignore, hide, show;
+  PatternPtr focus = {}, ignore = {}, hide = {}, show = {};
 };
 struct NameMatches {
   bool focus = false, ignore = false, hide = false, show = false;

@@ -153,6 +153,7 @@ class Merger {
   std::unordered_map<std::string, int64_t> strings_;
   KeyTable mapping_keys_, function_keys_, location_keys_, sample_keys_;
   std::vector<uint64_t> key_;                           // scratch
+  std::vector<const proto::Label*> sorted_labels_;      // scratch
   std::vector<proto::Label> text_labels_, num_labels_;  // scratch
 };
 
@@ -232,24 +233,26 @@ uint64_t Merger::MapLocation(Source& source, int position) {
 
 // Fills text_labels_ and num_labels_. A label that holds nothing is none; values of one key keep their order.
 void Merger::SortLabels(Source& source, const proto::Sample& sample) {
+  sorted_labels_.clear();
+  for (const proto::Label& label : sample.label())
+    if (label.str() != 0 || label.num() != 0 || label.num_unit() != 0) sorted_labels_.push_back(&label);
+  // Before strings are interned, so that their order is that of the labels, whatever it was in the source.
+  std::ranges::stable_sort(sorted_labels_, std::less<>{}, [&](const proto::Label* label) {
+    return std::pair<bool, const std::string&>(label->str() == 0,
+                                               source.profile.string_table(static_cast<int>(label->key())));
+  });
   text_labels_.clear();
   num_labels_.clear();
-  for (const proto::Label& label : sample.label()) {
-    if (label.str() == 0 && label.num() == 0 && label.num_unit() == 0) continue;
-    proto::Label& to = (label.str() != 0 ? text_labels_ : num_labels_).emplace_back();
-    to.set_key(String(source, label.key()));
-    if (label.str() != 0) {
-      to.set_str(String(source, label.str()));
+  for (const proto::Label* label : sorted_labels_) {
+    proto::Label& to = (label->str() != 0 ? text_labels_ : num_labels_).emplace_back();
+    to.set_key(String(source, label->key()));
+    if (label->str() != 0) {
+      to.set_str(String(source, label->str()));
     } else {
-      to.set_num(label.num());
-      to.set_num_unit(String(source, label.num_unit()));
+      to.set_num(label->num());
+      to.set_num_unit(String(source, label->num_unit()));
     }
   }
-  const auto key_text = [this](const proto::Label& label) -> const std::string& {
-    return result_.string_table(static_cast<int>(label.key()));
-  };
-  std::ranges::stable_sort(text_labels_, std::less<>{}, key_text);
-  std::ranges::stable_sort(num_labels_, std::less<>{}, key_text);
 }
 
 void Merger::MapSample(Source& source, const proto::Sample& sample, std::span<const int64_t> values) {

@@ -107,7 +107,7 @@ Result<Profile> DecodeProfile(std::string_view bytes, const ReadLimits& limits) 
     return Error::Of("larger than ", limits.uncompressed >> 20, " MiB, which no profile is");
 
   const Result<WireScan> scan = ScanEncodedProfile(bytes);
-  const std::string_view foreign = scan ? std::string_view{} : ForeignFormat(bytes);
+  const std::string_view foreign = scan || bytes.empty() ? std::string_view{} : ForeignFormat(bytes);
   if (!foreign.empty()) return Error::Of("unrecognized profile format: ", foreign);
   if (!scan) return scan.error();
   if (scan->memory > limits.in_memory)

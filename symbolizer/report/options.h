@@ -16,7 +16,7 @@ struct ReportOptions {
   ReportKind kind = ReportKind::kTop;
 
   // What is shown.
-  std::string sample_index;  // a number, a sample type's name, or "": the profile's default
+  std::string sample_index = {};  // a number, a sample type's name, or "": the profile's default
   bool mean = false;         // average over the first sample type
   std::string unit = "minimum";
   double divide_by = 1;
@@ -25,8 +25,8 @@ struct ReportOptions {
   ReportSort sort = ReportSort::kFlat;
   Granularity granularity = Granularity::kFunctions;
   bool no_inlines = false;
-  std::string trim_path;
-  std::string source_path;
+  std::string trim_path = {};
+  std::string source_path = {};
 
   // How much of it.
   int64_t node_count = -1;  // -1: all
@@ -36,9 +36,9 @@ struct ReportOptions {
   bool drop_negative = false;
 
   // Which samples, frames and labels: RE2 expressions, "" for none.
-  std::string focus, ignore, hide, show, show_from, prune_from;
-  std::string tag_focus, tag_ignore, tag_show, tag_hide;
-  std::string tag_root, tag_leaf;  // label keys, separated by commas, whose values become frames
+  std::string focus = {}, ignore = {}, hide = {}, show = {}, show_from = {}, prune_from = {};
+  std::string tag_focus = {}, tag_ignore = {}, tag_show = {}, tag_hide = {};
+  std::string tag_root = {}, tag_leaf = {};  // label keys, separated by commas, whose values become frames
 };
 
 }  // namespace profagent
