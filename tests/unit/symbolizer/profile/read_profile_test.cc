@@ -7,11 +7,8 @@
 #include <fstream>
 #include <random>
 
-#include "symbolizer/graph/demangle.h"
-#include "symbolizer/graph/filter.h"
 #include "symbolizer/profile/gunzip.h"
-#include "symbolizer/profile/merge_profiles.h"
-#include "symbolizer/report/report.h"
+#include "tests/fuzz/profile_input.h"
 #include "tests/golden/golden_profiles.h"
 #include "tests/golden/profile_builder.h"
 
@@ -190,7 +187,6 @@ TEST(ReadProfile, AcceptsRealProfilesFarFromTheLimit) {
 // Whatever the bytes are, the answer is a profile or an error; and what is accepted can be merged and printed.
 // Deterministic, so that a failure stays one: the fuzzer goes further.
 TEST(ReadProfile, SurvivesMutations) {
-  const ReadLimits limits{.file = 1 << 22, .uncompressed = 1 << 22, .in_memory = 1 << 26};
   std::mt19937_64 random(20261123);
   size_t accepted = 0;
   for (const GoldenProfile& golden : GoldenProfiles()) {
@@ -219,22 +215,7 @@ TEST(ReadProfile, SurvivesMutations) {
         }
         if (bytes.empty()) bytes = "x";
       }
-      const Result<Profile> profile = DecodeProfile(bytes, limits);
-      if (!profile) {
-        EXPECT_FALSE(profile.error().text.empty());
-        continue;
-      }
-      ++accepted;
-      const Profile* const twice[] = {&*profile, &*profile};
-      const Result<Profile> merged = MergeProfiles(twice);
-      ASSERT_TRUE(merged) << merged.error().text.c_str();
-      for (const ReportKind kind : {ReportKind::kTop, ReportKind::kTraces, ReportKind::kRaw}) {
-        ReportOptions options;
-        options.kind = kind;
-        options.focus = "f";
-        options.granularity = Granularity::kLines;
-        (void)MakeReport(*profile, options);
-      }
+      accepted += TakeProfileInput(bytes);
     }
   }
   EXPECT_GT(accepted, 100u);  // or the mutations are too coarse to get past the parser
