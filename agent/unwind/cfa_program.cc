@@ -51,8 +51,8 @@ struct Interpreter {
   uintptr_t location;
   bool ok = true;
   int remembered = 0;
-  UnwindRow initial;  // what DW_CFA_restore goes back to: the row after the CIE's program
-  UnwindRow states[kMaxRemembered];
+  UnwindRow initial;                 // what DW_CFA_restore goes back to: the row after the CIE's program
+  UnwindRow states[kMaxRemembered];  // written before they are read: not cleared
 
   PROF_ALWAYS_INLINE void SetRule(uint64_t number, RegisterRule rule, int64_t value) {
     if (number >= kRegisterCount) return;  // vector registers: not ours to restore

@@ -1,5 +1,7 @@
 #include "agent/unwind/eh_frame.h"
 
+#include "agent/unwind/table_index.h"
+
 namespace profagent {
 namespace {
 
@@ -68,8 +70,10 @@ PROF_SIGNAL_SAFE bool ReadCie(const EhFrameTables& tables, uintptr_t at, FrameEn
 
   entry->pointer_encoding = kPointerAbsolute;
   entry->signal_frame = false;
+  entry->has_augmentation_data = false;
   uint8_t letter = letters.U8();
   if (letter == 'z') {
+    entry->has_augmentation_data = true;
     uint64_t size = body.Uleb();
     ByteReader data = body.Take(size);
     while ((letter = letters.U8()) != 0) {
@@ -93,7 +97,7 @@ PROF_SIGNAL_SAFE bool ReadCie(const EhFrameTables& tables, uintptr_t at, FrameEn
   return body.ok();
 }
 
-// Everything of an FDE but the CIE's program; enough to see whether it covers an address.
+// An FDE and its CIE.
 PROF_SIGNAL_SAFE bool ReadFde(const EhFrameTables& tables, const EntryHeader& header, FrameEntry* entry) {
   if (header.id == 0 || header.id > header.id_at - tables.segment.start) return false;
   if (!ReadCie(tables, header.id_at - header.id, entry)) return false;
@@ -104,36 +108,19 @@ PROF_SIGNAL_SAFE bool ReadFde(const EhFrameTables& tables, const EntryHeader& he
   uint64_t size = body.Pointer(entry->pointer_encoding & kPointerFormatMask, bases, tables.segment);
   if (!body.ok() || size > UINTPTR_MAX - entry->start) return false;
   entry->limit = entry->start + size;
-  entry->instructions = body;
-  return true;
-}
-
-PROF_SIGNAL_SAFE bool SkipAugmentationData(const EhFrameTables& tables, const EntryHeader& header,
-                                           FrameEntry* entry) {
-  EntryHeader cie;
-  if (!ReadEntryHeader(tables.segment, header.id_at - header.id, &cie)) return false;
-  cie.body.U8();  // version
-  if (cie.body.U8() == 'z') {
-    uint64_t size = entry->instructions.Uleb();
-    entry->instructions.Skip(size);
+  if (entry->has_augmentation_data) {
+    uint64_t augmentation_size = body.Uleb();
+    body.Skip(augmentation_size);
   }
-  return entry->instructions.ok();
+  entry->instructions = body;
+  return body.ok();
 }
 
-// One column of the sorted table.
-PROF_ALWAYS_INLINE uintptr_t TableValue(const EhFrameTables& tables, uintptr_t at, uint64_t width) {
-  ByteReader reader(at, at + width);
-  uint64_t value = width == 4
-                       ? static_cast<uint64_t>(static_cast<int64_t>(static_cast<int32_t>(reader.U32())))
-                       : reader.U64();
-  return tables.header + value;
-}
-
-// The FDE whose code begins last at or before pc. The table was found to lie inside its segment.
-PROF_SIGNAL_SAFE uintptr_t SearchTable(const EhFrameTables& tables, uintptr_t pc) {
-  uint64_t width = tables.table_encoding == (kPointerDataRelative | kPointerSdata8) ? 8 : 4;
-  uint64_t low = 0;
-  uint64_t high = tables.table_count;
+// The entry whose code begins last at or before pc, from the sorted table (which lies inside its segment).
+PROF_SIGNAL_SAFE uintptr_t SearchTable(const EhFrameTables& tables, const TableIndex* index, uintptr_t pc) {
+  uint64_t width = TableWidth(tables);
+  uint64_t low = 0, high = tables.table_count;
+  if (index != nullptr) index->Narrow(tables, pc, &low, &high);
   while (low < high) {  // all before `low` begin at or before pc, all from `high` on behind it
     uint64_t middle = low + (high - low) / 2;
     if (TableValue(tables, tables.table + middle * 2 * width, width) <= pc) {
@@ -175,19 +162,18 @@ EhFrameTables ReadEhFrameHeader(uintptr_t header, const MemoryRange* segments, s
   return tables;
 }
 
-bool FindFrameEntry(const EhFrameTables& tables, uintptr_t pc, FrameEntry* entry) {
+bool FindFrameEntry(const EhFrameTables& tables, const TableIndex* index, uintptr_t pc, FrameEntry* entry) {
   EntryHeader header;
   if (tables.table != 0) {
-    uintptr_t at = SearchTable(tables, pc);
+    uintptr_t at = SearchTable(tables, index, pc);
     if (at == 0 || !ReadEntryHeader(tables.segment, at, &header) || header.next == 0) return false;
-    if (!ReadFde(tables, header, entry) || pc < entry->start || pc >= entry->limit) return false;
-    return SkipAugmentationData(tables, header, entry);
+    return ReadFde(tables, header, entry) && pc >= entry->start && pc < entry->limit;
   }
   uintptr_t at = tables.eh_frame;
   for (uint64_t scanned = 0; scanned < kMaxScanned; ++scanned) {
     if (!ReadEntryHeader(tables.segment, at, &header) || header.next == 0) return false;
     if (header.id != 0 && ReadFde(tables, header, entry) && pc >= entry->start && pc < entry->limit) {
-      return SkipAugmentationData(tables, header, entry);
+      return true;
     }
     at = header.next;
   }

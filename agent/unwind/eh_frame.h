@@ -44,12 +44,16 @@ struct FrameEntry {
   int64_t data_alignment = 1;
   uint8_t pointer_encoding = 0;
   bool signal_frame = false;
+  bool has_augmentation_data = false;
   ByteReader initial;       // the CIE's program
   ByteReader instructions;  // the FDE's
 };
 
-// The entry that covers `pc`. False: none, or it is broken.
-PROF_SIGNAL_SAFE bool FindFrameEntry(const EhFrameTables& tables, uintptr_t pc, FrameEntry* entry);
+class TableIndex;
+
+// The entry that covers `pc`. False: none, or it is broken. `index`: shortens the search, or nullptr.
+PROF_SIGNAL_SAFE bool FindFrameEntry(const EhFrameTables& tables, const TableIndex* index, uintptr_t pc,
+                                     FrameEntry* entry);
 
 // The row that holds at `pc`. False: broken.
 PROF_SIGNAL_SAFE bool FindRow(const EhFrameTables& tables, const FrameEntry& entry, uintptr_t pc,

@@ -5,11 +5,13 @@
 namespace profagent {
 namespace {
 
-PROF_SIGNAL_SAFE __attribute__((noinline)) bool FindRowAt(const EhFrameTables& tables, uintptr_t address,
-                                                          UnwindRow* row) {
+PROF_SIGNAL_SAFE __attribute__((noinline)) bool FindRowAt(ModuleMap* modules, const Module& module,
+                                                          uintptr_t address, UnwindRow* row) {
+  const EhFrameTables& tables = module.tables;
   if (tables.segment.empty()) return false;
   FrameEntry entry;
-  return FindFrameEntry(tables, address, &entry) && FindRow(tables, entry, address, row);
+  return FindFrameEntry(tables, modules->IndexOf(module), address, &entry) &&
+         FindRow(tables, entry, address, row);
 }
 
 struct Evaluation {
@@ -89,9 +91,9 @@ PROF_SIGNAL_SAFE __attribute__((noinline)) GenericStep ApplyRow(const EhFrameTab
 
 }  // namespace
 
-Recipe DecodeRecipe(const Module& module, uintptr_t address) {
+Recipe DecodeRecipe(ModuleMap* modules, const Module& module, uintptr_t address) {
   UnwindRow row;
-  if (!FindRowAt(module.tables, address, &row)) return Recipe::Of(RecipeKind::kFramePointer);
+  if (!FindRowAt(modules, module, address, &row)) return Recipe::Of(RecipeKind::kFramePointer);
   return MakeRecipe(module.tables, row, address);
 }
 
@@ -99,7 +101,7 @@ GenericStep StepByRow(ModuleMap* modules, StackMemory* memory, uintptr_t address
   ModuleMap::Reader reader(modules);
   const Module* module = modules->Find(address);
   UnwindRow row;
-  if (module == nullptr || !FindRowAt(module->tables, address, &row)) return GenericStep::kBroken;
+  if (module == nullptr || !FindRowAt(modules, *module, address, &row)) return GenericStep::kBroken;
   return ApplyRow(module->tables, row, memory, registers);
 }
 

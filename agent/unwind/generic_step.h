@@ -13,7 +13,7 @@
 namespace profagent {
 
 // Decodes the row of `address` and packs it. kFramePointer: there is no usable row.
-PROF_SIGNAL_SAFE Recipe DecodeRecipe(const Module& module, uintptr_t address);
+PROF_SIGNAL_SAFE Recipe DecodeRecipe(ModuleMap* modules, const Module& module, uintptr_t address);
 
 enum class GenericStep : uint8_t { kCaller, kInterrupted, kOutermost, kUnreadable, kBroken };
 

@@ -36,7 +36,8 @@ constexpr int kMaxYields = 10'000;
 
 Status ModuleMap::Start(Ledger* ledger) {
   constexpr size_t kModulesSize = (kMaxModules + 1) * sizeof(Module);
-  constexpr size_t kSize = kModulesSize + (kMaxModules + 1) * sizeof(uintptr_t);
+  constexpr size_t kSize =
+      kModulesSize + (kMaxModules + 1) * sizeof(uintptr_t) + kIndexRoom * sizeof(uint32_t);
   long memory = RawSyscall(SYS_mmap, nullptr, kSize, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (int code = SyscallError(memory); code != 0) {
@@ -48,6 +49,7 @@ Status ModuleMap::Start(Ledger* ledger) {
   // Zeroed pages are valid Modules: nothing is constructed, so that only pages in use are touched.
   modules_ = reinterpret_cast<Module*>(memory);
   load_bias_ = reinterpret_cast<uintptr_t*>(memory + static_cast<long>(kModulesSize));
+  index_room_ = reinterpret_cast<uint32_t*>(load_bias_ + kMaxModules + 1);
   ledger_ = ledger;
   vdso_ = getauxval(AT_SYSINFO_EHDR);
   loader_ = getauxval(AT_BASE);
@@ -60,16 +62,20 @@ Status ModuleMap::Start(Ledger* ledger) {
   }
   program_path_[length] = '\0';
   dl_iterate_phdr(EnterLoaded, this);
+  EnterPermanentText();
   return Done{};
 }
 
 void ModuleMap::Stop() {
   if (modules_ == nullptr) return;
-  RawSyscall(SYS_munmap, modules_, (kMaxModules + 1) * (sizeof(Module) + sizeof(uintptr_t)));
+  RawSyscall(SYS_munmap, modules_,
+             (kMaxModules + 1) * (sizeof(Module) + sizeof(uintptr_t)) + kIndexRoom * sizeof(uint32_t));
+  index_used_.store(0, std::memory_order_relaxed);
   modules_ = nullptr;
   next_id_.store(1, std::memory_order_relaxed);
   for (auto& bucket : buckets_) bucket.store(0, std::memory_order_relaxed);
   program_ = 0;
+  permanent_count_ = 0;
 }
 
 int ModuleMap::EnterLoaded(dl_phdr_info* info, size_t, void* self) {
@@ -92,7 +98,9 @@ void ModuleMap::Restart(Ledger* ledger) {
   closing_.store(0, std::memory_order_relaxed);
   uint32_t end = next_id_.load(std::memory_order_relaxed);
   for (uint32_t id = 1; id < end && id <= kMaxModules; ++id) {
-    const Module& module = modules_[id];
+    Module& module = modules_[id];
+    IndexState building = IndexState::kBuilding;  // by a thread that is not in the child
+    module.index_state.compare_exchange_strong(building, IndexState::kRefused, std::memory_order_relaxed);
     if (!module.live.load(std::memory_order_acquire)) continue;
     ElfImage image;
     ReadElfImage(module.object, module.load_bias, module.headers, &image);
@@ -100,7 +108,49 @@ void ModuleMap::Restart(Ledger* ledger) {
   }
 }
 
+void ModuleMap::CountDecoding(Module* module) {
+  if (module->decodings.fetch_add(1, std::memory_order_relaxed) < TableIndex::kThreshold) return;
+  IndexState none = IndexState::kNone;
+  if (!module->index_state.compare_exchange_strong(none, IndexState::kBuilding, std::memory_order_relaxed))
+    return;
+  IndexState state = IndexState::kRefused;
+  uint64_t size = TableIndex::SizeFor(module->tables);
+  if (module->tables.table_count <= TableIndex::kLargestTable) {
+    uint64_t at = index_used_.fetch_add(size, std::memory_order_relaxed);
+    if (at + size <= kIndexRoom && module->index.Build(module->tables, index_room_ + at)) {
+      state = IndexState::kReady;
+    }
+  }
+  module->index_state.store(state, std::memory_order_release);
+}
+
+void ModuleMap::EnterPermanentText() {
+  uint32_t end = next_id_.load(std::memory_order_relaxed);
+  for (uint32_t id = 1; id < end && permanent_count_ < kMaxPermanent; ++id) {
+    if (modules_[id].text.empty()) continue;
+    size_t at = permanent_count_++;
+    for (; at > 0 && permanent_[at - 1].text.start > modules_[id].text.start; --at)
+      permanent_[at] = permanent_[at - 1];
+    permanent_[at] = {modules_[id].text, modules_[id].id};
+  }
+}
+
+const Module* ModuleMap::FindPermanent(uintptr_t address) const {
+  size_t low = 0, high = permanent_count_;
+  while (low < high) {  // those before `low` begin at or before the address
+    size_t middle = low + (high - low) / 2;
+    if (permanent_[middle].text.start <= address) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  if (low == 0 || !permanent_[low - 1].text.Holds(address, 1)) return nullptr;
+  return &modules_[static_cast<uint16_t>(permanent_[low - 1].id)];
+}
+
 const Module* ModuleMap::Find(uintptr_t address) {
+  if (const Module* permanent = FindPermanent(address); permanent != nullptr) return permanent;
   dl_find_object found;
   if (_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return nullptr;
   uint16_t newest = Bucket(ObjectOf(found).start).load(std::memory_order_acquire);

@@ -2,9 +2,10 @@
 //
 // Context:   Find in `signal` and `hook`; Start in `bootstrap`; AfterClose in `hook`; Restart in the child of a
 //            fork.
-// How:       _dl_find_object (glibc 2.35) is lock-free and async-signal-safe. An object that it names for the
-//            first time gets an entry here and a ModuleRecord in the ledger, by the thread that met it. What is
-//            loaded at Start is entered there, the program first.
+// How:       What is loaded at Start is entered there, the program first. Those objects stay for ever, so their text
+//            is looked up in a sorted array. All else is asked of _dl_find_object (glibc 2.35: lock-free and
+//            async-signal-safe); an object that it names for the first time gets an entry here and a ModuleRecord
+//            in the ledger, by the thread that met it.
 // Ids:       one a load. A library that is closed gives its id up; a different one at the same address gets a
 //            new one. The same file at the same address again gets its old one back: its record would be the
 //            same in every field, and a program that opens and closes a plugin for ever does not fill the table.
@@ -27,6 +28,7 @@
 #include "agent/unwind/eh_frame.h"
 #include "agent/unwind/elf_image.h"
 #include "agent/unwind/memory_range.h"
+#include "agent/unwind/table_index.h"
 
 struct dl_find_object;
 struct dl_phdr_info;
@@ -34,21 +36,26 @@ struct link_map;
 
 namespace profagent {
 
-struct Module {
-  MemoryRange object;  // all that is mapped of it
-  MemoryRange text;
-  uintptr_t load_bias = 0;
+enum class IndexState : uint8_t { kNone, kBuilding, kReady, kRefused };
+
+struct alignas(64) Module {
+  ModuleId id = ModuleId::kNone;
+  bool permanent = false;         // loaded at Start: dlclose never unmaps it
+  std::atomic<bool> live{false};  // complete, and not closed since. release: the other fields
+  uint16_t next = 0;              // id of the next older entry of the same bucket
   EhFrameTables tables;
+  TableIndex index;
+  std::atomic<IndexState> index_state{IndexState::kNone};  // release by kReady: the index
+  std::atomic<uint32_t> decodings{0};
+  MemoryRange text;    // the executable PT_LOAD
+  MemoryRange object;  // all that is mapped
+  uintptr_t load_bias = 0;
   uintptr_t eh_frame_header = 0;
   std::span<const Elf64_Phdr> headers;
   uint64_t fingerprint = 0;  // of addresses, path, program headers and build-id
   // How a lookup knows that this is still the object it was. A reopened one has a new link_map.
   std::atomic<const link_map*> map{nullptr};
   std::atomic<const char*> name{nullptr};
-  ModuleId id = ModuleId::kNone;
-  bool permanent = false;         // loaded at Start: dlclose never unmaps it
-  std::atomic<bool> live{false};  // complete, and not closed since. release: the fields above
-  uint16_t next = 0;              // id of the next older entry of the same bucket
 };
 
 class ModuleMap {
@@ -60,6 +67,15 @@ class ModuleMap {
   // The object that holds `address`; nullptr: none, or the table is full, or it may just be closed. To be
   // called, and its result used, while a Reader lives.
   PROF_SIGNAL_SAFE const Module* Find(uintptr_t address);
+
+  // The index over the module's table; nullptr: it has none (yet). Counts the decodings, and builds the index when
+  // it is worth while.
+  PROF_ALWAYS_INLINE const TableIndex* IndexOf(const Module& module) {
+    if (module.index_state.load(std::memory_order_acquire) == IndexState::kReady) return &module.index;
+    if (module.tables.table_count >= TableIndex::kSmallTable)
+      CountDecoding(&modules_[static_cast<uint16_t>(module.id)]);
+    return nullptr;
+  }
 
   // Address minus this is the address in the object's own numbering.
   PROF_ALWAYS_INLINE uintptr_t load_bias(ModuleId id) const { return load_bias_[static_cast<uint16_t>(id)]; }
@@ -86,8 +102,12 @@ class ModuleMap {
 
  private:
   static constexpr uint32_t kBuckets = 1024;
+  static constexpr uint64_t kIndexRoom = uint64_t{1} << 20;  // for 4 million entries; touched as far as used
   static constexpr uint32_t kMaxModules = static_cast<uint32_t>(ModuleId::kMaxLoaded);
 
+  PROF_SIGNAL_SAFE void CountDecoding(Module* module);
+  PROF_SIGNAL_SAFE const Module* FindPermanent(uintptr_t address) const;
+  void EnterPermanentText();
   PROF_SIGNAL_SAFE Module* Search(uint16_t from, uint16_t until, const dl_find_object& found);
   PROF_SIGNAL_SAFE const Module* Enter(const dl_find_object& found, std::span<const Elf64_Phdr> headers,
                                        bool permanent);
@@ -101,13 +121,23 @@ class ModuleMap {
   static int EnterLoaded(dl_phdr_info* info, size_t size, void* self);
 
   Ledger* ledger_ = nullptr;
-  Module* modules_ = nullptr;                     // by id
-  uintptr_t* load_bias_ = nullptr;                // by id; [0] is 0
+  Module* modules_ = nullptr;       // by id
+  uintptr_t* load_bias_ = nullptr;  // by id; [0] is 0
+  uint32_t* index_room_ = nullptr;  // kIndexRoom words that indices are made of
+  std::atomic<uint64_t> index_used_{0};
   std::atomic<uint32_t> next_id_{1};              // ids handed out; may pass kMaxModules when full
   std::atomic<uint16_t> buckets_[kBuckets] = {};  // newest entry by start address
   std::atomic<uint32_t> readers_{0};              // walks that look into tables right now
   std::atomic<uint32_t> closing_{0};              // dlclose calls under way
-  uintptr_t vdso_ = 0;                            // where these objects begin
+  // The text of what was loaded at Start, by address; complete before Start returns.
+  struct PermanentText {
+    MemoryRange text;
+    ModuleId id;
+  };
+  static constexpr size_t kMaxPermanent = 512;
+  PermanentText permanent_[kMaxPermanent] = {};
+  size_t permanent_count_ = 0;
+  uintptr_t vdso_ = 0;  // where these objects begin
   uintptr_t loader_ = 0;
   uintptr_t program_ = 0;
   char program_path_[4096] = {};

@@ -8,6 +8,10 @@ namespace profagent {
 namespace {
 
 constexpr unsigned kMaxProbes = 64;
+// The first probes stay within one page, where the few hundred recipes of most programs find room: a decoding is
+// cold anyway, and need not meet a page of its own here.
+constexpr unsigned kNearProbes = 8;
+constexpr size_t kNearBuckets = 2048;
 
 }  // namespace
 
@@ -38,7 +42,10 @@ void RecipeCache::Stop() {
 uint32_t RecipeCache::InternRecipe(Recipe recipe) {
   uint64_t hash = recipe.bits() * 0xd6e8feb86659fd93;
   for (unsigned probe = 0; probe < kMaxProbes; ++probe) {
-    std::atomic<uint16_t>& bucket = buckets_[((hash >> 47) + probe) % kBucketCount];
+    size_t place = probe < kNearProbes
+                       ? ((hash >> 53) + probe) % kNearBuckets
+                       : kNearBuckets + ((hash >> 40) + probe) % (kBucketCount - kNearBuckets);
+    std::atomic<uint16_t>& bucket = buckets_[place];
     uint16_t index = bucket.load(std::memory_order_acquire);
     if (index == 0) {
       uint32_t fresh = recipe_count_.load(std::memory_order_relaxed);

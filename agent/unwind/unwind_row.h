@@ -26,14 +26,15 @@ enum class CfaRule : uint8_t {
   kExpression,
 };
 
+// Trivial on purpose: a row is cleared where it begins (UnwindRow{}), not where room for one is made.
 // An expression is named by where its length stands: bytes from the start of the segment that holds .eh_frame.
 struct UnwindRow {
-  int32_t value[kRegisterCount] = {};
-  RegisterRule rule[kRegisterCount] = {};
-  CfaRule cfa_rule = CfaRule::kNone;
-  uint8_t cfa_register = 0;
-  int32_t cfa_offset = 0;  // or the expression
-  bool signal_frame = false;
+  int32_t value[kRegisterCount];
+  RegisterRule rule[kRegisterCount];
+  CfaRule cfa_rule;
+  uint8_t cfa_register;
+  int32_t cfa_offset;  // or the expression
+  bool signal_frame;
 };
 static_assert(sizeof(UnwindRow) <= 96);
 

@@ -61,7 +61,7 @@ RecipeCache::Hit Unwinder::Walker::Decode(uintptr_t address) {
   const Module* module = unwinder_->modules_.Find(address);
   // Not cached: a library may be loaded there later, and nobody would tell.
   if (module == nullptr) return {Recipe::Of(RecipeKind::kFramePointer), ModuleId::kNone};
-  Recipe recipe = DecodeRecipe(*module, address);
+  Recipe recipe = DecodeRecipe(&unwinder_->modules_, *module, address);
   cache.Insert(address, recipe, module->id, generation);
   return {recipe, module->id};
 }

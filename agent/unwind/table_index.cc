@@ -1,0 +1,31 @@
+#include "agent/unwind/table_index.h"
+
+namespace profagent {
+
+bool TableIndex::Build(const EhFrameTables& tables, uint32_t* room) {
+  uint64_t width = TableWidth(tables);
+  uint64_t count = tables.table_count;
+  first_start_ = TableValue(tables, tables.table, width);
+  uintptr_t last_start = TableValue(tables, tables.table + (count - 1) * 2 * width, width);
+  if (last_start < first_start_) return false;
+  uint64_t most = count / 4 + 1;  // four entries to a bucket
+  shift_ = 0;
+  while ((last_start - first_start_) >> shift_ >= most) ++shift_;
+  bucket_count_ = ((last_start - first_start_) >> shift_) + 1;
+  begins_ = room;
+
+  uint64_t bucket = 0;
+  uintptr_t previous = first_start_;
+  for (uint64_t i = 0; i < count; ++i) {
+    uintptr_t start = TableValue(tables, tables.table + i * 2 * width, width);
+    if (start < previous) return false;
+    previous = start;
+    if (start > last_start) return false;
+    for (uint64_t own = (start - first_start_) >> shift_; bucket <= own; ++bucket) {
+      room[bucket] = static_cast<uint32_t>(i);
+    }
+  }
+  return true;
+}
+
+}  // namespace profagent
