@@ -23,6 +23,7 @@
 #include "agent/unwind/recipe_cache.h"
 #include "agent/unwind/registers.h"
 #include "agent/unwind/stack_memory.h"
+#include "agent/unwind/trail.h"
 
 namespace profagent {
 
@@ -67,11 +68,10 @@ class Unwinder {
   ModuleMap& modules() { return modules_; }
 
  private:
-  class Walker;
-
   RecipeCache cache_;
   ModuleMap modules_;
   StackWindowPool windows_;
+  TrailPool trails_;
 };
 
 }  // namespace profagent

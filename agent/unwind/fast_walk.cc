@@ -1,0 +1,84 @@
+// The walk that nearly every sample takes: pc, rsp and rbp, a cached recipe a frame, and the trail.
+#include "agent/unwind/walker.h"
+
+namespace profagent {
+
+WalkResult Walker::Truncate() {
+  frames_[frames_.size() - 1] = MakeSynthetic(SyntheticFrame::kTruncated);
+  return {static_cast<uint32_t>(frames_.size()), WalkEnd::kDepthLimit};
+}
+
+WalkResult Walker::Fast(const ucontext_t& context, TrailWriter* trail) {
+  auto* gregs = context.uc_mcontext.gregs;
+  auto pc = static_cast<uintptr_t>(gregs[REG_RIP]);
+  auto sp = static_cast<uintptr_t>(gregs[REG_RSP]);
+  auto fp = static_cast<uintptr_t>(gregs[REG_RBP]);
+  uint32_t depth = 0;
+  uintptr_t address = pc;
+  for (;; address = pc - 1) {
+    auto [recipe, module] = Look(address);
+    if (depth == frames_.size()) return Truncate();
+    Frame frame = FrameOf(address, module);
+    frames_[depth++] = frame;
+
+    RecipeKind kind = recipe.kind();
+    if (kind == RecipeKind::kOutermost) return {depth, WalkEnd::kOutermost};
+    if (kind > RecipeKind::kRealigned) return GiveUp();
+    uint8_t base_register = recipe.base();
+    if (base_register != kStackPointer && base_register != kFramePointer) return GiveUp();
+    uintptr_t base = base_register == kStackPointer ? sp : fp;
+    uintptr_t cfa = base + static_cast<uint64_t>(recipe.offset());
+    uintptr_t origin = cfa - 8;  // what saved registers are counted from
+    uint8_t saved = recipe.saved(0);
+    uint8_t trail_saved = saved;
+    if (kind != RecipeKind::kPlain) [[unlikely]] {
+      if (!memory_.Read(cfa, &cfa)) return {depth, WalkEnd::kUnreadable};
+      cfa += recipe.added();
+      origin = kind == RecipeKind::kRealigned ? base : cfa - 8;
+      trail_saved = TrailEntry::kNotOnTrail;
+    }
+    if (cfa <= sp) return GiveUp();  // another stack, or nonsense: the full walk knows what to think of it
+    uintptr_t caller_pc, caller_fp = fp;
+    if (!memory_.Read(cfa - 8, &caller_pc)) return {depth, WalkEnd::kUnreadable};
+    if (saved != Recipe::kNotSaved && !memory_.Read(origin - uint64_t{8} * saved, &caller_fp)) {
+      return {depth, WalkEnd::kUnreadable};
+    }
+    // The leaf is not kept: its pc is exact, and the next sample's is another.
+    if (depth > 1) trail->Add({.sp = sp, .fp = fp, .pc = pc, .fp_saved = trail_saved, .frame = frame});
+    pc = caller_pc;
+    sp = cfa;
+    fp = caller_fp;
+    if (pc == 0) return {depth, WalkEnd::kOutermost};
+
+    const TrailEntry* met = trail->Meet(pc, sp, fp);
+    if (met == nullptr) continue;
+    const TrailEntry* at = met;
+    for (;; --at) {  // pc, sp, fp are those of *at, whose frame is not written yet
+      if (at == trail->outermost()) {
+        trail->Finish();
+        break;
+      }
+      if (at->fp_saved == TrailEntry::kNotOnTrail) {
+        trail->Part(met, at + 1);
+        break;
+      }
+      if (depth == frames_.size()) return Truncate();
+      frames_[depth++] = at->frame;
+      const TrailEntry& next = at[-1];
+      fp = at->fp;
+      if (!memory_.Read(next.sp - 8, &pc)) return {depth, WalkEnd::kUnreadable};
+      if (at->fp_saved != Recipe::kNotSaved &&
+          !memory_.Read(next.sp - 8 * (at->fp_saved + uint64_t{1}), &fp)) {
+        return {depth, WalkEnd::kUnreadable};
+      }
+      sp = next.sp;
+      if (pc != next.pc || fp != next.fp) {
+        trail->Part(met, at);
+        if (pc == 0) return {depth, WalkEnd::kOutermost};
+        break;
+      }
+    }
+  }
+}
+
+}  // namespace profagent

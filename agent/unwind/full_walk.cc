@@ -1,0 +1,117 @@
+// The walk that follows all registers: recipes on any of them, full rows, signal frames, code without CFI.
+#include "agent/unwind/frame_pointer.h"
+#include "agent/unwind/generic_step.h"
+#include "agent/unwind/walker.h"
+
+namespace profagent {
+namespace {
+
+// A caller's frame lies above its callee's, but where code changes stacks (coroutines, Rust's stacker). Such
+// steps are believed this often in one walk; a loop in broken tables uses them up soon.
+constexpr int kMaxStackChanges = 16;
+
+}  // namespace
+
+RecipeCache::Hit Walker::Decode(uintptr_t address) {
+  uint32_t generation = cache_->generation();
+  ModuleMap::Reader reader(modules_);
+  const Module* module = modules_->Find(address);
+  // Not cached: a library may be loaded there later, and nobody would tell.
+  if (module == nullptr) return {Recipe::Of(RecipeKind::kFramePointer), ModuleId::kNone};
+  Recipe recipe = DecodeRecipe(modules_, *module, address);
+  cache_->Insert(address, recipe, module->id, generation);
+  return {recipe, module->id};
+}
+
+WalkResult Walker::Full(Registers* registers, bool interrupted, uint32_t skip) {
+  uint32_t depth = 0;
+  for (;;) {
+    uintptr_t address = registers->pc() - (interrupted ? 0 : 1);
+    auto [recipe, module] = Look(address);
+    if (skip > 0) {
+      --skip;
+    } else if (depth == frames_.size()) {
+      return Truncate();
+    } else {
+      frames_[depth++] = FrameOf(address, module);
+    }
+    uintptr_t sp = registers->sp();
+    Step step = Apply(recipe, address, interrupted, registers);
+    if (step == Step::kEnd) return {depth, end_};
+    interrupted = step == Step::kInterrupted;
+    if (registers->pc() == 0 && !interrupted) return {depth, WalkEnd::kOutermost};
+    if (!interrupted && registers->sp() <= sp && ++stack_changes_ > kMaxStackChanges) {
+      return {depth, WalkEnd::kNoProgress};
+    }
+  }
+}
+
+Walker::Step Walker::Apply(Recipe recipe, uintptr_t address, bool interrupted, Registers* registers) {
+  switch (recipe.kind()) {
+    case RecipeKind::kPlain:
+    case RecipeKind::kDereferenced:
+    case RecipeKind::kRealigned:
+      return ApplyRecipe(recipe, registers);
+    case RecipeKind::kOutermost:
+      return End(WalkEnd::kOutermost);
+    case RecipeKind::kNone:
+    case RecipeKind::kFramePointer:
+      return ApplyFramePointer(interrupted, registers);
+    case RecipeKind::kGeneric:
+      break;
+  }
+  switch (StepByRow(modules_, &memory_, address, registers)) {
+    case GenericStep::kCaller:
+      return Step::kCaller;
+    case GenericStep::kInterrupted:
+      return Step::kInterrupted;
+    case GenericStep::kOutermost:
+      return End(WalkEnd::kOutermost);
+    case GenericStep::kUnreadable:
+      return End(WalkEnd::kUnreadable);
+    case GenericStep::kBroken:
+      break;
+  }
+  return ApplyFramePointer(interrupted, registers);
+}
+
+Walker::Step Walker::ApplyRecipe(Recipe recipe, Registers* registers) {
+  uint64_t base = registers->value[recipe.base()];
+  uint64_t cfa = base + static_cast<uint64_t>(recipe.offset());
+  if (recipe.kind() != RecipeKind::kPlain) {
+    if (!memory_.Read(cfa, &cfa)) return End(WalkEnd::kUnreadable);
+    cfa += recipe.added();
+  }
+  uint64_t pc;
+  if (!memory_.Read(cfa - 8, &pc)) return End(WalkEnd::kUnreadable);
+  uint64_t origin = recipe.kind() == RecipeKind::kRealigned ? base : cfa - 8;
+  for (unsigned i = 0; i < kCalleeSavedCount; ++i) {
+    uint8_t saved = recipe.saved(i);
+    if (saved == Recipe::kNotSaved) continue;
+    if (!memory_.Read(origin - uint64_t{8} * saved, &registers->value[kCalleeSaved[i]])) {
+      return End(WalkEnd::kUnreadable);
+    }
+  }
+  registers->value[kStackPointer] = cfa;
+  registers->value[kReturnAddress] = pc;
+  return Step::kCaller;
+}
+
+Walker::Step Walker::ApplyFramePointer(bool interrupted, Registers* registers) {
+  switch (StepByFramePointer(modules_, &memory_, interrupted, registers)) {
+    case FramePointerStep::kCaller:
+      return Step::kCaller;
+    case FramePointerStep::kSignalReturn:
+      if (!StepBySigcontext(&memory_, registers)) return End(WalkEnd::kUnreadable);
+      return Step::kInterrupted;
+    case FramePointerStep::kOutermost:
+      return End(WalkEnd::kOutermost);
+    case FramePointerStep::kUnreadable:
+      return End(WalkEnd::kUnreadable);
+    case FramePointerStep::kNothing:
+      break;
+  }
+  return End(WalkEnd::kNoUnwindInfo);
+}
+
+}  // namespace profagent

@@ -1,0 +1,71 @@
+// One walk over one stack; the two ways of it share the frames that they write.
+//
+// Context: `signal`, `hook`. Internal to agent/unwind: Unwinder makes one on the handler's stack for each walk.
+#pragma once
+
+#include <ucontext.h>
+
+#include <span>
+
+#include "agent/base/signal_safe.h"
+#include "agent/ledger/frame.h"
+#include "agent/unwind/memory_range.h"
+#include "agent/unwind/module_map.h"
+#include "agent/unwind/recipe_cache.h"
+#include "agent/unwind/registers.h"
+#include "agent/unwind/stack_memory.h"
+#include "agent/unwind/trail.h"
+
+namespace profagent {
+
+class Walker {
+ public:
+  PROF_ALWAYS_INLINE Walker(RecipeCache* cache, ModuleMap* modules, StackWindowPool* windows,
+                            MemoryRange bounds, std::span<Frame> frames)
+      : cache_(cache), modules_(modules), memory_(bounds, windows), frames_(frames) {}
+
+  // Follows pc, rsp and rbp only (fast_walk.cc). When a frame needs more than that, needs_all_registers() is true
+  // afterwards and the result means nothing: the full walk has to start over.
+  PROF_SIGNAL_SAFE WalkResult Fast(const ucontext_t& context, TrailWriter* trail);
+  bool needs_all_registers() const { return needs_all_registers_; }
+
+  // Follows all registers (full_walk.cc). `interrupted`: pc is an instruction that was about to run, not the
+  // place behind a call. The first `skip` frames are not written.
+  PROF_SIGNAL_SAFE WalkResult Full(Registers* registers, bool interrupted, uint32_t skip);
+
+ private:
+  enum class Step : uint8_t { kCaller, kInterrupted, kEnd };
+
+  PROF_ALWAYS_INLINE RecipeCache::Hit Look(uintptr_t address) {
+    RecipeCache::Hit hit = cache_->Find(address);
+    if (hit.recipe.kind() != RecipeKind::kNone) [[likely]]
+      return hit;
+    return Decode(address);
+  }
+  PROF_SIGNAL_SAFE __attribute__((noinline)) RecipeCache::Hit Decode(uintptr_t address);
+  PROF_SIGNAL_SAFE Step Apply(Recipe recipe, uintptr_t address, bool interrupted, Registers* registers);
+  PROF_SIGNAL_SAFE Step ApplyRecipe(Recipe recipe, Registers* registers);
+  PROF_SIGNAL_SAFE Step ApplyFramePointer(bool interrupted, Registers* registers);
+  PROF_SIGNAL_SAFE WalkResult Truncate();
+  PROF_ALWAYS_INLINE WalkResult GiveUp() {
+    needs_all_registers_ = true;
+    return {};
+  }
+  PROF_ALWAYS_INLINE Step End(WalkEnd end) {
+    end_ = end;
+    return Step::kEnd;
+  }
+  PROF_ALWAYS_INLINE Frame FrameOf(uintptr_t address, ModuleId module) const {
+    return Frame::Of(module, address - modules_->load_bias(module));
+  }
+
+  RecipeCache* cache_;
+  ModuleMap* modules_;
+  StackMemory memory_;
+  std::span<Frame> frames_;
+  WalkEnd end_ = WalkEnd::kOutermost;
+  bool needs_all_registers_ = false;
+  int stack_changes_ = 0;
+};
+
+}  // namespace profagent
