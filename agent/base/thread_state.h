@@ -25,6 +25,9 @@ struct ThreadState {
   siginfo_t held;
   bool reads_signal;  // a signalfd of this thread reads it: its masks are the kernel's
 
+  // The alternate stack that the application set, while the kernel has a larger one of ours instead.
+  stack_t replaced_stack;  // ss_sp nullptr: none
+
   // BeforeFork and PauseThisThreadForExec nest: only the outermost one restores `mask_before`.
   uint32_t hold_depth;
   uint64_t mask_before;

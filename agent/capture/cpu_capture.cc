@@ -1,6 +1,8 @@
 #include "agent/capture/cpu_capture.h"
 
 #include <fcntl.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -20,9 +22,11 @@ namespace {
 
 constexpr uint32_t kFirstCollection = 64;  // slots in use before the dead are looked for
 constexpr Nanos kLookInterval{kNanosPerSecond};
-constexpr Nanos kSlowestKernelTick{10'000'000};  // CONFIG_HZ=100
+// The longest that a thread on a busy machine was seen to run without meeting a tick of the kernel was 182 ms (13 threads at work
+// on 2 processors, HZ=250: short turns that begin and end between ticks).
+constexpr Nanos kLongestDebt{kNanosPerSecond};
 
-enum Said : uint32_t { kSaidRefused = 1, kSaidReplaced = 2, kSaidPerf = 4, kSaidSignalfd = 8 };
+enum Said : uint32_t { kSaidRefused = 1, kSaidReplaced = 2 };
 
 uint32_t OwnTid() { return static_cast<uint32_t>(RawSyscall(SYS_gettid)); }
 uint32_t OwnPid() { return static_cast<uint32_t>(RawSyscall(SYS_getpid)); }
@@ -85,8 +89,8 @@ static_assert(std::is_trivially_destructible_v<CpuCapture> && std::is_trivially_
 
 bool CpuCapture::Start(const Settings& settings) {
   settings_ = settings;
-  CpuHandler::Settings handler{settings.ledger,      settings.unwinder,        &slots_,
-                               settings.max_depth,   settings.measure_handler, settings.want_perf_events,
+  CpuHandler::Settings handler{settings.ledger,      settings.unwinder, &slots_,
+                               settings.max_depth,   Period(),          settings.measure_handler,
                                settings.before_death};
   if (!slots_.Start() || !g_cpu_handler.Start(handler)) {
     Log(Verbosity::kErrors, "no CPU profile: no memory for the handler (RLIMIT_AS?)");
@@ -107,6 +111,7 @@ bool CpuCapture::Start(const Settings& settings) {
   ThreadSlot* mine = AdoptThread(OwnTid());
   if (mine != nullptr) {
     mine->bounds = settings.main_stack;
+    mine->start_routine = reinterpret_cast<void*>(getauxval(AT_ENTRY));
     mine->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
     t_state.slot_plus_one = mine->index + 1;
     StartTimer(mine, Since::kNow);
@@ -121,13 +126,9 @@ void CpuCapture::BeginRecording() {
   seed ^= ReadClock(CLOCK_MONOTONIC).value ^ static_cast<uint64_t>(OwnPid()) << 32;
   random_.store(seed, std::memory_order_relaxed);
   collect_at_.store(kFirstCollection, std::memory_order_relaxed);
-  engine_.store(settings_.want_perf_events ? Engine::kPerfEvents : Engine::kThreadTimers,
-                std::memory_order_release);
+  Use(settings_.want_perf_events ? Engine::kPerfEvents : Engine::kThreadTimers);
   LedgerHeader* header = settings_.ledger->header();
   header->cpu_hz.store(settings_.frequency.value, std::memory_order_relaxed);
-  header->cpu_engine.store(
-      static_cast<uint32_t>(settings_.want_perf_events ? CpuEngine::kPerfEvents : CpuEngine::kThreadTimers),
-      std::memory_order_relaxed);
   header->cpu_start_realtime_ns.store(ReadClock(CLOCK_REALTIME).value, std::memory_order_relaxed);
   header->cpu_start_monotonic_ns.store(ReadClock(CLOCK_MONOTONIC).value, std::memory_order_relaxed);
 }
@@ -293,6 +294,7 @@ void CpuCapture::CollectDead() {
     }
     if (gone) {
       StopTimer(slot);
+      if (slot->spare_stack != nullptr) RawSyscall(SYS_munmap, slot->spare_stack, slot->spare_stack_size);
       slots_.Release(slot);
       continue;
     }
@@ -305,9 +307,8 @@ void CpuCapture::CollectDead() {
 // The application closed the event's descriptor (closefrom): from here on timers do the work, of all threads.
 void CpuCapture::ReplaceLostEvent(ThreadSlot* slot) {
   Engine perf = Engine::kPerfEvents;
-  if (engine_.compare_exchange_strong(perf, Engine::kThreadTimers, std::memory_order_acq_rel)) {
-    settings_.ledger->header()->cpu_engine.store(static_cast<uint32_t>(CpuEngine::kThreadTimers),
-                                                 std::memory_order_relaxed);
+  if (engine_.compare_exchange_strong(perf, Engine::kSwitching, std::memory_order_acq_rel)) {
+    Use(Engine::kThreadTimers);
     Log(Verbosity::kErrors, "the program closed the descriptors of perf events; using timers");
   }
   StopTimer(slot);
@@ -326,15 +327,17 @@ void CpuCapture::LookAround(bool now) {
   CollectDead();
   if (due) {
     FindNewThreads();
-    if (g_virtual_signals.RepairIfReplaced(signo())) {
-      settings_.ledger->Count(Loss::kHandlerReplaced);
-      if ((said_.fetch_or(kSaidReplaced) & kSaidReplaced) == 0) {
-        Log(Verbosity::kErrors, "the program replaced the handler of the CPU signal (", signo(),
-            ") by a raw system call; samples were lost. PROFAGENT_CPU_SIGNAL chooses another signal");
-      }
-    }
+    NoticeReplacedHandler();
   }
   looking_.store(0, std::memory_order_release);
+}
+
+void CpuCapture::NoticeReplacedHandler() {
+  if (!g_virtual_signals.RepairIfReplaced(signo())) return;
+  settings_.ledger->Count(Loss::kHandlerReplaced);
+  if ((said_.fetch_or(kSaidReplaced) & kSaidReplaced) != 0) return;
+  Log(Verbosity::kErrors, "the program replaced the handler of the CPU signal (", signo(),
+      ") by a raw system call; samples were lost. PROFAGENT_CPU_SIGNAL chooses another signal");
 }
 
 // --- timers --------------------------------------------------------------------------------------------------
@@ -346,34 +349,60 @@ void CpuCapture::StartTimer(ThreadSlot* slot, Since since) {
   slot->first_expiry_ns.store(first.value, std::memory_order_relaxed);
   slot->ticks.store(0, std::memory_order_relaxed);
   slot->prepaid.store(0, std::memory_order_relaxed);
-  if (engine_.load(std::memory_order_acquire) == Engine::kPerfEvents && StartPerfEvent(slot)) return;
-  if (engine_.load(std::memory_order_acquire) == Engine::kThreadTimers && StartThreadTimer(slot, first))
-    return;
+  // What is refused makes room for the next engine: at most three rounds.
+  for (;;) {
+    Engine engine = engine_.load(std::memory_order_acquire);
+    if (engine == Engine::kPerfEvents && StartPerfEvent(slot, phase)) return;
+    if (engine == Engine::kThreadTimers && StartThreadTimer(slot, first)) return;
+    if (engine == engine_.load(std::memory_order_acquire)) break;
+  }
   SlotUse starting = SlotUse::kStarting;
   slot->use.compare_exchange_strong(starting, SlotUse::kUntimed, std::memory_order_release);
 }
 
-bool CpuCapture::StartPerfEvent(ThreadSlot* slot) {
-  PerfEvent event = OpenPerfEvent(slot->tid.load(std::memory_order_relaxed), signo(), Period());
+void CpuCapture::Use(Engine engine) {
+  CpuEngine shown = CpuEngine::kNone;
+  if (engine == Engine::kThreadTimers) shown = CpuEngine::kThreadTimers;
+  if (engine == Engine::kProcessTimer) shown = CpuEngine::kProcessTimer;
+  if (engine == Engine::kPerfEvents) shown = CpuEngine::kPerfEvents;
+  settings_.ledger->header()->cpu_engine.store(static_cast<uint32_t>(shown), std::memory_order_relaxed);
+  engine_.store(engine, std::memory_order_seq_cst);
+}
+
+bool CpuCapture::StartPerfEvent(ThreadSlot* slot, Nanos phase) {
+  PerfEvent event = OpenPerfEvent(slot->tid.load(std::memory_order_relaxed), signo(), phase);
   if (event.fd < 0) {
-    if ((said_.fetch_or(kSaidPerf) & kSaidPerf) == 0) {
-      Log(Verbosity::kErrors, "perf events are refused (errno ", -event.fd, "); using timers");
-    }
-    Engine perf = Engine::kPerfEvents;
-    if (engine_.compare_exchange_strong(perf, Engine::kThreadTimers, std::memory_order_acq_rel)) {
-      settings_.ledger->header()->cpu_engine.store(static_cast<uint32_t>(CpuEngine::kThreadTimers),
-                                                   std::memory_order_relaxed);
-    }
+    if (event.fd != -ESRCH) LeavePerfEvents(-event.fd);
     return false;
   }
+  g_cpu_handler.ExpectPerfEvents();
   slot->perf_id = event.id;
   slot->perf_user_time_only = event.user_time_only;
+  slot->perf_first.store(true, std::memory_order_relaxed);
   slot->perf_fd.store(event.fd, std::memory_order_release);
   slot->use.store(SlotUse::kTimed, std::memory_order_release);
   EnablePerfEvent(event);
   slot->armed.store(true, std::memory_order_release);
   if (!running()) StopTimer(slot);
   return true;
+}
+
+// Refused to the first thread: timers do the work. Refused to a later one (its descriptors are used up): that one thread is
+// missing, for a timer beside the events of others would be an engine of its own to keep apart.
+void CpuCapture::LeavePerfEvents(int error) {
+  bool in_use = false;
+  for (uint32_t i = 0; i < slots_.limit(); ++i) {
+    in_use |= slots_.At(i)->perf_fd.load(std::memory_order_relaxed) != kNoDescriptor;
+  }
+  Engine perf = Engine::kPerfEvents;
+  if (in_use) {
+    LeaveUntimed(error, "perf_event_open");
+  } else if (!settings_.want_perf_events) {
+    if (engine_.compare_exchange_strong(perf, Engine::kNone, std::memory_order_acq_rel)) Use(Engine::kNone);
+  } else if (engine_.compare_exchange_strong(perf, Engine::kSwitching, std::memory_order_acq_rel)) {
+    Log(Verbosity::kErrors, "perf events are refused (errno ", error, "); using timers");
+    Use(Engine::kThreadTimers);
+  }
 }
 
 bool CpuCapture::StartThreadTimer(ThreadSlot* slot, Nanos first) {
@@ -386,11 +415,8 @@ bool CpuCapture::StartThreadTimer(ThreadSlot* slot, Nanos first) {
     timer = CreateTimer(target);
   }
   if (timer < 0) {
-    if (timer == -EAGAIN) {
-      SwitchToProcessTimer();
-    } else {
-      LeaveUntimed(slot, -timer);
-    }
+    bool ended = timer == -EINVAL && SyscallError(RawSyscall(SYS_tgkill, OwnPid(), tid, 0)) == ESRCH;
+    if (!ended) LeaveThreadTimers(-timer);
     return false;
   }
   slot->timer_id.store(timer, std::memory_order_seq_cst);
@@ -402,12 +428,10 @@ bool CpuCapture::StartThreadTimer(ThreadSlot* slot, Nanos first) {
   return true;
 }
 
-void CpuCapture::LeaveUntimed(ThreadSlot* slot, int error) {
-  if (error == EINVAL && SyscallError(RawSyscall(SYS_tgkill, OwnPid(), slot->tid.load(), 0)) == ESRCH)
-    return;  // ended
+void CpuCapture::LeaveUntimed(int error, const char* refused) {
   settings_.ledger->Count(Loss::kThreadNotTimed);
   if ((said_.fetch_or(kSaidRefused) & kSaidRefused) == 0) {
-    Log(Verbosity::kErrors, "timer_create is refused (errno ", error,
+    Log(Verbosity::kErrors, refused, " is refused (errno ", error,
         "); threads are missing from the CPU profile");
   }
 }
@@ -423,27 +447,46 @@ void CpuCapture::StopTimer(ThreadSlot* slot) {
   if (slot->perf_fd.exchange(kNoDescriptor, std::memory_order_acq_rel) >= 0) ClosePerfEvent(event);
 }
 
-void CpuCapture::SwitchToProcessTimer() {
+// One thread's timer was refused, so all of them go: the process timer counts every thread's time, and beside
+// thread timers it would count some of it twice. Where even that is refused, perf events may not be.
+void CpuCapture::LeaveThreadTimers(int error) {
   Engine timers = Engine::kThreadTimers;
   if (!engine_.compare_exchange_strong(timers, Engine::kSwitching, std::memory_order_seq_cst)) return;
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     if (slot->use.load(std::memory_order_seq_cst) == SlotUse::kTimed) StopTimer(slot);
   }
-  settings_.ledger->Count(Loss::kTimerLimit);
-  if (!StartProcessTimer()) {
-    engine_.store(Engine::kNone, std::memory_order_release);
-    settings_.ledger->Count(Loss::kThreadNotTimed);
-    Log(Verbosity::kErrors, "RLIMIT_SIGPENDING leaves no room for any timer: no CPU profile (ulimit -i)");
+  const char* reason = error == EAGAIN ? " (RLIMIT_SIGPENDING, ulimit -i)" : "";
+  if (error == EAGAIN) {
+    settings_.ledger->Count(Loss::kTimerLimit);
+    if (StartProcessTimer()) {
+      Use(Engine::kProcessTimer);
+      Log(Verbosity::kErrors, "a timer a thread is refused", reason,
+          "; one timer serves the process, and which thread it samples is the kernel's choice");
+      return;
+    }
+  }
+  bool tried = settings_.want_perf_events;  // and was refused, or timers would not be in use
+  if (!tried) {
+    Use(Engine::kPerfEvents);
+    for (uint32_t i = 0; i < slots_.limit(); ++i) {
+      ThreadSlot* slot = slots_.At(i);
+      if (slot->use.load(std::memory_order_acquire) == SlotUse::kUntimed) StartTimer(slot, Since::kNow);
+    }
+  } else {
+    Use(Engine::kNone);
+  }
+  // The thread that asked is perhaps the first and not among them yet.
+  PerfEvent probe = tried ? PerfEvent{} : OpenPerfEvent(OwnTid(), signo(), Period());
+  ClosePerfEvent(probe);
+  if (probe.fd >= 0) {
+    Log(Verbosity::kErrors, "timer_create is refused (errno ", error, ")", reason, "; using perf events");
     return;
   }
-  engine_.store(Engine::kProcessTimer, std::memory_order_release);
-  settings_.ledger->header()->cpu_engine.store(static_cast<uint32_t>(CpuEngine::kProcessTimer),
-                                               std::memory_order_relaxed);
-  Log(Verbosity::kErrors,
-      "RLIMIT_SIGPENDING leaves no room for a timer a thread (ulimit -i); one timer serves the process, and "
-      "which thread it "
-      "samples is the kernel's choice");
+  Use(Engine::kNone);
+  settings_.ledger->Count(Loss::kThreadNotTimed);
+  Log(Verbosity::kErrors, "no CPU profile: timer_create is refused (errno ", error, ")", reason,
+      ", and so are perf events");
 }
 
 bool CpuCapture::StartProcessTimer() {
@@ -459,6 +502,13 @@ bool CpuCapture::StartProcessTimer() {
   return ArmTimer(timer, first, Period());
 }
 
+void CpuCapture::StopProcessTimer() {
+  int32_t timer = process_timer_.exchange(kNoTimer, std::memory_order_acq_rel);
+  if (timer == kNoTimer) return;
+  DeleteTimer(timer);
+  Settle(&g_cpu_handler.process_account(), CLOCK_PROCESS_CPUTIME_ID);
+}
+
 // Counts the periods that expired on `clock` and never arrived. The signal is held back, or the timer is stopped.
 void CpuCapture::Settle(ThreadSlot* account, clockid_t clock) {
   if (account->first_expiry_ns.load(std::memory_order_relaxed) == 0 || account->perf_user_time_only) return;
@@ -470,16 +520,28 @@ void CpuCapture::Settle(ThreadSlot* account, clockid_t clock) {
   uint64_t expired = now >= first ? 1 + (now - first) / period : 0;
   if (expired <= counted) return;
   uint64_t owed = expired - counted;
-  // More than the kernel's tick explains is not a debt but a failure (a replaced handler, a raw mask), and no stack is to blame.
-  uint64_t most = 1 + 2 * kSlowestKernelTick.value / period;
-  StackId stack{account->last_stack.load(std::memory_order_relaxed)};
-  if (owed > most || stack == kNoStack) return;
   account->prepaid.fetch_add(owed, std::memory_order_relaxed);
-  g_cpu_handler.Charge(*account, stack, TextId{account->name.load(std::memory_order_relaxed)}, owed);
+  TextId name{account->name.load(std::memory_order_relaxed)};
+  g_cpu_handler.Charge(*account, StackOfDebt(*account, Nanos(owed * period)), name, owed);
+}
+
+// Where time goes that was spent but not sampled: to the newest sample of the thread; to its first function, when it was never
+// sampled. A debt that the kernel's ticks cannot explain has another reason (its handler was replaced, its mask is raw), and no
+// known stack is to blame.
+StackId CpuCapture::StackOfDebt(const ThreadSlot& account, Nanos owed) {
+  StackId last{account.last_stack.load(std::memory_order_relaxed)};
+  Frame frame = MakeSynthetic(SyntheticFrame::kUnknown);
+  if (owed <= kLongestDebt) {
+    if (last != kNoStack) return last;
+    auto start = reinterpret_cast<uintptr_t>(account.start_routine);
+    if (start != 0) frame = settings_.unwinder->FrameAt(CodeAddress{start});
+  }
+  return settings_.ledger->InternStack({&frame, 1}, WalkEnd::kOutermost);
 }
 
 void CpuCapture::Stop() {
   if (!running_.exchange(false, std::memory_order_seq_cst)) return;
+  if (settings_.ledger->is_open()) NoticeReplacedHandler();
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     if (slot->use.load(std::memory_order_seq_cst) != SlotUse::kTimed) continue;
@@ -489,12 +551,25 @@ void CpuCapture::Stop() {
     StopTimer(slot);
     Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
   }
-  int32_t timer = process_timer_.exchange(kNoTimer, std::memory_order_acq_rel);
-  if (timer != kNoTimer) DeleteTimer(timer);
+  StopProcessTimer();
   if (settings_.ledger->is_open()) {
     settings_.ledger->header()->cpu_stop_monotonic_ns.store(ReadClock(CLOCK_MONOTONIC).value,
                                                             std::memory_order_relaxed);
   }
+}
+
+void* CpuCapture::SpareStack(size_t size) {
+  ThreadSlot* slot = ThisThread();
+  if (slot == nullptr) return nullptr;
+  if (slot->spare_stack == nullptr || slot->spare_stack_size < size) {
+    long memory =
+        RawSyscall(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (SyscallError(memory) != 0) return nullptr;
+    // A smaller one may be in use at this moment; it goes with the thread's address space.
+    slot->spare_stack = reinterpret_cast<void*>(memory);
+    slot->spare_stack_size = size;
+  }
+  return slot->spare_stack;
 }
 
 // --- fork, exec, signals of the application --------------------------------------------------------------------
@@ -523,8 +598,7 @@ void CpuCapture::PauseThisThreadForExec() {
     Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
     StopTimer(slot);
   }
-  int32_t timer = process_timer_.exchange(kNoTimer, std::memory_order_acq_rel);
-  if (timer != kNoTimer) DeleteTimer(timer);
+  StopProcessTimer();
 
   // Ours are swallowed. One that is the application's would have outlived exec: it is put back.
   siginfo_t info;
@@ -566,6 +640,9 @@ void CpuCapture::RestartInForkedChild(bool record) {
   if (signo() == 0) return;
   ThreadSlot* mine = ThisThread();
   StackBounds bounds = mine != nullptr ? mine->bounds : StackBounds{};
+  void* start_routine = mine != nullptr ? mine->start_routine : nullptr;
+  void* spare_stack = mine != nullptr ? mine->spare_stack : nullptr;
+  size_t spare_stack_size = mine != nullptr ? mine->spare_stack_size : 0;
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     PerfEvent event = slot != nullptr ? EventOf(*slot) : PerfEvent{};
@@ -574,7 +651,8 @@ void CpuCapture::RestartInForkedChild(bool record) {
   slots_.Reset();
   g_cpu_handler.Reset();
   g_virtual_signals.ResetAfterFork();
-  g_signal_waiter.store(0, std::memory_order_relaxed);
+  g_signal_readers.waiter.store(0, std::memory_order_relaxed);
+  if (g_signal_readers.reader.load(std::memory_order_relaxed) != 0) g_signal_readers.reader.store(OwnTid());
   process_timer_.store(kNoTimer, std::memory_order_relaxed);
   starting_.store(0, std::memory_order_relaxed);
   looking_.store(0, std::memory_order_relaxed);
@@ -589,6 +667,9 @@ void CpuCapture::RestartInForkedChild(bool record) {
     mine = AdoptThread(OwnTid());
     if (mine != nullptr) {
       mine->bounds = bounds;
+      mine->start_routine = start_routine;
+      mine->spare_stack = spare_stack;
+      mine->spare_stack_size = spare_stack_size;
       mine->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
       t_state.slot_plus_one = mine->index + 1;
       StartTimer(mine, Since::kBirth);
@@ -604,7 +685,7 @@ bool CpuCapture::IsOurs(const siginfo_t& info) {
     return slots_.Find(reinterpret_cast<uint64_t>(info.si_value.sival_ptr)).meaning !=
            ThreadSlots::Meaning::kForeign;
   }
-  return settings_.want_perf_events && (info.si_code == POLL_IN || info.si_code == POLL_HUP);
+  return g_cpu_handler.expects_perf_events() && (info.si_code == POLL_IN || info.si_code == POLL_HUP);
 }
 
 bool CpuCapture::CountIfOurs(const siginfo_t& info) {
@@ -622,30 +703,18 @@ bool CpuCapture::CountIfOurs(const siginfo_t& info) {
 void CpuCapture::WaitsForSignal(bool waits) {
   uint32_t tid = OwnTid();
   if (waits) {
-    g_signal_waiter.store(tid, std::memory_order_relaxed);
+    g_signal_readers.waiter.store(tid, std::memory_order_relaxed);
   } else {
-    g_signal_waiter.compare_exchange_strong(tid, 0, std::memory_order_relaxed);
+    g_signal_readers.waiter.compare_exchange_strong(tid, 0, std::memory_order_relaxed);
   }
 }
 
-void CpuCapture::LeaveSignalToThisThread() {
+void CpuCapture::ReadsSignal(int descriptor, uint64_t mask) {
   if (!IsThisProcess()) return;
-  ThreadSlot* slot = ThisThread();
-  if (slot != nullptr && slot->use.load() == SlotUse::kTimed) {
-    StopTimer(slot);
-    settings_.ledger->Count(Loss::kThreadNotTimed);
-  }
-  g_signal_waiter.store(OwnTid(), std::memory_order_relaxed);
-  if (!t_state.reads_signal) {
-    t_state.reads_signal = true;
-    if (t_state.asked_to_block) ChangeSignalMask(SIG_BLOCK, SignalBit(signo()));
-    t_state.asked_to_block = false;
-  }
-  if (running() && (said_.fetch_or(kSaidSignalfd) & kSaidSignalfd) == 0) {
-    Log(Verbosity::kErrors, "the program reads signal ", signo(),
-        " from a signalfd; the thread that made it is not in the CPU "
-        "profile. PROFAGENT_CPU_SIGNAL chooses another signal");
-  }
+  g_signal_readers.reader.store(0, std::memory_order_relaxed);
+  g_signal_readers.descriptor = descriptor;
+  g_signal_readers.mask = mask;
+  g_signal_readers.reader.store(OwnTid(), std::memory_order_release);
 }
 
 }  // namespace profagent

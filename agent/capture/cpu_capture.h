@@ -3,17 +3,19 @@
 // Context:   Start in `bootstrap`; the thread functions in `hook`, in the thread they are about unless they say otherwise;
 //            Stop and the exec and fork functions in `dump` and `hook`. System calls only, no lock: two at work at
 //            once are told apart by atomics, and the slower one leaves it to the other.
-// Engines:   a timer a thread (default); perf events (on request; falls back to timers); one process timer, when
-//            RLIMIT_SIGPENDING refuses a thread its own. Never two of them at once: the process timer starts after the
-//            last thread timer is deleted.
+// Engines:   a timer a thread (default), or perf events (on request). What is refused is replaced, said in one line:
+//            perf events by timers; thread timers by one process timer (RLIMIT_SIGPENDING) or, where that is refused too
+//            (a sandbox), by perf events. Never two at once, or time would be counted twice. Not ITIMER_PROF: it outlives exec,
+//            and kills the program that comes after.
 // Threads:   a slot is taken when pthread_create is called and found dead later: there is no hook at a thread's end that would be
 //            safe, complete and invisible. (A key's destructor is one of the application's 1024 and runs before other
 //            destructors do their work; a cleanup handler meets two different libgcc's in cancellation; libc's own
 //            thread-exit list allocates.) The kernel disarms a dead thread's timer, so nothing can fire any more; the
 //            number of slots doubles at most before the dead are collected.
-// Debts:     the kernel looks at a CPU timer at its own tick, 1 to 10 ms apart. What expired after the last look before a
-//            thread ended never arrives: 10 % of a thread that lives 20 ms. When a thread ends, its CPU clock says how
-//            many periods are owed, and they go to the stack that was sampled last.
+// Debts:     the kernel looks at a CPU timer at its own tick, 1 to 10 ms apart, and only at the thread that runs then: on a busy
+//            machine a thread may run for 100 ms and more in turns that meet no tick. What expired after the last look
+//            before a thread ended never arrives: 10 % of a thread that lives 20 ms, on an idle machine. When a thread
+//            ends, its CPU clock says how many periods are owed, and they go to the stack that was sampled last.
 #pragma once
 
 #include <atomic>
@@ -58,6 +60,9 @@ class CpuCapture {
   // Of the thread that pthread_self() calls `pthread`, from any thread.
   void RenameThread(uintptr_t pthread, std::string_view name);
 
+  // Memory for an alternate stack of this thread, which lives as long as it does. nullptr: none to be had.
+  void* SpareStack(size_t size);
+
   // At convenient moments: collects slots of dead threads, finds threads made by raw clone, notices a replaced handler.
   // Costs a comparison most of the time; the look itself comes at most once a second, or at once if `now`.
   void LookAround(bool now = false);
@@ -78,8 +83,8 @@ class CpuCapture {
   // What such a wait returned was a tick of ours: counted for the stack that was sampled last.
   bool CountIfOurs(const siginfo_t& info);
 
-  // This thread will read the CPU signal from a signalfd: our ticks must not be among what it reads. Its timer goes.
-  void LeaveSignalToThisThread();
+  // This thread made a signalfd with `mask`, which holds the CPU signal; the kernel was given it without (SignalReaders).
+  void ReadsSignal(int descriptor, uint64_t mask);
 
  private:
   enum class Engine : uint32_t { kNone, kThreadTimers, kSwitching, kProcessTimer, kPerfEvents };
@@ -96,16 +101,21 @@ class CpuCapture {
 
   enum class Since : uint8_t { kNow, kBirth };
   void StartTimer(ThreadSlot* slot, Since since);
-  bool StartPerfEvent(ThreadSlot* slot);
+  bool StartPerfEvent(ThreadSlot* slot, Nanos phase);
   bool StartThreadTimer(ThreadSlot* slot, Nanos first);
   void StopTimer(ThreadSlot* slot);
-  void LeaveUntimed(ThreadSlot* slot, int error);
-  void SwitchToProcessTimer();
+  void Use(Engine engine);
+  void LeaveUntimed(int error, const char* refused);
+  void LeavePerfEvents(int error);
+  void LeaveThreadTimers(int error);
   bool StartProcessTimer();
+  void StopProcessTimer();
   void Settle(ThreadSlot* account, clockid_t clock);
+  StackId StackOfDebt(const ThreadSlot& account, Nanos owed);
   void CollectDead();
   void ReplaceLostEvent(ThreadSlot* slot);
   void FindNewThreads();
+  void NoticeReplacedHandler();
 
   bool IsOurs(const siginfo_t& info);
 

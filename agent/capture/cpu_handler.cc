@@ -2,8 +2,11 @@
 
 #include <time.h>
 
+#include <cstring>
+
 #include "agent/base/raw_syscall.h"
 #include "agent/base/thread_state.h"
+#include "agent/capture/perf_events.h"
 
 extern "C" __attribute__((visibility("hidden"), used)) PROF_SIGNAL_SAFE uintptr_t
 profagent_on_cpu_signal(int signo, siginfo_t* info, void* context) {
@@ -12,39 +15,7 @@ profagent_on_cpu_signal(int signo, siginfo_t* info, void* context) {
 extern "C" __attribute__((visibility("hidden"))) void profagent_cpu_signal_entry(int signo, siginfo_t* info,
                                                                                  void* context);
 
-// Why assembly: when the signal is the application's, its handler must find the stack as the kernel left it. So our part
-// returns first, and then its handler is jumped to, with the kernel's arguments and on the kernel's frame. What it does there
-// (return, siglongjmp, unwind, switch stacks) is between it and the kernel.
-asm(R"(
-.pushsection prof_sigsafe,"ax",@progbits
-.globl profagent_cpu_signal_entry
-.hidden profagent_cpu_signal_entry
-.type profagent_cpu_signal_entry,@function
-profagent_cpu_signal_entry:
-  .cfi_startproc
-  endbr64
-  subq $40, %rsp
-  .cfi_adjust_cfa_offset 40
-  movq %rdi, 8(%rsp)
-  movq %rsi, 16(%rsp)
-  movq %rdx, 24(%rsp)
-  call profagent_on_cpu_signal
-  movq 8(%rsp), %rdi
-  movq 16(%rsp), %rsi
-  movq 24(%rsp), %rdx
-  addq $40, %rsp
-  .cfi_adjust_cfa_offset -40
-  movq %rax, %r11
-  testq %rax, %rax
-  jne 1f
-  ret
-1:
-  xorl %eax, %eax
-  jmp *%r11
-  .cfi_endproc
-.size profagent_cpu_signal_entry, . - profagent_cpu_signal_entry
-.popsection
-)");
+PROF_ENTER_APPLICATION_HANDLER("profagent_cpu_signal_entry", "profagent_on_cpu_signal")
 
 namespace profagent {
 namespace {
@@ -62,7 +33,7 @@ constexpr bool IsDescriptorSignal(int code) { return code == POLL_IN || code == 
 }  // namespace
 
 constinit CpuHandler g_cpu_handler;
-constinit std::atomic<uint32_t> g_signal_waiter{0};
+constinit SignalReaders g_signal_readers{};
 
 bool CpuHandler::Start(const Settings& settings) {
   settings_ = settings;
@@ -107,20 +78,27 @@ uintptr_t CpuHandler::OnSignal(int signo, siginfo_t* info, void* context) {
       case ThreadSlots::Meaning::kForeign:
         break;
     }
-  } else if (settings_.perf_events) {
+  } else if (expects_perf_events()) {
     if (IsDescriptorSignal(info->si_code)) {
       ThreadSlot* slot = OwnerOf(info->si_fd);
-      if (slot != nullptr) OnTick(*slot, slot, 1, interrupted);
+      if (slot != nullptr) OnPerfTick(slot, interrupted);
       return 0;  // of no owner: an event that was closed after it fired
     }
     // The kernel had no memory for the signal's details (RLIMIT_SIGPENDING) and sent it bare.
     if (info->si_code == SI_USER && info->si_pid == 0) {
       ThreadSlot* slot = ThisThread();
-      if (slot != nullptr) OnTick(*slot, slot, 1, interrupted);
+      if (slot != nullptr) OnPerfTick(slot, interrupted);
       return 0;
     }
   }
   return OnForeign(signo, info, context);
+}
+
+void CpuHandler::OnPerfTick(ThreadSlot* slot, const ucontext_t& context) {
+  if (slot->perf_first.load(std::memory_order_relaxed) && slot->perf_first.exchange(false)) {
+    ContinuePerfEvent(slot->perf_fd.load(std::memory_order_relaxed), settings_.period);
+  }
+  OnTick(*slot, slot, 1, context);
 }
 
 void CpuHandler::OnTick(ThreadSlot& account, ThreadSlot* thread, uint64_t weight, const ucontext_t& context) {
@@ -195,15 +173,43 @@ void CpuHandler::Charge(ThreadSlot& account, StackId stack, TextId name, uint64_
     account.last_stack.store(stack.value, std::memory_order_relaxed);
 }
 
-uintptr_t CpuHandler::OnForeign(int signo, siginfo_t* info, void* context) {
-  uint32_t waiter = g_signal_waiter.load(std::memory_order_relaxed);
-  if (waiter != 0 && t_state.asked_to_block) {
-    // kill(pid) reached this thread only because the kernel does not know that it blocks the signal.
-    long pid = RawSyscall(SYS_getpid);
-    if (waiter != RawSyscall(SYS_gettid) && RawSyscall(SYS_rt_tgsigqueueinfo, pid, waiter, signo, info) == 0)
-      return 0;
+// True: the signal is on its way to the thread that waits for it or reads it from a descriptor.
+bool CpuHandler::GiveToReader(int signo, const siginfo_t* info, void* context) {
+  uint32_t reader = g_signal_readers.reader.load(std::memory_order_acquire);
+  uint32_t taker = g_signal_readers.waiter.load(std::memory_order_relaxed);
+  if (taker == 0) taker = reader;
+  if (taker == 0) return false;
+  long pid = RawSyscall(SYS_getpid);
+  if (taker != RawSyscall(SYS_gettid)) {
+    return RawSyscall(SYS_rt_tgsigqueueinfo, pid, taker, signo, info) == 0;
   }
+  if (taker != reader) return false;
+  // From here on the signal is blocked in this thread for real, and so the kernel keeps it for the descriptor. A thread whose ticks
+  // would be read there cannot be timed.
+  ThreadSlot* slot = ThisThread();
+  if (slot != nullptr) {
+    SlotUse timed = SlotUse::kTimed;
+    slot->use.compare_exchange_strong(timed, SlotUse::kUntimed);
+    int32_t timer = slot->timer_id.exchange(kNoTimer);
+    if (timer != kNoTimer) RawSyscall(SYS_timer_delete, timer);
+    if (settings_.ledger->is_open()) settings_.ledger->Count(Loss::kThreadNotTimed);
+  }
+  RawSyscall(SYS_signalfd4, g_signal_readers.descriptor, &g_signal_readers.mask, sizeof g_signal_readers.mask,
+             0);
+  t_state.reads_signal = true;
+  t_state.asked_to_block = false;
+  sigset_t* mask = &static_cast<ucontext_t*>(context)->uc_sigmask;
+  uint64_t word = 0;
+  std::memcpy(&word, mask, sizeof word);
+  word |= SignalBit(signo);
+  std::memcpy(mask, &word, sizeof word);
+  g_virtual_signals.PassOn(signo, info);
+  return true;
+}
+
+uintptr_t CpuHandler::OnForeign(int signo, siginfo_t* info, void* context) {
   if (t_state.asked_to_block) {
+    if (GiveToReader(signo, info, context)) return 0;
     // As in the kernel, one signal waits; more of the same are not counted.
     if (!t_state.holds_signal) {
       t_state.held = *info;

@@ -27,14 +27,18 @@ class CpuHandler {
     Unwinder* unwinder;
     ThreadSlots* slots;
     uint32_t max_depth;
+    Nanos period;
     bool measure;  // sum the handler's own time in the ledger's header
-    bool perf_events;
     // What the agent does before a process dies of the signal's default action; must not return. nullptr: it just dies.
     AgentSignalHandler before_death;
   };
 
   bool Start(const Settings& settings);
   void Reset() { scratch_.Reset(); }
+
+  // From the first event on, signals of descriptors may be ours.
+  void ExpectPerfEvents() { expects_perf_events_.store(true, std::memory_order_release); }
+  bool expects_perf_events() const { return expects_perf_events_.load(std::memory_order_acquire); }
 
   // What the kernel is given.
   static AgentSignalHandler Entry();
@@ -55,17 +59,27 @@ class CpuHandler {
                                const ucontext_t& context);
   PROF_SIGNAL_SAFE ThreadSlot* ThisThread() const;
   PROF_SIGNAL_SAFE ThreadSlot* OwnerOf(int perf_fd) const;
+  PROF_SIGNAL_SAFE void OnPerfTick(ThreadSlot* slot, const ucontext_t& context);
   PROF_SIGNAL_SAFE uintptr_t OnForeign(int signo, siginfo_t* info, void* context);
+  PROF_SIGNAL_SAFE bool GiveToReader(int signo, const siginfo_t* info, void* context);
 
   Settings settings_{};
+  std::atomic<bool> expects_perf_events_{false};
   ScratchPool scratch_;
   ThreadSlot process_account_{};
 };
 
 extern constinit CpuHandler g_cpu_handler;
 
-// A thread that waits for the CPU signal with sigwait or reads it from a signalfd: what arrives elsewhere is sent there. 0:
-// none.
-extern constinit std::atomic<uint32_t> g_signal_waiter;
+// Who in the application takes the CPU signal without a handler. What arrives elsewhere is sent there.
+struct SignalReaders {
+  std::atomic<uint32_t> waiter;  // tid of a thread in sigwait or its kin; 0: none
+  // The newest signalfd whose mask held the signal. The kernel was given the mask without it, because our ticks must not be
+  // read there; only when a signal comes that is the application's is the mask made whole, and its thread left alone.
+  std::atomic<uint32_t> reader;  // tid of the thread that made it; 0: none. release: the two below
+  int descriptor;
+  uint64_t mask;
+};
+extern constinit SignalReaders g_signal_readers;
 
 }  // namespace profagent

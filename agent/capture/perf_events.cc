@@ -21,12 +21,12 @@ int LowestDescriptor() {
 
 }  // namespace
 
-PerfEvent OpenPerfEvent(uint32_t tid, int signo, Nanos period) {
+PerfEvent OpenPerfEvent(uint32_t tid, int signo, Nanos first) {
   struct perf_event_attr attributes = {};
   attributes.size = sizeof attributes;
   attributes.type = PERF_TYPE_SOFTWARE;
   attributes.config = PERF_COUNT_SW_TASK_CLOCK;
-  attributes.sample_period = period.value;
+  attributes.sample_period = first.value;
   attributes.disabled = 1;
   attributes.exclude_hv = 1;
   attributes.wakeup_events = 1;
@@ -55,7 +55,12 @@ PerfEvent OpenPerfEvent(uint32_t tid, int signo, Nanos period) {
   return event;
 }
 
-void EnablePerfEvent(const PerfEvent& event) { RawSyscall(SYS_ioctl, event.fd, PERF_EVENT_IOC_ENABLE, 0); }
+void EnablePerfEvent(const PerfEvent& event) { RawSyscall(SYS_ioctl, event.fd, PERF_EVENT_IOC_REFRESH, 1); }
+
+void ContinuePerfEvent(int32_t fd, Nanos period) {
+  RawSyscall(SYS_ioctl, fd, PERF_EVENT_IOC_PERIOD, &period.value);
+  RawSyscall(SYS_ioctl, fd, PERF_EVENT_IOC_ENABLE, 0);
+}
 
 bool IsStillOurs(const PerfEvent& event) {
   uint64_t id = 0;

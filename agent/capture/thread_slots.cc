@@ -78,6 +78,7 @@ ThreadSlot* ThreadSlots::Acquire() {
   slot->perf_fd.store(kNoDescriptor, std::memory_order_relaxed);
   slot->perf_id = 0;
   slot->perf_user_time_only = false;
+  slot->perf_first.store(false, std::memory_order_relaxed);
   slot->bounds = {};
   slot->name.store(0, std::memory_order_relaxed);
   slot->record = nullptr;
@@ -88,6 +89,8 @@ ThreadSlot* ThreadSlots::Acquire() {
   slot->prepaid.store(0, std::memory_order_relaxed);
   slot->last_stack.store(0, std::memory_order_relaxed);
   slot->in_handler.store(0, std::memory_order_relaxed);
+  slot->spare_stack = nullptr;
+  slot->spare_stack_size = 0;
   slot->start_routine = slot->start_argument = nullptr;
   slot->stack_size = 0;
   slot->started_with_signal_blocked = false;

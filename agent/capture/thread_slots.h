@@ -41,6 +41,7 @@ struct alignas(64) ThreadSlot {
   std::atomic<int32_t> perf_fd;   // kNoDescriptor
   uint64_t perf_id;               // PERF_EVENT_IOC_ID: what the descriptor must still answer to be ours
   bool perf_user_time_only;       // the event does not see the thread's time in the kernel
+  std::atomic<bool> perf_first;   // the first expiry is still to come
 
   StackBounds bounds;          // {0, 0}: not known
   std::atomic<RecordId> name;  // TextId of the thread's name
@@ -55,6 +56,9 @@ struct alignas(64) ThreadSlot {
   std::atomic<RecordId> last_stack;       // of the newest sample
 
   std::atomic<uint32_t> in_handler;
+
+  void* spare_stack;  // agent/interpose/alternate_stack_hook.cc
+  size_t spare_stack_size;
 
   // What the trampoline of a new thread runs (agent/interpose/thread_hooks.cc).
   void* start_routine;

@@ -6,6 +6,19 @@
 
 #include "agent/base/raw_syscall.h"
 
+// Where the kernel enters for an application's handler with SA_RESETHAND: the kernel itself would put SIG_DFL in its place, and
+// not ours. On to the handler, on the kernel's frame, as capture/cpu_handler.cc does it.
+extern "C" __attribute__((visibility("hidden"))) void profagent_reset_hand_entry(int, siginfo_t*, void*);
+extern "C" __attribute__((visibility("hidden"), used)) PROF_SIGNAL_SAFE uintptr_t
+profagent_on_reset_hand(int signo, siginfo_t*, void* context) {
+  bool would_kill = false;
+  uintptr_t handler = profagent::g_virtual_signals.NextHandler(signo, context, &would_kill);
+  if (handler == 0 && would_kill)
+    profagent::g_virtual_signals.PassOn(signo, nullptr);  // reset by another thread meanwhile
+  return handler;
+}
+PROF_ENTER_APPLICATION_HANDLER("profagent_reset_hand_entry", "profagent_on_reset_hand")
+
 namespace profagent {
 namespace {
 
@@ -138,8 +151,12 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
     Locked lock(entry);
     before = Read(entry);
     if (entry.hold.load(std::memory_order_relaxed) == Hold::kWhileDefault) {
-      KernelSigaction ours = OurAction(entry);
-      long result = KernelExchange(signo, wanted.is_default() ? &ours : &wanted, nullptr);
+      KernelSigaction given = wanted.is_default() ? OurAction(entry) : wanted;
+      if (!wanted.is_default() && !wanted.is_ignored() && (wanted.flags & SA_RESETHAND) != 0) {
+        given.handler = reinterpret_cast<uintptr_t>(profagent_reset_hand_entry);
+        given.flags = (wanted.flags & ~static_cast<uint64_t>(SA_RESETHAND)) | SA_SIGINFO;
+      }
+      long result = KernelExchange(signo, &given, nullptr);
       if (result != 0) return result;
     }
     Write(entry, wanted);
@@ -160,8 +177,11 @@ uintptr_t VirtualSignals::NextHandler(int signo, const void* context, bool* woul
   }
   if ((action.flags & SA_RESETHAND) != 0) {
     Locked lock(entry);
-    KernelSigaction reset;
+    KernelSigaction reset = action;
+    reset.handler = 0;
     Write(entry, reset);
+    KernelSigaction ours = OurAction(entry);
+    KernelExchange(signo, &ours, nullptr);
   }
   // In the application's handler the CPU signal is masked for real if it asked for that: ticks wait, and weigh more when
   // they come. Nothing has to be undone, whether the handler returns or jumps out of it.
@@ -176,7 +196,8 @@ uintptr_t VirtualSignals::NextHandler(int signo, const void* context, bool* woul
 void VirtualSignals::PassOn(int signo, const siginfo_t* info) {
   long pid = RawSyscall(SYS_getpid);
   long tid = RawSyscall(SYS_gettid);
-  if (RawSyscall(SYS_rt_tgsigqueueinfo, pid, tid, signo, info) != 0) RawSyscall(SYS_tgkill, pid, tid, signo);
+  if (info == nullptr || RawSyscall(SYS_rt_tgsigqueueinfo, pid, tid, signo, info) != 0)
+    RawSyscall(SYS_tgkill, pid, tid, signo);
 }
 
 void VirtualSignals::DieOf(int signo) {

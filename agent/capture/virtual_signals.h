@@ -41,6 +41,37 @@ inline constexpr uint64_t kAllSignals = ~uint64_t{0};
 PROF_SIGNAL_SAFE uint64_t SetSignalMask(uint64_t mask);
 PROF_SIGNAL_SAFE uint64_t ChangeSignalMask(int how, uint64_t mask);  // SIG_BLOCK, SIG_UNBLOCK
 
+// Defines the assembly function `entry`, a handler for the kernel that calls `decide` (with the handler's three arguments)
+// and, when that returns an address, jumps there: the application's handler finds stack and registers as the kernel left
+// them, and what it does there (return, siglongjmp, unwind, switch stacks) is between it and the kernel.
+#define PROF_ENTER_APPLICATION_HANDLER(entry, decide)                          \
+  asm(".pushsection prof_sigsafe,\"ax\",@progbits\n"                           \
+      ".globl " entry "\n.hidden " entry "\n.type " entry ",@function\n" entry \
+      ":\n"                                                                    \
+      "  .cfi_startproc\n"                                                     \
+      "  endbr64\n"                                                            \
+      "  subq $40, %rsp\n"                                                     \
+      "  .cfi_adjust_cfa_offset 40\n"                                          \
+      "  movq %rdi, 8(%rsp)\n"                                                 \
+      "  movq %rsi, 16(%rsp)\n"                                                \
+      "  movq %rdx, 24(%rsp)\n"                                                \
+      "  call " decide                                                         \
+      "\n"                                                                     \
+      "  movq 8(%rsp), %rdi\n"                                                 \
+      "  movq 16(%rsp), %rsi\n"                                                \
+      "  movq 24(%rsp), %rdx\n"                                                \
+      "  addq $40, %rsp\n"                                                     \
+      "  .cfi_adjust_cfa_offset -40\n"                                         \
+      "  movq %rax, %r11\n"                                                    \
+      "  testq %rax, %rax\n"                                                   \
+      "  jne 1f\n"                                                             \
+      "  ret\n"                                                                \
+      "1:\n"                                                                   \
+      "  xorl %eax, %eax\n"                                                    \
+      "  jmp *%r11\n"                                                          \
+      "  .cfi_endproc\n"                                                       \
+      ".size " entry ", . - " entry "\n.popsection\n");
+
 using AgentSignalHandler = void (*)(int signo, siginfo_t* info, void* context);
 using LibcSigaction = int (*)(int, const struct sigaction*, struct sigaction*);
 
@@ -74,7 +105,7 @@ class VirtualSignals {
 
   // For a kWhileDefault signal whose action changed while the agent's handler was on its way: queues the signal again for this
   // thread, so that the kernel gives it to the new action when the caller returns.
-  PROF_SIGNAL_SAFE void PassOn(int signo, const siginfo_t* info);
+  PROF_SIGNAL_SAFE void PassOn(int signo, const siginfo_t* info);  // nullptr: as tgkill sends it
 
   // Ends the process as signal `signo` would have by default: restores SIG_DFL, sends it, waits for it.
   [[noreturn]] void DieOf(int signo);

@@ -33,6 +33,11 @@ void ResolveRealFunctions() {
   find(real.fexecve, "fexecve");
   find(real._Fork, "_Fork");
   find(real.daemon, "daemon");
+  find(real.monstartup, "__monstartup");
+  find(real.moncontrol, "moncontrol");
+  find(real.profil, "profil");
+  find(real.sprofil, "sprofil");
+  find(real.sigaltstack, "sigaltstack");
   find(real.sigprocmask, "sigprocmask");
   find(real.pthread_sigmask, "pthread_sigmask");
   find(real.sigpending, "sigpending");

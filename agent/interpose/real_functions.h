@@ -14,6 +14,8 @@
 
 #include <atomic>
 
+struct prof;  // <sys/profil.h>
+
 namespace profagent {
 
 struct RealFunctions {
@@ -41,6 +43,14 @@ struct RealFunctions {
   int (*fexecve)(int, char* const*, char* const*);
   pid_t (*_Fork)();
   int (*daemon)(int, int);
+
+  // libc's own profiler, which sets its handler inside libc
+  void (*monstartup)(unsigned long, unsigned long);
+  void (*moncontrol)(int);
+  int (*profil)(unsigned short*, size_t, size_t, unsigned int);
+  int (*sprofil)(struct prof*, int, struct timeval*, unsigned int);
+
+  int (*sigaltstack)(const stack_t*, stack_t*);
 
   // masks
   int (*sigprocmask)(int, const sigset_t*, sigset_t*);

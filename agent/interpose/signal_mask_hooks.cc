@@ -185,8 +185,18 @@ PROF_EXPORT int sigwait(const sigset_t* set, int* signo) {
 }
 
 PROF_EXPORT int signalfd(int fd, const sigset_t* set, int flags) noexcept {
-  if (profagent::Names(set, g_cpu_capture.signo())) g_cpu_capture.LeaveSignalToThisThread();
-  return Real().signalfd(fd, set, flags);
+  int signo = g_cpu_capture.signo();
+  if (!profagent::Names(set, signo) || profagent::t_state.reads_signal)
+    return Real().signalfd(fd, set, flags);
+  sigset_t without = *set;
+  sigdelset(&without, signo);
+  int result = Real().signalfd(fd, &without, flags);
+  if (result >= 0) {
+    uint64_t mask = 0;
+    std::memcpy(&mask, set, sizeof mask);
+    g_cpu_capture.ReadsSignal(result, mask);
+  }
+  return result;
 }
 
 PROF_EXPORT int ppoll(struct pollfd* files, nfds_t count, const struct timespec* timeout,

@@ -70,4 +70,11 @@ void Unwinder::AfterLibraryClose() {
   modules_.AfterClose();
 }
 
+Frame Unwinder::FrameAt(CodeAddress address) {
+  ModuleMap::Reader reader(&modules_);
+  const Module* module = modules_.Find(address.value);
+  if (module == nullptr) return Frame::Of(ModuleId::kNone, address.value);
+  return Frame::Of(module->id, address.value - module->load_bias);
+}
+
 }  // namespace profagent

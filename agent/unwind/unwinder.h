@@ -16,6 +16,7 @@
 
 #include "agent/base/result.h"
 #include "agent/base/signal_safe.h"
+#include "agent/base/units.h"
 #include "agent/ledger/frame.h"
 #include "agent/ledger/ledger.h"
 #include "agent/unwind/memory_range.h"
@@ -57,6 +58,9 @@ class Unwinder {
   // The stack of the caller of the function that calls this: frame 0 is the call site in that caller.
   // `skip_frames` more are left out (hooks hide themselves). The caller must not be inlined anywhere.
   PROF_SIGNAL_SAFE WalkResult WalkFromHere(StackBounds bounds, uint32_t skip_frames, std::span<Frame> frames);
+
+  // One frame for the instruction at `address`, whoever stands there.
+  Frame FrameAt(CodeAddress address);
 
   // Around the real dlclose. In between, libraries that could be unmapped are not looked into by any thread
   // (Loss::kLibraryUnloaded; what is cached still serves); afterwards rules of addresses that may be reused are

@@ -1,0 +1,71 @@
+// sigaltstack: an alternate stack that is too small for our handler is replaced by a larger one of ours.
+//
+// Context: `hook`; async-signal-safe. One mapping a thread at most, and only in threads that set such a stack.
+// Why:     MINSIGSTKSZ was 2048 when it was a constant, and programs still use it. The kernel's signal frame alone takes
+//          3.3 KiB with AVX-512: where the program's own signals never came, or came on other stacks, ours would kill it
+//          at the first tick. With SA_ONSTACK left out instead, programs whose stacks have no room (Go, coroutines) would die.
+// Seen:    the application is told the stack that it set. A handler of its own that runs there has more room than it knows.
+#include <signal.h>
+#include <sys/auxv.h>
+
+#include "agent/base/errno_saver.h"
+#include "agent/base/signal_safe.h"
+#include "agent/base/thread_state.h"
+#include "agent/capture/cpu_capture.h"
+#include "agent/interpose/real_functions.h"
+
+namespace profagent {
+namespace {
+
+constexpr size_t kHandlerStack = 2048;  // what the handler promises to stay within (tests/unit/capture)
+constexpr size_t kMargin = 512;
+constexpr size_t kReplacementSize = 32 * 1024;
+constexpr size_t kSmallestStack = 2048;  // what the kernel refuses to go below
+
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
+#endif
+
+// The kernel's frame on this processor. Kernels that do not say it (before 5.14) have no larger registers than AVX-512.
+size_t KernelFrame() {
+  size_t said = getauxval(AT_MINSIGSTKSZ);
+  return said != 0 ? said : 3584;
+}
+
+}  // namespace
+}  // namespace profagent
+
+PROF_EXPORT int sigaltstack(const stack_t* stack, stack_t* old) noexcept {
+  using namespace profagent;
+  if (g_cpu_capture.signo() == 0) return Real().sigaltstack(stack, old);
+  stack_t wanted = {};
+  stack_t given = {};
+  bool replace = false;
+  if (stack != nullptr) {
+    wanted = given = *stack;
+    replace = (wanted.ss_flags & SS_DISABLE) == 0 && wanted.ss_size >= kSmallestStack &&
+              wanted.ss_size < KernelFrame() + kHandlerStack + kMargin;
+  }
+  if (replace) {
+    ErrnoSaver keep;
+    void* larger = g_cpu_capture.SpareStack(kReplacementSize);
+    replace = larger != nullptr;
+    if (replace) {
+      given.ss_sp = larger;
+      given.ss_size = kReplacementSize;
+    }
+  }
+  stack_t before;
+  int result = Real().sigaltstack(stack != nullptr ? &given : nullptr, &before);
+  if (result != 0) return result;
+  if (old != nullptr) {
+    *old = before;
+    // Not while SS_AUTODISARM has taken it away: then there is none.
+    if (t_state.replaced_stack.ss_sp != nullptr && (before.ss_flags & SS_DISABLE) == 0) {
+      old->ss_sp = t_state.replaced_stack.ss_sp;
+      old->ss_size = t_state.replaced_stack.ss_size;
+    }
+  }
+  if (stack != nullptr) t_state.replaced_stack = replace ? wanted : stack_t{};
+  return 0;
+}
