@@ -46,10 +46,20 @@ bool IsInTreeOf(pid_t root, pid_t pid) {
 // SI_USER, SI_QUEUE, SI_TKILL; the kernel's own codes (the terminal's driver) are positive.
 bool SentByProcess(const siginfo_t& info) { return info.si_code <= 0; }
 
+// The signal was held back, so the kernel did not stop us, and a shell's job control waits for that. By SIGTSTP and not by
+// SIGSTOP: without a shell (an orphaned process group) the kernel discards it, for the command as for us.
+void StopAsTold() {
+  sigset_t stop;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTSTP);
+  raise(SIGTSTP);
+  sigprocmask(SIG_UNBLOCK, &stop, nullptr);  // stops here
+  sigprocmask(SIG_BLOCK, &stop, nullptr);
+}
+
 void PassOn(const siginfo_t& info, pid_t child) {
   if (SentByProcess(info) && !IsInTreeOf(child, info.si_pid)) kill(child, info.si_signo);
-  // The signal is held back, so the kernel did not stop us; a shell's job control expects it.
-  if (info.si_signo == SIGTSTP) raise(SIGSTOP);
+  if (info.si_signo == SIGTSTP) StopAsTold();
 }
 
 // What the signals were when we were started, which is what the command must find.
@@ -147,7 +157,7 @@ void ChildProcess::WaitForOrphans() {
     siginfo_t info = {};
     if (sigwaitinfo(&held_back, &info) < 0) continue;
     if (info.si_signo == SIGINT || info.si_signo == SIGTERM || info.si_signo == SIGHUP) return;
-    if (info.si_signo == SIGTSTP) raise(SIGSTOP);
+    if (info.si_signo == SIGTSTP) StopAsTold();
   }
 }
 

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
@@ -28,6 +29,9 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "profagent-run-";
 constexpr std::string_view kSuffix = ".ledger";
+constexpr const char* kNamedMark = "named";
+// Below this much space a place is passed over: a ledger starts with half a megabyte a process.
+constexpr uint64_t kLeastSpace = uint64_t{16} << 20;
 constexpr time_t kLeftOverSeconds = 24 * 60 * 60;
 constexpr time_t kEmptyLeftOverSeconds = 60;  // younger: perhaps just made, and not locked yet
 
@@ -43,6 +47,12 @@ std::vector<std::string> Places() {
   add(getenv("TMPDIR"));
   add("/tmp");
   return places;
+}
+
+bool HasSpace(const std::string& place) {
+  struct statfs info = {};
+  return statfs(place.c_str(), &info) == 0 &&
+         info.f_bavail * static_cast<uint64_t>(info.f_bsize) >= kLeastSpace;
 }
 
 bool IsOnDisk(const std::string& path) {
@@ -83,6 +93,10 @@ std::vector<LedgerDirectory::LedgerFile> ListLedgers(const std::string& director
 Result<LedgerDirectory> LedgerDirectory::Create() {
   Error last = Error::Of("no place for the ledgers");
   for (const std::string& place : Places()) {
+    if (!HasSpace(place)) {
+      last = Error::Of("no space for the ledgers in ", place);
+      continue;
+    }
     std::string path = place + "/" + std::string(kPrefix) + std::to_string(getpid()) + "-XXXXXX";
     if (mkdtemp(path.data()) == nullptr) {
       last = Error::Of("cannot make a directory for the ledgers in ", place, ": ", strerror(errno));
@@ -149,7 +163,10 @@ std::vector<std::string> TidyLeftOvers() {
       const bool unused = std::none_of(ledgers.begin(), ledgers.end(), IsRecordedInto);
       if (unused && age > (ledgers.empty() ? kEmptyLeftOverSeconds : kLeftOverSeconds)) {
         fs::remove_all(entry.path(), error);
-      } else if (!ledgers.empty()) {
+      } else if (!ledgers.empty() && !fs::exists(entry.path() / kNamedMark, error)) {
+        std::ofstream(entry.path() / kNamedMark).flush();
+        fs::last_write_time(entry.path(), fs::file_time_type::clock::now() - std::chrono::seconds(age),
+                            error);
         kept.push_back(entry.path().string());
       }
       close(lock);

@@ -4,8 +4,8 @@
 // Owner:     one `profagent run`, which holds an flock on the directory as long as it lives. A directory whose lock is
 //            free belonged to a run that was killed.
 // Left over: such a directory holds what somebody's program did, so it is not thrown away at once: the next run of the
-//            same user names it, and removes it when no process records into it any more and it is a day old. (It is
-//            memory; a reboot clears it anyway.)
+//            same user names it (once), and a later one removes it when no process records into it any more and it is a
+//            day old. (It is memory; a reboot clears it anyway.)
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@ namespace profagent {
 
 class LedgerDirectory {
  public:
-  // In the first of $XDG_RUNTIME_DIR, /dev/shm, $TMPDIR and /tmp that takes it. Mode 0700, owned by the user.
+  // In the first of $XDG_RUNTIME_DIR, /dev/shm, $TMPDIR and /tmp that takes it and has some space left. Mode 0700, owned
+  // by the user.
   static Result<LedgerDirectory> Create();
 
   LedgerDirectory(LedgerDirectory&& other) noexcept;
@@ -57,7 +58,7 @@ bool ParseLedgerName(const std::string& name, uint32_t* pid, uint32_t* serial);
 // Whether a process has this ledger mapped: it is alive and records.
 bool IsRecordedInto(const LedgerDirectory::LedgerFile& ledger);
 
-// Directories of runs that were killed: removes the old ones of this user, returns the others.
+// Directories of runs that were killed: removes the old ones of this user, returns those that were not named before.
 std::vector<std::string> TidyLeftOvers();
 
 }  // namespace profagent

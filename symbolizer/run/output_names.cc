@@ -33,7 +33,35 @@ int CreationError(const fs::path& directory) {
   return 0;
 }
 
+// Regular files beside `pattern` called so, or so and a dot and more; with their inodes. Whoever writes one renames it into
+// place, so a new profile is a new inode.
+std::set<std::pair<std::string, uint64_t>> FilesNamed(const fs::path& pattern) {
+  std::set<std::pair<std::string, uint64_t>> files;
+  const std::string name = pattern.filename().string();
+  if (name.find('%') != std::string::npos) return files;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(pattern.parent_path(), error)) {
+    const std::string file = entry.path().filename().string();
+    if (file != name && !file.starts_with(name + ".")) continue;
+    struct stat info = {};
+    if (stat(entry.path().c_str(), &info) == 0 && S_ISREG(info.st_mode))
+      files.insert({entry.path().string(), info.st_ino});
+  }
+  return files;
+}
+
 }  // namespace
+
+OutputNames::OutputNames(std::string pattern) : pattern_(std::move(pattern)), before_(FilesNamed(pattern_)) {}
+
+std::vector<std::string> OutputNames::TakeSelfWritten() {
+  std::vector<std::string> written;
+  for (const auto& file : FilesNamed(pattern_)) {
+    if (before_.contains(file) || !given_.insert(file.first).second) continue;
+    written.push_back(file.first);
+  }
+  return written;
+}
 
 Result<OutputNames> OutputNames::Prepare(const std::string& wanted) {
   std::error_code error;
@@ -58,7 +86,7 @@ Result<OutputNames> OutputNames::Prepare(const std::string& wanted) {
   return OutputNames(path.string());
 }
 
-std::string OutputNames::Next(std::string_view program, uint32_t pid, bool plain) {
+OutputNames::Expanded OutputNames::Expand(std::string_view program, uint32_t pid) const {
   std::string name;
   bool names_pid = false;
   for (size_t i = 0; i < pattern_.size(); ++i) {
@@ -76,6 +104,15 @@ std::string OutputNames::Next(std::string_view program, uint32_t pid, bool plain
     }
     ++i;
   }
+  return {name, names_pid};
+}
+
+std::string OutputNames::Plain(std::string_view program, uint32_t pid) const {
+  return Expand(program, pid).name;
+}
+
+std::string OutputNames::Next(std::string_view program, uint32_t pid, bool plain) {
+  auto [name, names_pid] = Expand(program, pid);
   if (!plain && !names_pid) name.append(".").append(program).append(".").append(std::to_string(pid));
   std::string unused = name;
   for (int i = 2; !given_.insert(unused).second; ++i) unused = name + "." + std::to_string(i);

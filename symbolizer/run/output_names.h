@@ -11,6 +11,8 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "agent/base/result.h"
 
@@ -24,15 +26,31 @@ class OutputNames {
   // is made) holds kDefaultProfileName. An error when no file could be written there, before anything was run.
   static Result<OutputNames> Prepare(const std::string& wanted);
 
+  // Files of these names that came into being since Prepare: written by processes that could not use the ledger
+  // directory (it was full, or closed to them) and so wrote their profiles themselves. They are not given away again.
+  // A pattern with %p or %e is not looked for.
+  std::vector<std::string> TakeSelfWritten();
+
+  // The name of the command's own profile.
+  std::string Plain(std::string_view program, uint32_t pid) const;
+  bool IsTaken(const std::string& name) const { return given_.contains(name); }
+
   // Each call gives a name away.
   std::string Next(std::string_view program, uint32_t pid, bool plain);
 
   const std::string& pattern() const { return pattern_; }  // absolute
 
  private:
-  explicit OutputNames(std::string pattern) : pattern_(std::move(pattern)) {}
+  struct Expanded {
+    std::string name;
+    bool names_pid;
+  };
+  Expanded Expand(std::string_view program, uint32_t pid) const;
+
+  explicit OutputNames(std::string pattern);
 
   std::string pattern_;
+  std::set<std::pair<std::string, uint64_t>> before_;  // files with such names, and which file (inode) it was
   std::set<std::string> given_;
 };
 

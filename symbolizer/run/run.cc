@@ -9,20 +9,19 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
-#include <map>
-#include <optional>
 #include <string_view>
 #include <system_error>
 
 #include "symbolizer/check/check_binary.h"
-#include "symbolizer/profile/merge_profiles.h"
 #include "symbolizer/profile/write_profile.h"
 #include "symbolizer/run/agent_library.h"
 #include "symbolizer/run/child_process.h"
 #include "symbolizer/run/harvest.h"
 #include "symbolizer/run/ledger_directory.h"
 #include "symbolizer/run/output_names.h"
+#include "symbolizer/run/outputs.h"
 #include "symbolizer/run/program_file.h"
 #include "symbolizer/run/run_environment.h"
 #include "symbolizer/run/run_report.h"
@@ -34,14 +33,6 @@ namespace {
 constexpr int kExitFailure = 1;
 constexpr int kExitNotExecutable = 126;
 constexpr int kExitNotFound = 127;
-
-// A profile that is written, or will be.
-struct Output {
-  std::string file;
-  std::string what;  // whose: "cc1plus (pid 12)"
-  uint64_t cpu_nanos = 0;
-  Profile* profile = nullptr;
-};
 
 // With a descriptor of 0 to 2 closed, the next file that we open would take its number, and what we print would go into
 // it. The command finds it closed as before: exec closes ours.
@@ -73,64 +64,11 @@ std::string WhyNotProfiled(const std::string& program) {
   return {};
 }
 
-std::string ProcessText(const ProcessProfile& process) {
-  return process.program + " (pid " + std::to_string(process.pid) + ")";
-}
-
-// Which of the profiles gets the plain name: the last program that the command's own process was.
-const ProcessProfile* MainImage(const std::vector<ProcessProfile>& processes, pid_t pid) {
-  const ProcessProfile* last = nullptr;
-  for (const ProcessProfile& process : processes) {
-    if (process.pid == static_cast<uint32_t>(pid)) last = &process;
-  }
-  return last;
-}
-
-std::vector<Output> OnePerProcess(Harvest& harvest, pid_t main_pid, OutputNames& names) {
-  const ProcessProfile* main_image = MainImage(harvest.processes, main_pid);
-  std::vector<Output> outputs;
-  if (main_image != nullptr) {
-    // First, so that the plain name is its own whatever the others are called.
-    auto* image = const_cast<ProcessProfile*>(main_image);
-    outputs.push_back({names.Next(image->program, image->pid, true), ProcessText(*image), image->cpu_nanos,
-                       &image->profile});
-  }
-  for (ProcessProfile& process : harvest.processes) {
-    if (&process == main_image || !process.has_samples()) continue;
-    outputs.push_back({names.Next(process.program, process.pid, false), ProcessText(process),
-                       process.cpu_nanos, &process.profile});
-  }
-  return outputs;
-}
-
-Result<std::vector<Output>> OneForAll(const Harvest& harvest, pid_t main_pid, OutputNames& names,
-                                      Profile* merged) {
-  const ProcessProfile* main_image = MainImage(harvest.processes, main_pid);
-  // The command's own first: mapping[0] of the result is its program.
-  std::vector<const Profile*> profiles;
-  if (main_image != nullptr) profiles.push_back(&main_image->profile);
-  uint64_t cpu_nanos = main_image != nullptr ? main_image->cpu_nanos : 0;
-  for (const ProcessProfile& process : harvest.processes) {
-    if (&process == main_image || !process.has_samples()) continue;
-    profiles.push_back(&process.profile);
-    cpu_nanos += process.cpu_nanos;
-  }
-  if (profiles.empty()) return std::vector<Output>{};
-  Result<Profile> result = MergeProfiles(profiles);
-  if (!result) return result.error();
-  *merged = std::move(*result);
-  const std::string program = main_image != nullptr ? main_image->program : harvest.processes.front().program;
-  return std::vector<Output>{
-      {names.Next(program, static_cast<uint32_t>(main_pid), true),
-       std::to_string(profiles.size()) + (profiles.size() == 1 ? " process" : " processes"), cpu_nanos,
-       merged}};
-}
-
 // False: at least one could not be written.
-bool WriteAll(const std::vector<Output>& outputs, RunReport& report) {
+bool WriteAll(const std::deque<Output>& outputs, RunReport& report) {
   bool written = true;
   for (const Output& output : outputs) {
-    if (Status status = WriteProfile(*output.profile, output.file); !status) {
+    if (Status status = WriteProfile(output.profile, output.file); !status) {
       report.Problem(std::string(status.error().text.view()));
       written = false;
     }
@@ -139,10 +77,11 @@ bool WriteAll(const std::vector<Output>& outputs, RunReport& report) {
 }
 
 // Everything that is worth a line before the table: what is missing from the profiles, and why.
-void TellLosses(const Harvest& harvest, pid_t main_pid, const std::string& obstacle, RunReport& report) {
+void TellLosses(const Harvest& harvest, pid_t main_pid, const std::string& obstacle, bool wrote_itself,
+                RunReport& report) {
   for (const std::string& problem : harvest.problems) report.Problem(problem);
-  const ProcessProfile* main_image = MainImage(harvest.processes, main_pid);
-  if (main_image == nullptr && obstacle.empty()) {
+  const ProcessProfile* main_image = MainImage(harvest, main_pid);
+  if (main_image == nullptr && obstacle.empty() && !wrote_itself) {
     report.Problem("the command left no records: the agent was not loaded into it, or could not start");
   }
   size_t empty = 0;
@@ -172,13 +111,13 @@ void TellLosses(const Harvest& harvest, pid_t main_pid, const std::string& obsta
   }
 }
 
-void SymbolizeAll(const std::vector<Output>& outputs, RunReport& report) {
+void SymbolizeAll(std::deque<Output>& outputs, RunReport& report) {
   std::vector<Profile*> profiles;
   size_t locations = 0;
-  for (const Output& output : outputs) {
-    if (output.profile->sample_size() == 0) continue;
-    profiles.push_back(output.profile);
-    locations += static_cast<size_t>(output.profile->location_size());
+  for (Output& output : outputs) {
+    if (output.profile.sample_size() == 0) continue;
+    profiles.push_back(&output.profile);
+    locations += static_cast<size_t>(output.profile.location_size());
   }
   if (profiles.empty()) return;
   report.Progress("finding functions, files and lines of " + std::to_string(locations) + " addresses...");
@@ -242,14 +181,16 @@ int Run(const RunOptions& options) {
   if (options.wait_for_all) child->WaitForOrphans();
 
   Harvest harvest = HarvestLedgers(directory->List());
-  Profile merged;
-  Result<std::vector<Output>> outputs = options.merge ? OneForAll(harvest, child->pid(), *names, &merged)
-                                                      : OnePerProcess(harvest, child->pid(), *names);
-  if (!outputs) {
-    report.Problem(std::string(outputs.error().text.view()));
-    outputs = OnePerProcess(harvest, child->pid(), *names);
+  Outputs outputs;
+  for (const std::string& file : names->TakeSelfWritten()) {
+    if (!outputs.AddSelfWritten(file)) continue;  // no profile: somebody else's file
+    report.Line(file + " was written by the process itself: it could not use the directory of the records");
   }
-  const bool written = WriteAll(*outputs, report);
+  outputs.AddHarvest(harvest, child->pid(), *names);
+  if (options.merge) {
+    if (Status merged = outputs.Merge(); !merged) report.Problem(std::string(merged.error().text.view()));
+  }
+  const bool written = WriteAll(outputs.all(), report);
   if (options.keep_ledgers || !written) {
     report.Line("the records are kept in " + directory->path());
     directory->Keep();
@@ -257,11 +198,11 @@ int Run(const RunOptions& options) {
   directory->Remove();
   child->ReleaseSignals();
 
-  if (options.symbolize && written) SymbolizeAll(*outputs, report);
-  TellLosses(harvest, child->pid(), obstacle, report);
+  if (options.symbolize && written) SymbolizeAll(outputs.all(), report);
+  TellLosses(harvest, child->pid(), obstacle, outputs.any_self_written(), report);
   std::vector<RunReport::File> files;
-  for (const Output& output : *outputs)
-    files.push_back({output.file, output.what, output.cpu_nanos, output.profile});
+  for (const Output& output : outputs.all())
+    files.push_back({output.file, output.what, output.cpu_nanos, &output.profile});
   report.Profiles(files, options.top);
 
   const bool died_of_interrupt = WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGINT;

@@ -23,7 +23,7 @@ def run(t, *argv, **options):
 
 def all_profiles(outcome):
     return {str(path.relative_to(outcome.directory)): outcome.profile(path.relative_to(outcome.directory))
-            for path in sorted(outcome.directory.rglob("out.pb.gz*"))}
+            for path in sorted(outcome.directory.rglob("*.pb.gz*"))}
 
 
 def work(outcome, function):

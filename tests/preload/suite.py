@@ -14,6 +14,7 @@ import file_tests  # noqa: E402,F401
 import fork_exec_tests  # noqa: E402,F401
 import limit_tests  # noqa: E402,F401
 import module_tests  # noqa: E402,F401
+import run_command_tests  # noqa: E402,F401
 import run_tests  # noqa: E402,F401
 import signal_tests  # noqa: E402,F401
 import stack_tests  # noqa: E402,F401

@@ -128,6 +128,8 @@ TEST_F(LedgerDirectoryTest, TidyingRemovesTheOldAndNamesTheNew) {
   EXPECT_TRUE(Contains(kept, fresh));
   EXPECT_FALSE(fs::exists(empty));
   EXPECT_TRUE(fs::exists(just_made)) << "its run may not have locked it yet";
+  EXPECT_FALSE(Contains(TidyLeftOvers(), fresh)) << "said once is enough";
+  EXPECT_TRUE(fs::exists(fresh));
 }
 
 // The program of a run that was killed may live on and record.

@@ -91,6 +91,22 @@ TEST_F(OutputNamesTest, LeavesNothingBehindWhenItTries) {
   EXPECT_TRUE(fs::is_empty(directory_));
 }
 
+// A process that could not use the ledger directory writes its profile itself: it must not be overwritten.
+TEST_F(OutputNamesTest, FindsWhatProcessesWroteThemselves) {
+  std::ofstream(directory_ / "x.prof.old.1") << "from an earlier run";
+  std::ofstream(directory_ / "x.prof") << "from an earlier run";
+  OutputNames names = Prepare(directory_ / "x.prof");
+  std::ofstream(directory_ / "temporary") << "new";
+  fs::rename(directory_ / "temporary", directory_ / "x.prof");
+  std::ofstream(directory_ / "x.prof.app.7") << "new";
+  std::ofstream(directory_ / "other.prof") << "new";
+  std::vector<std::string> written = names.TakeSelfWritten();
+  ASSERT_EQ(written.size(), 2u);
+  EXPECT_EQ(written[0], directory_ / "x.prof");
+  EXPECT_EQ(written[1], directory_ / "x.prof.app.7");
+  EXPECT_EQ(names.Next("sh", 7, true), directory_ / "x.prof.2");
+}
+
 TEST_F(OutputNamesTest, TakesADeviceAsItIs) {
   OutputNames names = Prepare("/dev/null");
   EXPECT_EQ(names.Next("app", 1, true), "/dev/null");

@@ -1,0 +1,449 @@
+"""`profagent run` as a command: terminal, signals, files, errors, and the installed one. (run_tests.py has what happens to the
+programs inside.)"""
+
+import os
+import pathlib
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import time
+
+from harness import PATH, Failure, Skip
+from run_tests import all_profiles, run, start, work
+from runner import each, test
+
+
+class Terminal:
+    """A shell with job control on a terminal of its own."""
+
+    def __init__(self, t):
+        self.text = b""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(t.dir)
+            environment = {"PATH": PATH, "HOME": str(t.dir), "PS1": "prompt> ", "TERM": "dumb", "LANG": "C.UTF-8"}
+            os.execve("/bin/bash", ["bash", "--norc", "--noprofile", "-i"], environment)
+        self.expect("prompt> ")
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def expect(self, pattern, seconds=30):
+        """The text up to and with the pattern; what comes later is left for the next call."""
+        limit = time.monotonic() + seconds
+        while True:
+            found = re.search(pattern.encode(), self.text)
+            if found:
+                before, self.text = self.text[:found.end()], self.text[found.end():]
+                return before.decode("utf-8", "replace")
+            if not select.select([self.fd], [], [], max(0, limit - time.monotonic()))[0]:
+                raise Failure("the terminal does not show %r: %r" % (pattern, self.text))
+            try:
+                self.text += os.read(self.fd, 65536)
+            except OSError as error:
+                raise Failure("the terminal ended: %r" % self.text) from error
+
+    def close(self):
+        os.kill(self.pid, signal.SIGKILL)
+        os.close(self.fd)
+        os.waitpid(self.pid, 0)
+
+
+def on_terminal(function):
+    def with_terminal(t):
+        terminal = Terminal(t)
+        try:
+            function(t, terminal)
+        finally:
+            terminal.close()
+
+    with_terminal.__name__ = function.__name__
+    return test()(with_terminal)
+
+
+@on_terminal
+def interrupt_key_ends_the_program_and_keeps_the_profile(t, terminal):
+    # ^C is how most servers end. A script around it must stop, too, as it would without us.
+    terminal.type("bash -c '%s run -- %s wait; echo the script went on'\n" % (t.profagent, t.program("ends")))
+    terminal.expect("ready")
+    terminal.type("\x03")
+    shown = terminal.expect("\nprompt> ")
+    t.expect("the script went on\r\n" not in shown, "the script went on after ^C: %r" % shown)
+    terminal.type("echo status $?\n")
+    terminal.expect("status 130\r\n")
+    t.expect((t.dir / "cpu.prof").exists(), "no profile: %r" % shown)
+    t.expect("work_before_end" in shown, "no table: %r" % shown)
+
+
+@on_terminal
+def suspend_key_stops_and_fg_continues(t, terminal):
+    terminal.type("%s run -q -- %s wait\n" % (t.profagent, t.program("ends")))
+    terminal.expect("ready")
+    terminal.type("\x1a")
+    terminal.expect("Stopped")
+    terminal.expect("prompt> ")
+    expect_states(t, terminal, True)
+    terminal.type("fg\n")
+    terminal.expect("ends wait\r\n")
+    terminal.type("\x1c")  # ^\
+    terminal.expect("prompt> ")
+    terminal.type("echo status $?\n")
+    terminal.expect("status 131\r\n")
+    t.expect((t.dir / "cpu.prof").exists(), "no profile")
+
+
+@on_terminal
+def program_owns_the_terminal(t, terminal):
+    # An editor or a shell under us: isatty, foreground process group, window size are as without us.
+    program = ("import os; print(os.isatty(0), os.isatty(1), os.isatty(2), os.tcgetpgrp(0) == os.getpgrp(), "
+               "input(), os.get_terminal_size().columns)")
+    terminal.type("stty cols 123; %s run -q -- %s -c '%s'\n" % (t.profagent, t.need("python3"), program))
+    terminal.type("typed\n")
+    terminal.expect("True True True True typed 123\r\n")
+
+
+@on_terminal
+def progress_is_shown_and_goes_away(t, terminal):
+    terminal.type("%s run -- %s 300\n" % (t.profagent, t.program("worker")))
+    shown = terminal.expect("look further")
+    t.expect("finding functions" in shown, "no progress line: %r" % shown)
+    # Whatever stands in front of the table was wiped.
+    t.expect(re.search("\r\x1b\\[K(profagent: [^\r]*\r\n)*File: ", shown) is not None, "not wiped: %r" % shown)
+
+
+@test()
+def no_progress_without_a_terminal(t):
+    outcome = run(t, "worker", 300)
+    t.expect(b"\x1b" not in outcome.err and b"finding functions" not in outcome.err, "terminal codes in a file", outcome)
+
+
+@each(["SIGUSR1", "SIGALRM", "SIGQUIT"])
+def other_signals_are_passed_on(t, name):
+    outcome = start(t, "ends", "wait")
+    outcome.wait_for_output(b"ready")
+    outcome.signal(getattr(signal, name))
+    t.expect_exit(outcome.finish(), 128 + getattr(signal, name))
+
+
+@test()
+def signal_is_passed_on_once(t):
+    # SIGHUP means "read your configuration": twice would be wrong, and so would be none.
+    program = ("trap 'echo hup' HUP; trap 'echo done; exit 5' TERM; echo ready; while :; do sleep 0.01; done")
+    outcome = start(t, "/bin/sh", "-c", program)
+    outcome.wait_for_output(b"ready")
+    outcome.signal(signal.SIGHUP)
+    outcome.wait_for_output(b"hup")
+    outcome.signal(signal.SIGTERM)
+    outcome = outcome.finish()
+    t.expect_exit(outcome, 5)
+    t.expect(outcome.out == b"ready\nhup\ndone\n", "expected one hup", outcome)
+
+
+@test()
+def signal_of_the_program_to_its_group_is_not_doubled(t):
+    program = "trap 'echo usr' USR1; kill -USR1 0; sleep 0.05; exit 3"
+    outcome = start(t, "/bin/sh", "-c", program).finish()
+    t.expect_exit(outcome, 3)
+    t.expect(outcome.out == b"usr\n", "expected one usr", outcome)
+
+
+def states(terminal):
+    """Of the processes of the terminal's session, by program."""
+    listed = subprocess.run(["ps", "-o", "comm=,stat=", "-g", str(terminal.pid)], capture_output=True, text=True, check=False).stdout
+    return dict(line.split() for line in listed.splitlines())
+
+
+def expect_states(t, terminal, stopped):
+    limit = time.monotonic() + 20  # a signal is on its way
+    while True:
+        now = states(terminal)
+        if all(now[name].startswith("T") == stopped for name in ("profagent", "ends")):
+            return
+        t.expect(time.monotonic() < limit, "expected %sstopped: %s" % ("" if stopped else "not ", now))
+
+
+@on_terminal
+def stop_and_continue_reach_the_program(t, terminal):
+    # kill -TSTP and -CONT of profagent's pid, as a supervisor does it.
+    terminal.type("%s run -q -- %s wait &\n" % (t.profagent, t.program("ends")))
+    terminal.expect("ready")
+    terminal.type("kill -TSTP $!\n")
+    expect_states(t, terminal, True)
+    terminal.type("kill -CONT $!\n")
+    expect_states(t, terminal, False)
+    terminal.type("kill -TERM $!; wait $!; echo status $?\n")
+    terminal.expect("status 143\r\n")
+
+
+@test()
+def signal_mask_and_ignored_signals_are_the_callers(t):
+    # nohup profagent run app: SIGHUP must still be ignored. And nothing that run holds back for itself may stay blocked.
+    show = [t.need("grep"), "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
+    for prefix in [], ["nohup"], [t.need("python3"), "-c", "import signal, os, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+                                  "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); os.execvp(sys.argv[1], sys.argv[1:])"]:
+        plain = t.run("/usr/bin/env", *prefix, *show, agent=False)
+        profiled = t.run("/usr/bin/env", *prefix, t.profagent, "run", "-q", "-o", "x.pb.gz", "--", *show, agent=False)
+        t.expect_exit(profiled, 0)
+        t.expect(plain.out == profiled.out, "masks differ: %s" % plain.out.decode(), profiled)
+
+
+@test()
+def ignored_sigchld_does_not_hide_the_exit_status(t):
+    outcome = t.run(t.need("python3"), "-c", "import signal, os, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+                    "os.execv(sys.argv[1], sys.argv[1:])", t.profagent, "run", "-q", "--", "/bin/sh", "-c", "exit 9", agent=False)
+    t.expect_exit(outcome, 9)
+
+
+@test()
+def standard_streams_are_the_callers(t):
+    outcome = t.run("/bin/sh", "-c", "echo input | %s run -q -- sh -c 'cat; echo error >&2'" % t.profagent, agent=False)
+    t.expect_exit(outcome, 0)
+    t.expect(outcome.out == b"input\n" and outcome.err == b"error\n", "streams differ", outcome)
+
+
+@test()
+def closed_streams_stay_closed(t):
+    # A daemon's supervisor may start us without any. Our own files must not take their numbers.
+    show = "exec %s run -o x.pb.gz -- /bin/sh -c 'ls -l /proc/self/fd >%s' 0<&- 1>&- 2>&-" % (t.profagent, t.dir / "fds")
+    t.expect_exit(t.run("/bin/sh", "-c", show, agent=False), 0)
+    plain = t.run("/bin/sh", "-c", "exec /bin/sh -c 'ls -l /proc/self/fd >%s' 0<&- 1>&- 2>&-" % (t.dir / "plain"), agent=False)
+    t.expect_exit(plain, 0)
+
+    def numbers(name):
+        return re.findall(r" (\d+) -> ", (t.dir / name).read_text())
+
+    t.expect(numbers("fds") == numbers("plain"), "descriptors %s, without us %s" % (numbers("fds"), numbers("plain")))
+    t.expect((t.dir / "x.pb.gz").exists(), "no profile")
+
+
+@test()
+def no_descriptor_of_ours_reaches_the_program(t):
+    outcome = t.run(t.profagent, "run", "-q", "-o", "x.pb.gz", "--", "/bin/ls", "/proc/self/fd", agent=False)
+    plain = t.run("/bin/ls", "/proc/self/fd", agent=False)
+    t.expect(outcome.out == plain.out, "without us: %s" % plain.out, outcome)
+
+
+@test()
+def unwritable_place_is_said_before_the_program_starts(t):
+    # Not after an hour of work.
+    marker = t.dir / "started"
+    for place, word in ("/proc/x.prof", "/proc"), ("missing/x.prof", "missing"), ("file/x.prof", "file"):
+        (t.dir / "file").write_text("")
+        outcome = t.run(t.profagent, "run", "-o", place, "--", "/bin/touch", marker, agent=False)
+        t.expect_exit(outcome, 1)
+        t.expect_one_error_line(outcome, word)
+        t.expect(not marker.exists(), "the program was started", outcome)
+
+
+@test()
+def missing_agent_is_said_before_the_program_starts(t):
+    marker = t.dir / "started"
+    outcome = t.run(t.profagent, "run", "--", "/bin/touch", marker, agent=False, env={"PROFAGENT_LIBRARY": "/nonexistent.so"})
+    t.expect_exit(outcome, 1)
+    t.expect_one_error_line(outcome, "PROFAGENT_LIBRARY=/nonexistent.so")
+    t.expect(not marker.exists(), "the program was started", outcome)
+
+
+@test()
+def command_not_found_and_not_executable(t):
+    text = t.dir / "text"
+    text.write_text("x")
+    for command, status in ("no-such-command-here", 127), ("/nonexistent/x", 127), (text, 126), ("/", 126):
+        outcome = t.run(t.profagent, "run", "--", command, agent=False)
+        t.expect_exit(outcome, status)
+        t.expect_one_error_line(outcome, command)
+    t.expect(not (t.dir / "cpu.prof").exists(), "a profile of nothing")
+
+
+@test()
+def wrong_command_lines_are_named(t):
+    for options, word in ([], "no command"), (["--cpu=0", "--", "true"], "0"), (["--cpu=abc", "--", "true"], "abc"), \
+            (["--cpu=10001", "--", "true"], "10001"), (["--frobnicate", "--", "true"], "--frobnicate"), (["--top=-1", "true"], "--top"):
+        outcome = t.run(t.profagent, "run", *options, agent=False)
+        t.expect_exit(outcome, 2)
+        t.expect(outcome.err.startswith(b"profagent: ") and word.encode() in outcome.err, "expected %r" % word, outcome)
+
+
+@test()
+def command_keeps_its_own_options(t):
+    for separator in [], ["--"]:
+        outcome = t.run(t.profagent, "run", "-q", "--cpu", *separator, "/bin/echo", "--cpu", "-o", "x", "--", "y", agent=False)
+        t.expect_exit(outcome, 0)
+        t.expect(outcome.out == b"--cpu -o x -- y\n", "the command's options were taken", outcome)
+
+
+@test()
+def script_without_a_first_line_runs(t):
+    script = t.dir / "script"
+    script.write_text("exit 4\n")
+    script.chmod(0o755)
+    t.expect_exit(t.run(t.profagent, "run", "-q", "--", script, agent=False), 4)
+
+
+@test()
+def static_program_runs_all_the_same(t):
+    outcome = run(t, "worker_static", 50, 7)
+    t.expect_exit(outcome, 7)
+    t.expect_one_error_line(outcome, "worker_static", "statically linked")
+    t.expect(not all_profiles(outcome), "a profile out of nothing", outcome)
+
+
+@test()
+def profile_names_follow_the_rules(t):
+    outcome = run(t, "/bin/sh", "-c", "%s 100; %s 100; exec %s 100" % ((t.program("worker"),) * 3), output="named/")
+    t.expect_exit(outcome)
+    names = sorted(path.name for path in (t.dir / "named").iterdir())
+    t.expect("cpu.prof" in names and len(names) == 3, "names: %s" % names, outcome)
+    for name in names:
+        t.expect(re.fullmatch(r"cpu\.prof(\.worker\.\d+)?", name) is not None, "name %s" % name, outcome)
+        t.expect_near(name, outcome.profile("named/" + name).cum("app_work", "cpu") / 1e9, 0.1, 0.03)
+    modes = {oct((t.dir / "named" / name).stat().st_mode & 0o777) for name in names}
+    t.expect(modes == {"0o600"}, "modes: %s" % modes)
+
+
+@test()
+def exec_leaves_the_plain_name_to_the_new_program(t):
+    outcome = run(t, "exec_ways", "execv", t.program("worker"), 300, 7, output="x.pb.gz")
+    t.expect_exit(outcome, 7)
+    t.expect_near("app_work", outcome.profile("x.pb.gz").cum("app_work", "cpu") / 1e9, 0.3, 0.05, outcome)
+    others = [p.name for p in t.dir.iterdir() if re.fullmatch(r"x\.pb\.gz\.exec_ways\.\d+", p.name)]
+    t.expect(len(others) == 1, "others: %s" % others, outcome)
+    t.expect_near("before", outcome.profile(others[0]).cum("work_before_exec", "cpu") / 1e9, 0.2, 0.05, outcome)
+
+
+@test()
+def quiet_says_nothing(t):
+    t.expect_silent(run(t, "worker", 100, options=["-q"]))
+
+
+@test()
+def table_has_the_lines_that_were_asked_for(t):
+    for lines in 0, 1, 3:
+        outcome = run(t, "worker", 200, options=["--top", lines])
+        rows = re.findall(rb"^ +[\d.]+m?s .*%  \S", outcome.err, re.M)
+        t.expect(len(rows) <= lines and (lines == 0 or len(rows) >= 1), "%d rows for --top %d" % (len(rows), lines), outcome)
+
+
+@test()
+def daemon_is_not_waited_for(t):
+    # What a daemon did so far is in its profile, and a line names it.
+    program = "%s wait >%s & until grep -q ready %s; do sleep 0.01; done; exit 3"
+    log = t.dir / "log"
+    log.write_text("")
+    outcome = run(t, "/bin/sh", "-c", program % (t.program("ends"), log, log))
+    t.expect_exit(outcome, 3)
+    t.expect(b"still running: ends" in outcome.err, "the daemon is not named", outcome)
+    t.expect(work(outcome, "work_before_end") > 0.25, "its samples are lost", outcome)
+    subprocess.run(["pkill", "-KILL", "-f", "%s wait" % t.program("ends")], check=False)
+
+
+@test()
+def wait_waits_for_everybody(t):
+    outcome = run(t, "/bin/sh", "-c", "(%s 300 &) ; exit 3" % t.program("worker"), options=["--wait"])
+    t.expect_exit(outcome, 3)
+    t.expect_near("app_work", work(outcome, "app_work"), 0.3, 0.05, outcome)
+    t.expect(b"still running" not in outcome.err, "did not wait", outcome)
+
+
+@test()
+def run_within_run(t):
+    # Each has its own tree; the inner one's profile is of the inner command.
+    outcome = run(t, t.profagent, "run", "-o", "inner.pb.gz", "--", t.program("worker"), 300, 7)
+    t.expect_exit(outcome, 7)
+    t.expect_near("app_work", outcome.profile("inner.pb.gz").cum("app_work", "cpu") / 1e9, 0.3, 0.05, outcome)
+
+
+@test()
+def library_of_a_path_that_LD_PRELOAD_cannot_carry(t):
+    odd = t.new_dir("a directory: with $ORIGIN")
+    shutil.copy(t.agent, odd)
+    outcome = run(t, "worker", 200, env={"PROFAGENT_LIBRARY": odd / "libprofagent.so"})
+    t.expect_exit(outcome)
+    t.expect_near("app_work", work(outcome, "app_work"), 0.2, 0.05, outcome)
+
+
+@test()
+def preloaded_library_of_the_user_stays(t):
+    outcome = run(t, "/bin/sh", "-c", "echo $LD_PRELOAD", env={"LD_PRELOAD": "/lib/x86_64-linux-gnu/libm.so.6"})
+    t.expect(outcome.out.rstrip().endswith(b"libprofagent.so:/lib/x86_64-linux-gnu/libm.so.6"), "LD_PRELOAD changed", outcome)
+
+
+@test()
+def killed_run_leaves_records_that_the_next_run_names(t):
+    place = t.new_dir("runtime")
+    env = {"XDG_RUNTIME_DIR": place}
+    first = start(t, "ends", "wait", env=env)
+    first.wait_for_output(b"ready")
+    child = int(subprocess.run(["pgrep", "-P", str(first.pid)], capture_output=True, text=True, check=False).stdout.split()[0])
+    first.signal(signal.SIGKILL)
+    first.finish()
+    left = list(place.iterdir())
+    t.expect(len(left) == 1 and oct(left[0].stat().st_mode & 0o777) == "0o700", "left: %s" % left)
+    t.expect(os.path.exists("/proc/%d" % child), "the program died with its profiler")
+    second = run(t, "worker", 50, env=env)
+    t.expect(str(left[0]).encode() in second.err, "the next run does not name %s" % left[0], second)
+    t.expect(left[0].exists(), "the records of a living process were removed", second)
+    os.kill(child, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while os.path.exists("/proc/%d/maps" % child) and pathlib.Path("/proc/%d/maps" % child).read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.utime(left[0], (time.time() - 90000,) * 2)
+    run(t, "worker", 50, env=env)
+    t.expect(not left[0].exists(), "records of a day ago were not removed")
+
+
+def in_small_tmpfs(t, size, place, *argv, **more):
+    """Runs argv where `place` is a tmpfs of that size, in a mount namespace of its own."""
+    t.need_root()
+    script = 'mount -t tmpfs -o size=%s none %s || exit 77; exec "$@"' % (size, place)
+    outcome = t.run("/usr/bin/env", "unshare", "--mount", "sh", "-c", script, "sh", *argv, agent=False, **more)
+    if outcome.status == 77:
+        raise Skip("no mounts here: %s" % outcome.err.decode())
+    return outcome
+
+
+@test()
+def place_without_space_is_passed_over(t):
+    # A container's /dev/shm or a user's runtime directory may be tiny.
+    small = t.new_dir("small")
+    outcome = in_small_tmpfs(t, "64k", small, t.profagent, "run", "-o", "x.pb.gz", "--", "/bin/sh", "-c",
+                             "echo $PROFAGENT_LEDGER_DIR; exec %s 200" % t.program("worker"), env={"XDG_RUNTIME_DIR": small})
+    t.expect_exit(outcome)
+    t.expect(not outcome.out.startswith(str(small).encode()), "records into 64 KiB", outcome)
+    t.expect_near("app_work", work(outcome, "app_work"), 0.2, 0.05, outcome)
+
+
+@each([False, True])
+def tmpfs_that_fills_up_loses_nothing(t, merge):
+    # The new program's agent finds no space: it records in memory and writes its profile itself, and we take that.
+    small = t.new_dir("small")
+    fill = "head -c 64M /dev/zero >%s/filler 2>/dev/null; exec %s 300 7" % (small, t.program("worker"))
+    outcome = in_small_tmpfs(t, "32m", small, t.profagent, "run", "--cpu=250", "-o", "x.pb.gz", *(["--merge"] if merge else []), "--",
+                             "/bin/sh", "-c", fill, env={"XDG_RUNTIME_DIR": small})
+    t.expect_exit(outcome, 7)
+    t.expect(b"kept in memory" in outcome.err, "the agent does not say it", outcome)
+    t.expect_near("app_work", outcome.profile("x.pb.gz").cum("app_work", "cpu") / 1e9, 0.3, 0.05, outcome)
+    t.expect(not merge or list(all_profiles(outcome)) == ["x.pb.gz"], "merged: %s" % list(all_profiles(outcome)), outcome)
+
+
+@test()
+def installed_command_finds_the_installed_library(t):
+    # The first thing that a user does after `meson install`. DESTDIR and a tree that was moved must work alike.
+    meson = shutil.which("meson", path=PATH) or shutil.which("meson")
+    t.expect(meson is not None, "meson is gone")
+    destination = t.dir / "destination"
+    t.expect_exit(t.run(meson, "install", "-C", t.tools.build, "--no-rebuild", "--quiet", "--destdir", destination, agent=False, timeout=120))
+    moved = t.dir / "moved"
+    destination.rename(moved)
+    commands = list(moved.rglob("bin/profagent"))
+    libraries = list(moved.rglob("libprofagent.so"))
+    pages = list(moved.rglob("man/man1/profagent.1*"))
+    t.expect(len(commands) == len(libraries) == len(pages) == 1, "installed: %s" % [str(p) for p in moved.rglob("*")])
+    outcome = t.run(commands[0], "run", "-o", "x.pb.gz", "--", "/bin/sh", "-c", "echo $LD_PRELOAD; exec %s 300 7" % t.program("worker"),
+                    agent=False)
+    t.expect_exit(outcome, 7)
+    t.expect(outcome.out.strip() == str(libraries[0]).encode(), "another library than the installed one was used", outcome)
+    t.expect_near("app_work", work(outcome, "app_work"), 0.3, 0.05, outcome)
