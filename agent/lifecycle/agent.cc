@@ -96,6 +96,11 @@ bool Agent::OpenLedger() {
       if (made) return true;
       reason = {};
       reason.Add(made.error().text.view(), " (errno ", made.error().code, ")");
+      // The run that made the directory is over, and nobody will look for a profile: a daemon's later children.
+      if (made.error().code == ENOENT) {
+        Log(Verbosity::kFiles, "nothing is recorded: ", reason.view());
+        return false;
+      }
       if (made.error().code != EEXIST) break;
     }
     Log(Verbosity::kErrors, "the ledger is kept in memory: ", reason.view());
