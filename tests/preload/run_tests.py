@@ -154,7 +154,7 @@ def file_system_of_the_ledger_is_full(t, kilobytes, program, millis):
     ticks = sum(p.ticks() for p in profiles.values())
     lost = sum(count for p in profiles.values() for name, count in p.losses().items() if name.startswith("samples_"))
     t.note("%d ticks kept, %d lost" % (ticks, lost))
-    t.expect(abs(ticks + lost - millis) < 0.15 * millis, "%d ticks kept, %d lost, of %d" % (ticks, lost, millis), outcome)
+    t.expect_near("ticks kept and lost", ticks + lost, millis, 0.15 * millis, outcome)
 
 
 @test()

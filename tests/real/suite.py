@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 sys.dont_write_bytecode = True
 
 from elf import Elf  # noqa: E402
-from harness import PATH, Skip, signal_tick_hz  # noqa: E402
+from harness import PATH, Deviation, Skip, signal_tick_hz  # noqa: E402
 from pprof_reader import names_of  # noqa: E402
 from runner import each, main, test  # noqa: E402
 from workloads import WORKLOADS  # noqa: E402
@@ -128,7 +128,7 @@ def compare_with_perf(t, name, scale, hz):
         if abs(a - b) > allowed:
             problems.append("%s: %.2f %% here, %.2f %% in perf, %.2f points allowed" %
                             (shown(function), 100 * a, 100 * b, 100 * allowed))
-    t.expect(not problems, "\n".join(problems))
+    t.expect(not problems, "\n".join(problems), kind=Deviation)
     t.expect_near("CPU seconds a perf sample", profile.cpu_seconds() / (their_sum / 1000), 1, 0.1)
     return profile
 

@@ -26,6 +26,10 @@ class Failure(Exception):
     pass
 
 
+class Deviation(Failure):
+    """A measured figure is off. On a shared machine one run can be; the runner measures once more, alone, and says so."""
+
+
 class Skip(Exception):
     pass
 
@@ -228,9 +232,9 @@ class Case:
 
     # Judging. Every message says what was expected; the outcome says what happened.
 
-    def expect(self, condition, message, outcome=None):
+    def expect(self, condition, message, outcome=None, kind=Failure):
         if not condition:
-            raise Failure(message + ("\n%s" % outcome if outcome is not None else ""))
+            raise kind(message + ("\n%s" % outcome if outcome is not None else ""))
 
     def expect_exit(self, outcome, status=0):
         self.expect(outcome.status == status, "expected exit %d, got %s" % (status, outcome.end()), outcome)
@@ -253,7 +257,7 @@ class Case:
     def expect_near(self, what, value, expected, tolerance, outcome=None):
         self.note("%s %.4g (expected %.4g +- %.2g)" % (what, value, expected, tolerance))
         self.expect(abs(value - expected) <= tolerance,
-                    "%s is %.5g, expected %.5g +- %.3g" % (what, value, expected, tolerance), outcome)
+                    "%s is %.5g, expected %.5g +- %.3g" % (what, value, expected, tolerance), outcome, Deviation)
 
     def expect_work(self, outcome, function, seconds, name="cpu.prof", tolerance=0.1, slack=0.03):
         """The profile holds `seconds` of CPU time under `function`, within tolerance plus a few ticks."""
@@ -261,7 +265,7 @@ class Case:
         got = profile.cum(function, "cpu") / 1e9
         self.expect(abs(got - seconds) <= tolerance * seconds + slack,
                     "%s: %s has %.3f s of CPU time, expected %.3f; leaves: %s; losses: %s" %
-                    (name, function, got, seconds, profile.by_leaf().most_common(6), profile.losses()), outcome)
+                    (name, function, got, seconds, profile.by_leaf().most_common(6), profile.losses()), outcome, Deviation)
         return profile
 
     def note(self, text):

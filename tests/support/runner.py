@@ -23,7 +23,7 @@ import threading
 import time
 import traceback
 
-from harness import Case, Failure, Skip, Tools, scratch_directory
+from harness import Case, Deviation, Failure, Skip, Tools, scratch_directory
 
 Test = collections.namedtuple("Test", "name function full alone")
 _tests = []
@@ -62,9 +62,10 @@ class _Run:
         self.tools = Tools(options.build, options.full)
         self.counts = collections.Counter()
         self.failed = []
+        self.again = []  # measured off the mark while others were running
         self.lock = threading.Lock()
 
-    def one(self, chosen):
+    def one(self, chosen, last_try=False):
         started = time.monotonic()
         with scratch_directory(chosen.name.replace("/", "_"), self.options.keep) as directory:
             case = Case(chosen.name, self.tools, directory)
@@ -73,6 +74,8 @@ class _Run:
                 verdict, reason = "PASS", "; ".join(case.notes) if self.options.verbose else ""
             except Skip as skip:
                 verdict, reason = "SKIP", str(skip)
+            except Deviation as deviation:
+                verdict, reason = "FAIL" if last_try else "AGAIN", str(deviation)
             except Failure as failure:
                 verdict, reason = "FAIL", str(failure)
             except Exception:  # a broken test fails; it must not take the others with it
@@ -83,6 +86,8 @@ class _Run:
             self.counts[verdict] += 1
             if verdict == "FAIL":
                 self.failed.append(chosen.name)
+            if verdict == "AGAIN":
+                self.again.append(chosen)
             print("%s %s (%.1f s)%s" % (verdict, chosen.name, time.monotonic() - started, ": " + reason if reason else ""),
                   flush=True)
 
@@ -130,6 +135,8 @@ def main(suite):
         list(pool.map(run.one, [t for t in chosen if not t.alone]))
     for alone in (t for t in chosen if t.alone):
         run.one(alone)
+    for deviant in list(run.again):
+        run.one(deviant, last_try=True)
     _end_orphans()
     if run.failed:
         print("failed: " + " ".join(run.failed))
