@@ -35,47 +35,42 @@ constexpr int kMaxYields = 10'000;
 }  // namespace
 
 Status ModuleMap::Start(Ledger* ledger) {
-  constexpr size_t kModulesSize = (kMaxModules + 1) * sizeof(Module);
-  constexpr size_t kSize =
-      kModulesSize + (kMaxModules + 1) * sizeof(uintptr_t) + kIndexRoom * sizeof(uint32_t);
-  long memory = RawSyscall(SYS_mmap, nullptr, kSize, PROT_READ | PROT_WRITE,
+  long memory = RawSyscall(SYS_mmap, nullptr, sizeof(Storage), PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (int code = SyscallError(memory); code != 0) {
-    Error error = Error::Of("no memory for the table of loaded objects (", kSize / 1024, " KiB)");
+    Error error = Error::Of("no memory for the table of loaded objects (", sizeof(Storage) / 1024, " KiB)");
     error.code = code;
     return error;
   }
-  RawSyscall(SYS_madvise, memory, kSize, MADV_DONTDUMP);
-  // Zeroed pages are valid Modules: nothing is constructed, so that only pages in use are touched.
-  modules_ = reinterpret_cast<Module*>(memory);
-  load_bias_ = reinterpret_cast<uintptr_t*>(memory + static_cast<long>(kModulesSize));
-  index_room_ = reinterpret_cast<uint32_t*>(load_bias_ + kMaxModules + 1);
+  RawSyscall(SYS_madvise, memory, sizeof(Storage), MADV_DONTDUMP);
+  storage_ = reinterpret_cast<Storage*>(memory);
+  modules_ = storage_->modules;
+  load_bias_ = storage_->load_bias;
   ledger_ = ledger;
   vdso_ = getauxval(AT_SYSINFO_EHDR);
   loader_ = getauxval(AT_BASE);
-  long length =
-      RawSyscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", program_path_, sizeof program_path_ - 1);
+  char* path = storage_->program_path;
+  constexpr size_t kPathSize = sizeof storage_->program_path;
+  long length = RawSyscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, kPathSize - 1);
   if (length <= 0) {  // no /proc
     auto* name = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
-    length = name != nullptr ? static_cast<long>(strnlen(name, sizeof program_path_ - 1)) : 0;
-    if (length > 0) std::memcpy(program_path_, name, static_cast<size_t>(length));
+    length = name != nullptr ? static_cast<long>(strnlen(name, kPathSize - 1)) : 0;
+    if (length > 0) std::memcpy(path, name, static_cast<size_t>(length));
   }
-  program_path_[length] = '\0';
+  path[length] = '\0';
   dl_iterate_phdr(EnterLoaded, this);
   EnterPermanentText();
   return Done{};
 }
 
 void ModuleMap::Stop() {
-  if (modules_ == nullptr) return;
-  RawSyscall(SYS_munmap, modules_,
-             (kMaxModules + 1) * (sizeof(Module) + sizeof(uintptr_t)) + kIndexRoom * sizeof(uint32_t));
-  index_used_.store(0, std::memory_order_relaxed);
-  modules_ = nullptr;
-  next_id_.store(1, std::memory_order_relaxed);
-  for (auto& bucket : buckets_) bucket.store(0, std::memory_order_relaxed);
-  program_ = 0;
+  if (storage_ == nullptr) return;
+  RawSyscall(SYS_munmap, storage_, sizeof(Storage));
+  storage_ = nullptr;
   permanent_count_ = 0;
+  index_used_.store(0, std::memory_order_relaxed);
+  last_id_.store(0, std::memory_order_relaxed);
+  program_ = 0;
 }
 
 int ModuleMap::EnterLoaded(dl_phdr_info* info, size_t, void* self) {
@@ -96,8 +91,8 @@ void ModuleMap::Restart(Ledger* ledger) {
   ledger_ = ledger;
   readers_.store(0, std::memory_order_relaxed);  // threads that are not in the child
   closing_.store(0, std::memory_order_relaxed);
-  uint32_t end = next_id_.load(std::memory_order_relaxed);
-  for (uint32_t id = 1; id < end && id <= kMaxModules; ++id) {
+  uint32_t last = last_id_.load(std::memory_order_relaxed);
+  for (uint32_t id = 1; id <= last && id <= kMaxModules; ++id) {
     Module& module = modules_[id];
     IndexState building = IndexState::kBuilding;  // by a thread that is not in the child
     module.index_state.compare_exchange_strong(building, IndexState::kRefused, std::memory_order_relaxed);
@@ -117,7 +112,7 @@ void ModuleMap::CountDecoding(Module* module) {
   uint64_t size = TableIndex::SizeFor(module->tables);
   if (module->tables.table_count <= TableIndex::kLargestTable) {
     uint64_t at = index_used_.fetch_add(size, std::memory_order_relaxed);
-    if (at + size <= kIndexRoom && module->index.Build(module->tables, index_room_ + at)) {
+    if (at + size <= kIndexRoom && module->index.Build(module->tables, storage_->index_room + at)) {
       state = IndexState::kReady;
     }
   }
@@ -125,13 +120,13 @@ void ModuleMap::CountDecoding(Module* module) {
 }
 
 void ModuleMap::EnterPermanentText() {
-  uint32_t end = next_id_.load(std::memory_order_relaxed);
-  for (uint32_t id = 1; id < end && permanent_count_ < kMaxPermanent; ++id) {
+  uint32_t last = last_id_.load(std::memory_order_relaxed);
+  for (uint32_t id = 1; id <= last && permanent_count_ < kMaxPermanent; ++id) {
     if (modules_[id].text.empty()) continue;
     size_t at = permanent_count_++;
-    for (; at > 0 && permanent_[at - 1].text.start > modules_[id].text.start; --at)
-      permanent_[at] = permanent_[at - 1];
-    permanent_[at] = {modules_[id].text, modules_[id].id};
+    for (; at > 0 && storage_->permanent[at - 1].text.start > modules_[id].text.start; --at)
+      storage_->permanent[at] = storage_->permanent[at - 1];
+    storage_->permanent[at] = {modules_[id].text, modules_[id].id};
   }
 }
 
@@ -139,14 +134,14 @@ const Module* ModuleMap::FindPermanent(uintptr_t address) const {
   size_t low = 0, high = permanent_count_;
   while (low < high) {  // those before `low` begin at or before the address
     size_t middle = low + (high - low) / 2;
-    if (permanent_[middle].text.start <= address) {
+    if (storage_->permanent[middle].text.start <= address) {
       low = middle + 1;
     } else {
       high = middle;
     }
   }
-  if (low == 0 || !permanent_[low - 1].text.Holds(address, 1)) return nullptr;
-  return &modules_[static_cast<uint16_t>(permanent_[low - 1].id)];
+  if (low == 0 || !storage_->permanent[low - 1].text.Holds(address, 1)) return nullptr;
+  return &modules_[static_cast<uint16_t>(storage_->permanent[low - 1].id)];
 }
 
 const Module* ModuleMap::Find(uintptr_t address) {
@@ -196,8 +191,8 @@ const Module* ModuleMap::Enter(const dl_find_object& found, std::span<const Elf6
   if (Module* old = Reopen(found, fingerprint); old != nullptr) return old;
 
   // Looked at first, so that a full table does not count the ids round the clock.
-  uint32_t id = next_id_.load(std::memory_order_relaxed);
-  if (id <= kMaxModules) id = next_id_.fetch_add(1, std::memory_order_relaxed);
+  uint32_t id = last_id_.load(std::memory_order_relaxed) + 1;
+  if (id <= kMaxModules) id = last_id_.fetch_add(1, std::memory_order_relaxed) + 1;
   if (id > kMaxModules) {
     ledger_->Count(Loss::kModuleTableFull);
     return nullptr;
@@ -253,7 +248,7 @@ Module* ModuleMap::Reopen(const dl_find_object& found, uint64_t fingerprint) {
 std::string_view ModuleMap::PathOf(const MemoryRange& object, const char* name) const {
   if (object.start == vdso_) return "[vdso]";
   if (name != nullptr && name[0] != '\0') return name;
-  return object.start == program_ ? program_path_ : "";
+  return object.start == program_ ? storage_->program_path : "";
 }
 
 uint16_t ModuleMap::FlagsOf(const MemoryRange& object) const {
@@ -291,8 +286,8 @@ void ModuleMap::BeforeClose() {
 void ModuleMap::AfterClose() {
   // Which of them is gone is not asked: looking would mean to read what another dlclose may unmap. Those that
   // are still there are found again by their fingerprint.
-  uint32_t end = next_id_.load(std::memory_order_relaxed);
-  for (uint32_t id = 1; id < end && id <= kMaxModules; ++id) {
+  uint32_t last = last_id_.load(std::memory_order_relaxed);
+  for (uint32_t id = 1; id <= last && id <= kMaxModules; ++id) {
     if (!modules_[id].permanent) modules_[id].live.store(false, std::memory_order_relaxed);
   }
   closing_.fetch_sub(1, std::memory_order_release);

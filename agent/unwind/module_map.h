@@ -116,31 +116,39 @@ class ModuleMap {
   PROF_SIGNAL_SAFE uint16_t FlagsOf(const MemoryRange& object) const;
   PROF_SIGNAL_SAFE void Record(const Module& module, const ElfImage& image);
   PROF_SIGNAL_SAFE std::atomic<uint16_t>& Bucket(uintptr_t start) {
-    return buckets_[start / 4096 % kBuckets];
+    return storage_->buckets[start / 4096 % kBuckets];
   }
   static int EnterLoaded(dl_phdr_info* info, size_t size, void* self);
 
-  Ledger* ledger_ = nullptr;
-  Module* modules_ = nullptr;       // by id
-  uintptr_t* load_bias_ = nullptr;  // by id; [0] is 0
-  uint32_t* index_room_ = nullptr;  // kIndexRoom words that indices are made of
-  std::atomic<uint64_t> index_used_{0};
-  std::atomic<uint32_t> next_id_{1};              // ids handed out; may pass kMaxModules when full
-  std::atomic<uint16_t> buckets_[kBuckets] = {};  // newest entry by start address
-  std::atomic<uint32_t> readers_{0};              // walks that look into tables right now
-  std::atomic<uint32_t> closing_{0};              // dlclose calls under way
   // The text of what was loaded at Start, by address; complete before Start returns.
   struct PermanentText {
     MemoryRange text;
     ModuleId id;
   };
   static constexpr size_t kMaxPermanent = 512;
-  PermanentText permanent_[kMaxPermanent] = {};
+
+  // Mapped by Start, touched as far as it is used: zeros are valid everywhere.
+  struct Storage {
+    PermanentText permanent[kMaxPermanent];
+    std::atomic<uint16_t> buckets[kBuckets];  // newest entry by start address
+    uintptr_t load_bias[kMaxModules + 1];     // by id; [0] is 0
+    Module modules[kMaxModules + 1];          // by id
+    char program_path[4096];
+    uint32_t index_room[kIndexRoom];  // what indices are made of
+  };
+
+  Ledger* ledger_ = nullptr;
+  Storage* storage_ = nullptr;
+  Module* modules_ = nullptr;       // in storage_
+  uintptr_t* load_bias_ = nullptr;  // in storage_
   size_t permanent_count_ = 0;
-  uintptr_t vdso_ = 0;  // where these objects begin
+  std::atomic<uint64_t> index_used_{0};
+  std::atomic<uint32_t> last_id_{0};  // ids handed out; may pass kMaxModules when full
+  std::atomic<uint32_t> readers_{0};  // walks that look into tables right now
+  std::atomic<uint32_t> closing_{0};  // dlclose calls under way
+  uintptr_t vdso_ = 0;                // where these objects begin
   uintptr_t loader_ = 0;
   uintptr_t program_ = 0;
-  char program_path_[4096] = {};
 };
 
 }  // namespace profagent

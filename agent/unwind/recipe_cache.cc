@@ -36,7 +36,7 @@ void RecipeCache::Stop() {
   if (slots_ == nullptr) return;
   RawSyscall(SYS_munmap, slots_, kSlotCount * 8 + kRecipeCount * 8 + kBucketCount * 2);
   slots_ = nullptr;
-  recipe_count_.store(1, std::memory_order_relaxed);
+  recipe_count_.store(0, std::memory_order_relaxed);
 }
 
 uint32_t RecipeCache::InternRecipe(Recipe recipe) {
@@ -48,10 +48,11 @@ uint32_t RecipeCache::InternRecipe(Recipe recipe) {
     std::atomic<uint16_t>& bucket = buckets_[place];
     uint16_t index = bucket.load(std::memory_order_acquire);
     if (index == 0) {
-      uint32_t fresh = recipe_count_.load(std::memory_order_relaxed);
+      uint32_t count = recipe_count_.load(std::memory_order_relaxed);
       do {
-        if (fresh >= kRecipeCount) return 0;
-      } while (!recipe_count_.compare_exchange_weak(fresh, fresh + 1, std::memory_order_relaxed));
+        if (count + 1 >= kRecipeCount) return 0;
+      } while (!recipe_count_.compare_exchange_weak(count, count + 1, std::memory_order_relaxed));
+      uint32_t fresh = count + 1;
       recipes_[fresh].store(recipe.bits(), std::memory_order_relaxed);
       // release: the recipe is stored. When another thread was faster here, `fresh` is lost, which costs 8 bytes.
       if (bucket.compare_exchange_strong(index, static_cast<uint16_t>(fresh), std::memory_order_acq_rel)) {

@@ -59,7 +59,7 @@ class RecipeCache {
   void Wipe();
   bool is_started() const { return slots_ != nullptr; }
 
-  uint32_t distinct_recipes() const { return recipe_count_.load(std::memory_order_relaxed) - 1; }
+  uint32_t distinct_recipes() const { return recipe_count_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr unsigned kAddressBits = 48;
@@ -90,7 +90,7 @@ class RecipeCache {
   std::atomic<uint64_t>* slots_ = nullptr;    // kSlotCount
   std::atomic<uint64_t>* recipes_ = nullptr;  // kRecipeCount, filled from 1 upwards
   std::atomic<uint16_t>* buckets_ = nullptr;  // kBucketCount indices by hash, open addressing; 0: free
-  std::atomic<uint32_t> recipe_count_{1};
+  std::atomic<uint32_t> recipe_count_{0};
   std::atomic<uint32_t> generation_{0};
 };
 

@@ -31,8 +31,6 @@ class StackWindowPool {
   // nullptr: all taken.
   PROF_SIGNAL_SAFE StackWindow* Take();
   PROF_SIGNAL_SAFE void Return(StackWindow* window);
-  // In a forked child: those whom other threads held are free again.
-  void Reset() { taken_.store(0, std::memory_order_relaxed); }
 
  private:
   std::atomic<uint32_t> taken_{0};  // bit i: windows_[i] belongs to a walk. acquire/release: its bytes

@@ -25,10 +25,11 @@ namespace profagent {
 
 // A caller's frame as the fast walk sees it before it steps on.
 struct TrailEntry {
-  uintptr_t sp;
-  uintptr_t fp;
-  uint64_t pc : 56;
-  uint64_t fp_saved : 8;  // field of the recipe: where rbp stands, below the next entry's sp; or kNotOnTrail
+  uintptr_t sp = 0;
+  uintptr_t fp = 0;
+  uint64_t pc : 56 = 0;
+  uint64_t fp_saved : 8 =
+      0;  // field of the recipe: where rbp stands, below the next entry's sp; or kNotOnTrail
   Frame frame;
 
   // The step to the caller needs more than the next entry's sp: it is made without the trail.
@@ -43,8 +44,8 @@ struct Trail {
   uint32_t generation = 0;         // of the recipe cache
   uintptr_t stack = 0;
   uint32_t count = 0;
-  TrailEntry entries[kCapacity];  // outermost frame first, so that what stays keeps its place
-  TrailEntry fresh[kCapacity];    // of the walk under way, leaf first
+  TrailEntry entries[kCapacity] = {};  // outermost frame first, so that what stays keeps its place
+  TrailEntry fresh[kCapacity] = {};    // of the walk under way, leaf first
 };
 
 class TrailPool {
@@ -67,13 +68,6 @@ class TrailPool {
   }
   static PROF_ALWAYS_INLINE void Return(Trail* trail) {
     trail->taken.store(false, std::memory_order_release);
-  }
-  // In a forked child: those whom other threads held are free again.
-  void Reset() {
-    for (Trail& trail : trails_) {
-      trail.count = 0;
-      trail.taken.store(false, std::memory_order_relaxed);
-    }
   }
 
  private:

@@ -1,24 +1,44 @@
 #include "agent/unwind/unwinder.h"
 
+#include <sys/mman.h>
+
+#include "agent/base/raw_syscall.h"
 #include "agent/unwind/walker.h"
 
 namespace profagent {
 
 Status Unwinder::Start(Ledger* ledger) {
-  if (Status status = cache_.Start(); !status) return status;
-  Status status = modules_.Start(ledger);
-  if (!status) cache_.Stop();
+  long memory = RawSyscall(SYS_mmap, nullptr, sizeof(Pools), PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (int code = SyscallError(memory); code != 0) {
+    Error error = Error::Of("no memory for the unwinder's working space (", sizeof(Pools) / 1024, " KiB)");
+    error.code = code;
+    return error;
+  }
+  auto* pools = reinterpret_cast<Pools*>(memory);  // zeros are empty pools
+  Status status = cache_.Start();
+  if (status) status = modules_.Start(ledger);
+  if (!status) {
+    cache_.Stop();
+    RawSyscall(SYS_munmap, pools, sizeof(Pools));
+    return status;
+  }
+  pools_ = pools;
   return status;
 }
 
 void Unwinder::Stop() {
+  if (pools_ == nullptr) return;
+  RawSyscall(SYS_munmap, pools_, sizeof(Pools));
+  pools_ = nullptr;
   cache_.Stop();
   modules_.Stop();
 }
 
 void Unwinder::RestartAfterFork(Ledger* ledger) {
-  windows_.Reset();
-  trails_.Reset();
+  if (pools_ == nullptr) return;
+  // What threads held that are not in the child is free again: all zeros, without touching a page.
+  RawSyscall(SYS_madvise, pools_, sizeof(Pools), MADV_DONTNEED);
   modules_.Restart(ledger);
 }
 
@@ -36,14 +56,14 @@ PROF_ALWAYS_INLINE MemoryRange Readable(StackBounds bounds, uintptr_t sp) {
 WalkResult Unwinder::Walk(const ucontext_t& context, StackBounds bounds, std::span<Frame> frames) {
   if (frames.empty()) return {0, WalkEnd::kDepthLimit};
   auto pc = static_cast<uintptr_t>(context.uc_mcontext.gregs[REG_RIP]);
-  if (!cache_.is_started()) {
+  if (pools_ == nullptr) {
     frames[0] = Frame::Of(ModuleId::kNone, pc);
     return {1, WalkEnd::kNoUnwindInfo};
   }
   MemoryRange readable = Readable(bounds, static_cast<uintptr_t>(context.uc_mcontext.gregs[REG_RSP]));
-  Walker walker(&cache_, &modules_, &windows_, readable, frames);
+  Walker walker(&cache_, &modules_, &pools_->windows, readable, frames);
   {
-    TrailWriter trail(&trails_, readable.limit, cache_.generation());
+    TrailWriter trail(&pools_->trails, readable.limit, cache_.generation());
     WalkResult result = walker.Fast(context, &trail);
     if (!walker.needs_all_registers()) return result;
   }
@@ -54,18 +74,20 @@ WalkResult Unwinder::Walk(const ucontext_t& context, StackBounds bounds, std::sp
 
 __attribute__((noinline)) WalkResult Unwinder::WalkFromHere(StackBounds bounds, uint32_t skip_frames,
                                                             std::span<Frame> frames) {
-  if (frames.empty() || !cache_.is_started()) return {0, WalkEnd::kDepthLimit};
+  if (frames.empty() || pools_ == nullptr) return {0, WalkEnd::kDepthLimit};
   Registers registers;
   CaptureRegisters(&registers);
-  Walker walker(&cache_, &modules_, &windows_, Readable(bounds, registers.sp()), frames);
+  Walker walker(&cache_, &modules_, &pools_->windows, Readable(bounds, registers.sp()), frames);
   // This function itself and the one that asks are not part of the answer.
   return walker.Full(&registers, true, skip_frames + 2);
 }
 
-void Unwinder::BeforeLibraryClose() { modules_.BeforeClose(); }
+void Unwinder::BeforeLibraryClose() {
+  if (pools_ != nullptr) modules_.BeforeClose();
+}
 
 void Unwinder::AfterLibraryClose() {
-  if (!cache_.is_started()) return;
+  if (pools_ == nullptr) return;
   cache_.Wipe();
   modules_.AfterClose();
 }

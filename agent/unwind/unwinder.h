@@ -74,8 +74,12 @@ class Unwinder {
  private:
   RecipeCache cache_;
   ModuleMap modules_;
-  StackWindowPool windows_;
-  TrailPool trails_;
+  // Mapped by Start: a member would make this library's file larger by its size.
+  struct Pools {
+    StackWindowPool windows;
+    TrailPool trails;
+  };
+  Pools* pools_ = nullptr;
 };
 
 }  // namespace profagent
