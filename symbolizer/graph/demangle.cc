@@ -21,6 +21,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include "symbolizer/graph/rust_v0.h"
+
 namespace profagent::graph {
 namespace {
 
@@ -328,13 +330,7 @@ void RemoveBracketed(std::string& name, char open, char close) {
 }
 
 std::optional<std::string> DemangledHere(const std::string& name) {
-  if (name.starts_with("_R")) {
-    const std::string_view whole(name);
-    const std::string without_suffix(whole.substr(0, whole.find('.')));
-    const std::unique_ptr<char, Freer> text(rust_demangle(without_suffix.c_str(), DMGL_RUST));
-    if (text == nullptr) return std::nullopt;
-    return text.get();
-  }
+  if (name.starts_with("_R")) return RustV0Name(name);
   if (name.starts_with("_ZN"))
     if (std::optional<std::string> rust = LegacyRustName(name)) return rust;
   if (name.starts_with("_Z")) return CPlusPlusName(name, false);

@@ -4,13 +4,14 @@
 With what: with the stored expectations (tests/golden/expected), which always works; and with `go tool pprof` on the same
 file with the same options, where Go is installed. Go also writes profiles of its own for this, by go_program.go.
 
-    viewer_golden_test.py --profagent EXE --make-profiles EXE [--go-cache DIR] [--update]
+    viewer_golden_test.py --profagent EXE --make-profiles EXE --make-names EXE [--go-cache DIR] [--update]
 
 --update writes the expectations, from what `go tool pprof` prints: never from what profagent prints.
 """
 
 import argparse
 import concurrent.futures
+import glob
 import hashlib
 import os
 import pathlib
@@ -219,10 +220,38 @@ def go_profiles(directory, cache):
     return sorted(pathlib.Path(directory).glob("go_*.prof"))
 
 
+# Whose symbols must all be named alike. Those that are not installed are skipped.
+LIBRARIES = ["libstdc++.so.6", "libLLVM-14.so.1", "libclang-cpp.so.14", "librustc_driver*.so", "libprotobuf.so.32"]
+LIBRARY_PATHS = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/llvm-14/lib", os.path.expanduser("~/.rustup/toolchains/*/lib")]
+
+
+def symbols(library):
+    """Every symbol that a library exports or imports, without versions."""
+    listed = subprocess.run(["nm", "-D", str(library)], capture_output=True, text=True, errors="replace").stdout
+    return sorted({line.split()[-1].split("@")[0] for line in listed.splitlines() if line.strip()})
+
+
+def name_failures(make_names, pprof, profagent, directory):
+    """Compares how both shorten the names of whole libraries. Yields (number of names, failures)."""
+    for pattern in LIBRARIES:
+        found = [path for place in LIBRARY_PATHS for path in glob.glob(f"{place}/{pattern}")]
+        names = symbols(found[0]) if found else []
+        if not names:
+            print(f"note: no {pattern} with symbols here, so its names are not compared")
+            continue
+        profile = str(pathlib.Path(directory, "names.pb.gz"))
+        subprocess.run([make_names, profile], input="\n".join(names), text=True, check=True)
+        want = pprof(["-raw", profile]).out.splitlines()
+        got = profagent(["-raw", profile]).out.splitlines()
+        wrong = [(one, other) for one, other in zip(want, got) if one != other] or ([] if len(want) == len(got) else [(want[-1:], got[-1:])])
+        yield len(names), [f"a name of {found[0]}: want {one!r}\n    got  {other!r}" for one, other in wrong]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--profagent", required=True)
     parser.add_argument("--make-profiles", required=True)
+    parser.add_argument("--make-names", required=True)
     parser.add_argument("--go-cache", default="go_cache")
     parser.add_argument("--update", action="store_true")
     arguments = parser.parse_args()
@@ -286,6 +315,11 @@ def main():
                     compared += 1
                     if failure:
                         failures.append(failure)
+
+        if have_go:
+            for count, wrong in name_failures(arguments.make_names, pprof, profagent, directory):
+                compared += count
+                failures += wrong
 
     for failure in failures[:40]:
         print("FAIL", failure)

@@ -52,6 +52,43 @@ TEST(ShortName, ReadsRustsFirstScheme) {
   EXPECT_EQ(ShortName("_ZN4core17h1111111111111111E"), "core::h1111111111111111");
 }
 
+TEST(ShortName, ReadsRustsSecondScheme) {
+  EXPECT_EQ(ShortName("_RNvC6_123foo3bar"), "123foo::bar");
+  EXPECT_EQ(ShortName("_RNvC6_123foo3bar.llvm.123"), "123foo::bar");
+  EXPECT_EQ(ShortName("_RINvNtC3std3mem8align_ofdE"), "std::mem::align_of::<f64>");
+  EXPECT_EQ(ShortName("_RNCNvC1a4main0s_0"), "_RNCNvC1a4main0s_0")
+      << "a crate that made the instance is a path";
+  EXPECT_EQ(ShortName("_RNCNvC1a4mains_0"), "a::main::{closure#1}");
+  EXPECT_EQ(ShortName("_RNvXs_C1aNtB4_1TNtB4_5Trait1f"), "<a::T as a::Trait>::f");
+  EXPECT_EQ(ShortName("_RINvC1a1fRNtB2_1TQhEB2_"), "a::f::<&a::T, &mut u8>");
+  EXPECT_EQ(ShortName("_RINvC1a1fFUKCmEuDNtB2_5TraitEL_E"),
+            "a::f::<unsafe extern \"C\" fn(u32), dyn a::Trait>");
+  EXPECT_EQ(ShortName("_RINvC1a1fKj2a_Kb1_Kc61_Kln5_Aj3_E"), "_RINvC1a1fKj2a_Kb1_Kc61_Kln5_Aj3_E");
+  EXPECT_EQ(ShortName("_RINvC1a1fKj2a_Kb1_Kc61_Kln5_AhKj3_E"), "_RINvC1a1fKj2a_Kb1_Kc61_Kln5_AhKj3_E");
+  EXPECT_EQ(ShortName("_RINvC1a1fKj2a_Kb1_Kc61_Kln5_Ahj3_E"), "a::f::<42, true, 'a', -5, [u8; 3]>");
+  EXPECT_EQ(ShortName("_RINvC1a1fFG_RL0_hEuE"), "a::f::<for<'a> fn(&'a u8)>");
+  EXPECT_EQ(ShortName("_RNvC1au9gdel_5qa7"), "_RNvC1au9gdel_5qa7");
+  EXPECT_EQ(ShortName("_RNvC1au8gdel_5qa"), "a::gödel");
+}
+
+// Each reference doubles what the one before it prints, in a hundred letters.
+TEST(ShortName, BoundsWhatBackReferencesPrint) {
+  std::string name = "_RINvC1a1fT";
+  size_t target = name.size() - 3;  // of the 'T', as positions are counted behind "_R"
+  name += "hhE";
+  for (int i = 0; i < 40; ++i) {
+    const char digit = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[(target - 1) % 62];
+    const size_t next = name.size() - 2;
+    const std::string reference = target == 0       ? "B_"
+                                  : target - 1 < 62 ? std::string("B") + digit + "_"
+                                                    : "B1" + std::string(1, digit) + "_";
+    name += "T" + reference + reference + "E";
+    target = next;
+  }
+  name += "E";
+  EXPECT_EQ(ShortName(name), name);
+}
+
 TEST(ShortName, LeavesOtherNamesAlone) {
   for (const char* name : {"", "main", "f(int)", "main.main", "main.(*T[...]).f", "com.example.Foo.<init>",
                            "_Z", "__libc_start_main", "_ZN", "a>b<c", "_Znotmangled", "\xff\xfe", "[unknown"})
