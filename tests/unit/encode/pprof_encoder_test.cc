@@ -289,11 +289,11 @@ TEST(PprofEncoder, WritesValidUtf8OfNamesThatAreNot) {
 TEST(PprofEncoder, GivesThePartThatFitsItsMemory) {
   TestLedger ledger(16 << 20);
   ledger.AddProgramAndLibrary();
-  constexpr uint64_t kSites = 30000;
+  constexpr uint64_t kSites = 10000;
   for (uint64_t i = 0; i < kSites; ++i) ledger.Add({In(1, i), In(2, i)}, "", 1);
   uint64_t last_count = 0;
   int complete = 0, failed = 0;
-  for (size_t limit = 128 << 10; limit <= (16 << 20); limit *= 2) {
+  for (size_t limit = 128 << 10; limit <= (8 << 20); limit *= 2) {
     Arena arena(limit);
     std::string bytes;
     auto sink = [&](std::span<const std::byte> part) {
@@ -367,13 +367,13 @@ TEST(PprofEncoder, EncodesALedgerThatThreadsAddTo) {
     writers.emplace_back([&, t] {
       TextId name = ledger.ledger().InternText(t ? "one" : "two");
       for (uint64_t i = 0; !stop; ++i) {
-        Frame frames[] = {In(1, i % 2000), In(2, t), In(2, i % 3)};
+        Frame frames[] = {In(1, i % 300), In(2, t), In(2, i % 3)};
         ledger.ledger().AddCpuTicks(ledger.ledger().InternStack(frames, WalkEnd::kOutermost), name, 1);
       }
     });
   }
   int64_t last = 0;
-  for (int round = 0; round < 20; ++round) {
+  for (int round = 0; round < 10; ++round) {
     Profile profile = Parse(Encode(ledger.view()));
     int64_t total = 0;
     for (const auto& sample : profile.sample()) {

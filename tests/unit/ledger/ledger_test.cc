@@ -23,6 +23,18 @@
 namespace profagent {
 namespace {
 
+#if defined(__has_feature)  // clang
+#define PROF_TEST_HAS_FEATURE(name) __has_feature(name)
+#else
+#define PROF_TEST_HAS_FEATURE(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+    PROF_TEST_HAS_FEATURE(address_sanitizer) || PROF_TEST_HAS_FEATURE(thread_sanitizer)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 class LedgerTest : public ::testing::Test {
  protected:
   void SetUp() override { ASSERT_TRUE(ledger_.CreateAnonymous(Bytes{kLedgerMinSize})); }
@@ -132,9 +144,7 @@ TEST_F(LedgerTest, IsEmptyAndInertInAForkedChild) {
 }
 
 TEST(Ledger, TakesLessWhenTheAddressSpaceIsLimited) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer's shadow alone is terabytes of address space";
-#endif
+  if (kSanitized) GTEST_SKIP() << "a sanitizer's shadow alone is terabytes of address space";
   pid_t child = fork();
   if (child == 0) {
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
@@ -179,9 +189,7 @@ void Forbid(std::vector<int> calls, uint32_t error) {
 
 // The limit is the application's to live in: what we take, it does not get.
 TEST(Ledger, TakesASixteenthOfALimitAndSaysSo) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer's shadow alone is terabytes of address space";
-#endif
+  if (kSanitized) GTEST_SKIP() << "a sanitizer's shadow alone is terabytes of address space";
   for (auto resource : {RLIMIT_AS, RLIMIT_DATA}) {
     EXPECT_EQ(InChild([&] {
                 struct rlimit limit = {uint64_t{2} << 30, uint64_t{2} << 30};

@@ -263,7 +263,7 @@ TEST_F(LedgerViewTest, ReadsALedgerThatThreadsAddTo) {
   for (uint64_t t = 0; t < 2; ++t) {
     writers.emplace_back([&, t] {
       for (uint64_t i = 0; !stop; ++i) {
-        Frame frames[] = {Frame{100 + i % 3000}, Frame{t}};
+        Frame frames[] = {Frame{100 + i % 300}, Frame{t}};
         StackId stack = ledger_.InternStack(frames, WalkEnd::kOutermost);
         ledger_.AddCpuTicks(stack, ledger_.InternText("writer"), 1);
         if (i % 512 == 0) ledger_.AddThread(static_cast<uint32_t>(i), kNoText);
@@ -273,7 +273,7 @@ TEST_F(LedgerViewTest, ReadsALedgerThatThreadsAddTo) {
   Result<LedgerView> view = LedgerView::Over(ledger_.bytes());
   ASSERT_TRUE(view);
   uint64_t last_total = 0;
-  for (int round = 0; round < 50; ++round) {
+  for (int round = 0; round < 20; ++round) {
     Contents contents = Read(*view);
     EXPECT_EQ(contents.left_out, 0u);
     EXPECT_EQ((contents.sites[{{1}, "first"}]), 5u);
