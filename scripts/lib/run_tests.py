@@ -16,12 +16,14 @@ import xml.etree.ElementTree as ElementTree
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped\s*$", re.MULTILINE)
 
 
-def select(build, words, only_unit):
-    """The tests to run: (name, targets to build)."""
+def select(build, words, only_unit, without):
+    """The tests to run, as meson describes them."""
     listing = json.loads(subprocess.check_output(["meson", "introspect", "--tests", build]))
     chosen = []
     for test in listing:
         if only_unit and test["protocol"] != "gtest":
+            continue
+        if without and any(without in word for word in test["cmd"]):
             continue
         if words and not any(word in test["name"] for word in words):
             continue
@@ -70,6 +72,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", help="append `passed failed skipped` to this file")
     parser.add_argument("--only-unit", action="store_true", help="the gtest binaries only")
+    parser.add_argument("--without", help="no tests whose program's path has this in it")
     parser.add_argument("--build", action="store_true", help="build what these tests need first")
     parser.add_argument("build_directory")
     parser.add_argument("words", nargs="*")
@@ -89,7 +92,7 @@ def main():
         if subprocess.call(["scripts/build", build, "-t", "clean"]) != 0:
             totals[1] += 1
             finish()
-    tests = select(build, options.words, options.only_unit)
+    tests = select(build, options.words, options.only_unit, options.without)
     if not tests:
         finish()
     if options.build and not build_only(build, tests):

@@ -26,8 +26,9 @@ struct ProcessProfile {
       0;            // of samples that were taken and could not be kept; the profile's comments say why
   Profile profile;  // in the normal form; function names as far as the symbol tables have them
 
-  bool has_samples() const { return profile.sample_size() > 0; }
-  bool was_killed() const { return end == ProcessEnd::kRunning && !still_records; }
+  bool has_samples() const { return cpu_nanos > 0; }
+  // Killed, or gone by a raw system call: it could not note its end.
+  bool ended_abruptly() const { return end == ProcessEnd::kRunning && !still_records; }
 };
 
 struct Harvest {

@@ -126,6 +126,11 @@ void LedgerDirectory::Remove() {
   lock_ = -1;
 }
 
+void LedgerDirectory::Keep() {
+  keep_ = true;
+  std::ofstream(path_ + "/" + kNamedMark).flush();  // nobody needs to be told of it again
+}
+
 std::vector<LedgerDirectory::LedgerFile> LedgerDirectory::List() const { return ListLedgers(path_); }
 
 bool ParseLedgerName(const std::string& name, uint32_t* pid, uint32_t* serial) {

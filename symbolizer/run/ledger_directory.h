@@ -28,8 +28,8 @@ class LedgerDirectory {
 
   // With everything in it, unless Keep was called.
   void Remove();
-  // For whoever wants to look into the ledgers. Later runs remove it like any left over one.
-  void Keep() { keep_ = true; }
+  // For whoever wants to look into the ledgers. A later run removes it like any left over one, when it is a day old.
+  void Keep();
 
   const std::string& path() const { return path_; }
   // Not on tmpfs: every sample may cost a disk's time.

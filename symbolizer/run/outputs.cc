@@ -38,7 +38,6 @@ const ProcessProfile* MainImage(const Harvest& harvest, pid_t main_pid) {
 bool Outputs::AddSelfWritten(const std::string& file) {
   Result<Profile> profile = ReadProfile(file);
   if (!profile) return false;
-  any_self_written_ = true;
   const uint64_t cpu_nanos = CpuNanosOf(*profile);
   outputs_.push_back({file, "from " + LastComponent(file), cpu_nanos, Compact(*profile), true});
   return true;

@@ -37,12 +37,10 @@ class Outputs {
   Status Merge();
 
   std::deque<Output>& all() { return outputs_; }
-  bool any_self_written() const { return any_self_written_; }
 
  private:
   std::deque<Output> outputs_;  // the command's own first
   std::string plain_name_;
-  bool any_self_written_ = false;
 };
 
 std::string ProcessText(const ProcessProfile& process);

@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <filesystem>
 #include <string_view>
@@ -76,37 +78,57 @@ bool WriteAll(const std::deque<Output>& outputs, RunReport& report) {
   return written;
 }
 
-// Everything that is worth a line before the table: what is missing from the profiles, and why.
-void TellLosses(const Harvest& harvest, pid_t main_pid, const std::string& obstacle, bool wrote_itself,
-                RunReport& report) {
+// "a, b, c, ...": enough to know them by, never a screenful.
+class ShortList {
+ public:
+  void Add(const std::string& item) {
+    if (++count_ <= kShown) text_ += (count_ > 1 ? ", " : "") + item;
+  }
+  size_t count() const { return count_; }
+  std::string text() const { return count_ > kShown ? text_ + ", ..." : text_; }
+
+ private:
+  static constexpr size_t kShown = 5;
+  size_t count_ = 0;
+  std::string text_;
+};
+
+std::string Counted(size_t count, const std::string& one, const std::string& many) {
+  return std::to_string(count) + " " + (count == 1 ? one : many);
+}
+
+// How the processes ended, as far as it says something about their profiles, and what is missing from these.
+void TellProcesses(const Harvest& harvest, pid_t main_pid, int wait_status, RunReport& report) {
   for (const std::string& problem : harvest.problems) report.Problem(problem);
   const ProcessProfile* main_image = MainImage(harvest, main_pid);
-  if (main_image == nullptr && obstacle.empty() && !wrote_itself) {
-    report.Problem("the command left no records: the agent was not loaded into it, or could not start");
+  if (main_image != nullptr && WIFSIGNALED(wait_status) && main_image->ended_abruptly()) {
+    report.Line(ProcessText(*main_image) + " was killed by SIG" + sigabbrev_np(WTERMSIG(wait_status)) +
+                "; its profile has all samples up to then");
   }
   size_t empty = 0;
-  std::string running;
-  size_t running_count = 0;
+  ShortList running;
+  ShortList abrupt;
   for (const ProcessProfile& process : harvest.processes) {
-    if (process.still_records) {
-      ++running_count;
-      if (running_count <= 5) running += (running.empty() ? "" : ", ") + ProcessText(process);
-    }
-    if (process.was_killed())
-      report.Line(ProcessText(process) + " was killed; its profile has all samples up to then");
+    if (process.still_records) running.Add(ProcessText(process));
+    // Of others than our own child nobody tells us how they ended.
+    const bool is_child = process.pid == static_cast<uint32_t>(main_pid);
+    if (!is_child && process.ended_abruptly() && process.has_samples()) abrupt.Add(ProcessText(process));
+    if (!process.has_samples() && &process != main_image) ++empty;
     if (process.lost_nanos > 0) {
       report.Line(ProcessText(process) + ": " + SecondsText(process.lost_nanos) +
                   " of CPU time could not be recorded; the profile's comments say why");
     }
-    if (!process.has_samples() && &process != main_image) ++empty;
   }
-  if (running_count > 0) {
-    report.Line(std::to_string(running_count) + (running_count == 1 ? " process is" : " processes are") +
-                " still running: " + running + (running_count > 5 ? ", ..." : "") +
-                "; profiled up to now (--wait waits for them)");
+  if (abrupt.count() > 0) {
+    report.Line(Counted(abrupt.count(), "process was", "processes were") +
+                " killed or ended past libc: " + abrupt.text() + "; all samples up to then are there");
+  }
+  if (running.count() > 0) {
+    report.Line(Counted(running.count(), "process is", "processes are") +
+                " still running: " + running.text() + "; profiled up to now (--wait waits for them)");
   }
   if (empty > 0) {
-    report.Line(std::to_string(empty) + (empty == 1 ? " process" : " processes") +
+    report.Line(Counted(empty, "process", "processes") +
                 " of the tree used too little CPU for a sample and got no file");
   }
 }
@@ -192,14 +214,17 @@ int Run(const RunOptions& options) {
   }
   const bool written = WriteAll(outputs.all(), report);
   if (options.keep_ledgers || !written) {
-    report.Line("the records are kept in " + directory->path());
+    report.Line("the records are kept for a day, in " + directory->path());
     directory->Keep();
   }
   directory->Remove();
   child->ReleaseSignals();
 
   if (options.symbolize && written) SymbolizeAll(outputs.all(), report);
-  TellLosses(harvest, child->pid(), obstacle, outputs.any_self_written(), report);
+  if (outputs.all().empty() && obstacle.empty()) {
+    report.Problem("the command left no records: the agent was not loaded into it, or could not start");
+  }
+  TellProcesses(harvest, child->pid(), wait_status, report);
   std::vector<RunReport::File> files;
   for (const Output& output : outputs.all())
     files.push_back({output.file, output.what, output.cpu_nanos, &output.profile});

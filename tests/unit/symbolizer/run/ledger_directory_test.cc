@@ -76,8 +76,11 @@ TEST_F(LedgerDirectoryTest, StaysWhenItIsKept) {
     Result<LedgerDirectory> directory = LedgerDirectory::Create();
     ASSERT_TRUE(directory);
     path = directory->path();
+    std::ofstream(path / "1.1.ledger") << "x";
     directory->Keep();
   }
+  EXPECT_TRUE(fs::exists(path));
+  EXPECT_FALSE(Contains(TidyLeftOvers(), path)) << "whoever kept it knows of it";
   EXPECT_TRUE(fs::exists(path));
 }
 
