@@ -22,28 +22,26 @@
 namespace profagent {
 namespace {
 
-// A ledger's file, mapped: a quarter gigabyte of address space of which only what was recorded is ever read.
-class MappedLedger {
+// A copy of a ledger's file. Not the file mapped: reading a hole of a mapped file makes tmpfs allocate a page, and is SIGBUS
+// where tmpfs is full, which is just when the ledgers matter. Front to back, so that what the copied bucket heads name is
+// complete when its turn comes, also while a process goes on recording.
+class LedgerCopy {
  public:
-  explicit MappedLedger(const std::string& path) {
+  explicit LedgerCopy(const std::string& path) {
     int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
       code_ = errno;
       return;
     }
     struct stat info = {};
-    if (fstat(fd, &info) == 0 && info.st_size > 0) {
-      size_ = static_cast<size_t>(info.st_size);
-      data_ = mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, 0);
-    }
-    if (data_ == MAP_FAILED) code_ = errno;
+    if (fstat(fd, &info) == 0 && info.st_size > 0) Read(fd, info.st_size);
     close(fd);
   }
-  ~MappedLedger() {
+  ~LedgerCopy() {
     if (data_ != MAP_FAILED) munmap(data_, size_);
   }
-  MappedLedger(const MappedLedger&) = delete;
-  MappedLedger& operator=(const MappedLedger&) = delete;
+  LedgerCopy(const LedgerCopy&) = delete;
+  LedgerCopy& operator=(const LedgerCopy&) = delete;
 
   int code() const { return code_; }
   std::span<const std::byte> bytes() const {
@@ -52,6 +50,25 @@ class MappedLedger {
   }
 
  private:
+  // The file is a quarter gigabyte of which little was ever written: only that takes memory here, too.
+  void Read(int fd, off_t size) {
+    size_ = static_cast<size_t>(size);
+    data_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data_ == MAP_FAILED) {
+      code_ = errno;
+      return;
+    }
+    for (off_t at = lseek(fd, 0, SEEK_DATA); at >= 0 && at < size; at = lseek(fd, at, SEEK_DATA)) {
+      const off_t end = lseek(fd, at, SEEK_HOLE);
+      while (at < end) {
+        const ssize_t n = pread(fd, static_cast<char*>(data_) + at, static_cast<size_t>(end - at), at);
+        if (n < 0) code_ = errno;
+        if (n <= 0) return;
+        at += n;
+      }
+    }
+  }
+
   void* data_ = MAP_FAILED;
   size_t size_ = 0;
   int code_ = 0;
@@ -68,9 +85,9 @@ Error About(const LedgerDirectory::LedgerFile& ledger, std::string_view what) {
 }
 
 Result<ProcessProfile> ReadLedger(const LedgerDirectory::LedgerFile& file) {
-  MappedLedger mapped(file.path);
-  if (mapped.code() != 0) return About(file, strerror(mapped.code()));
-  Result<LedgerView> view = LedgerView::Over(mapped.bytes());
+  LedgerCopy copy(file.path);
+  if (copy.code() != 0) return About(file, strerror(copy.code()));
+  Result<LedgerView> view = LedgerView::Over(copy.bytes());
   if (!view) return About(file, view.error().text.view());
   const LedgerHeader& header = view->header();
 

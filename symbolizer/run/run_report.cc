@@ -88,8 +88,9 @@ void RunReport::Profiles(std::vector<File> files, int lines) {
   }
   if (heaviest->cpu_nanos > 0) {
     const std::string shown = Shown(heaviest_path);
-    Line("look further: profagent -top -cum " + shown + " | profagent -traces " + shown +
-         " | go tool pprof -http=: " + shown);
+    Line("look further: profagent -top -cum " + shown);
+    Line("              profagent -traces " + shown);
+    Line("              go tool pprof -http=: " + shown);
   }
 }
 

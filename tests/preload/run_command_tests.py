@@ -420,7 +420,9 @@ def place_without_space_is_passed_over(t):
 def tmpfs_that_fills_up_loses_nothing(t, merge):
     # The new program's agent finds no space: it records in memory and writes its profile itself, and we take that.
     small = t.new_dir("small")
-    fill = "head -c 64M /dev/zero >%s/filler 2>/dev/null; exec %s 300 7" % (small, t.program("worker"))
+    # The one that fills is not profiled: at its end, a ledger of its own would make room again.
+    fill = ("exec env -u LD_PRELOAD AGENT=$LD_PRELOAD sh -c 'head -c 64M /dev/zero >%s/filler 2>/dev/null; LD_PRELOAD=$AGENT exec %s 300 7'"
+            % (small, t.program("worker")))
     outcome = in_small_tmpfs(t, "32m", small, t.profagent, "run", "--cpu=250", "-o", "x.pb.gz", *(["--merge"] if merge else []), "--",
                              "/bin/sh", "-c", fill, env={"XDG_RUNTIME_DIR": small})
     t.expect_exit(outcome, 7)
