@@ -6,6 +6,7 @@
 
 #include "agent/base/raw_syscall.h"
 #include "agent/base/thread_state.h"
+#include "agent/capture/interrupted_call.h"
 #include "agent/capture/perf_events.h"
 
 extern "C" __attribute__((visibility("hidden"), used)) PROF_SIGNAL_SAFE uintptr_t
@@ -69,11 +70,13 @@ uintptr_t CpuHandler::OnSignal(int signo, siginfo_t* info, void* context) {
     switch (found.meaning) {
       case ThreadSlots::Meaning::kThread:
         OnTick(*found.slot, found.slot, weight, interrupted);
+        RestartInterruptedCall(static_cast<ucontext_t*>(context));
         return 0;
       case ThreadSlots::Meaning::kProcess:
         OnTick(process_account_, ThisThread(), weight, interrupted);
         return 0;
       case ThreadSlots::Meaning::kStale:
+        RestartInterruptedCall(static_cast<ucontext_t*>(context));
         return 0;  // a timer that was stopped after it fired; what it owed is settled
       case ThreadSlots::Meaning::kForeign:
         break;
@@ -82,12 +85,14 @@ uintptr_t CpuHandler::OnSignal(int signo, siginfo_t* info, void* context) {
     if (IsDescriptorSignal(info->si_code)) {
       ThreadSlot* slot = OwnerOf(info->si_fd);
       if (slot != nullptr) OnPerfTick(slot, interrupted);
+      RestartInterruptedCall(static_cast<ucontext_t*>(context));
       return 0;  // of no owner: an event that was closed after it fired
     }
     // The kernel had no memory for the signal's details (RLIMIT_SIGPENDING) and sent it bare.
     if (info->si_code == SI_USER && info->si_pid == 0) {
       ThreadSlot* slot = ThisThread();
       if (slot != nullptr) OnPerfTick(slot, interrupted);
+      RestartInterruptedCall(static_cast<ucontext_t*>(context));
       return 0;
     }
   }

@@ -1,0 +1,84 @@
+#include <sys/syscall.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+
+#include "agent/capture/interrupted_call.h"
+
+namespace profagent {
+namespace {
+
+constexpr uintptr_t kPage = 4096;
+constexpr uint8_t kMovImmediateToEax = 0xb8;  // four bytes of number follow
+constexpr uint32_t kMovLength = 5;
+
+bool DoesNothingBeforeEintr(uint32_t number) {
+  switch (number) {
+    case SYS_poll:
+    case SYS_ppoll:
+    case SYS_select:
+    case SYS_pselect6:
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+    case SYS_pause:
+    case SYS_rt_sigsuspend:
+    case SYS_rt_sigtimedwait:
+    case SYS_semtimedop:
+    case SYS_semop:
+    case SYS_msgsnd:
+    case SYS_msgrcv:
+    case SYS_io_getevents:
+    case SYS_recvfrom:  // with SO_RCVTIMEO; without it the kernel restarts it itself
+    case SYS_recvmsg:
+    case SYS_recvmmsg:
+    case SYS_sendto:
+    case SYS_sendmsg:
+    case SYS_accept:
+    case SYS_accept4:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// `mov register, [rsp+8 bits]` with any register but eax: what stands between number and call where libc runs out of
+// registers. Its length, 0: another instruction.
+uint32_t LoadLength(const uint8_t* code) {
+  uint32_t prefix = code[0] == 0x48 ? 1 : 0;
+  code += prefix;
+  bool loads = code[0] == 0x8b && (code[1] & 0xc7) == 0x44 && (code[1] & 0x38) != 0 && code[2] == 0x24;
+  return loads ? prefix + 4 : 0;
+}
+
+}  // namespace
+
+bool RestartInterruptedCall(ucontext_t* context) {
+  greg_t* registers = context->uc_mcontext.gregs;
+  if (registers[REG_RAX] != -EINTR) return false;
+  auto pc = static_cast<uintptr_t>(registers[REG_RIP]);
+  // The page before this one may not be there.
+  constexpr uint32_t kFurthest = 2 + 5 + kMovLength;
+  if ((pc & (kPage - 1)) < kFurthest) return false;
+  auto* code = reinterpret_cast<const uint8_t*>(pc);
+  if (code[-2] != 0x0f || code[-1] != 0x05) return false;  // not behind a `syscall`
+  code -= 2;
+  for (uint32_t between : {0u, 4u, 5u}) {
+    const uint8_t* move = code - between - kMovLength;
+    if (*move != kMovImmediateToEax) continue;
+    if (between != 0 && LoadLength(move + kMovLength) != between) continue;
+    uint32_t number = 0;
+    std::memcpy(&number, move + 1, sizeof number);
+    if (!DoesNothingBeforeEintr(number)) continue;
+    registers[REG_RIP] = static_cast<greg_t>(pc - 2);
+    registers[REG_RAX] = number;
+    return true;
+  }
+  return false;
+}
+
+}  // namespace profagent

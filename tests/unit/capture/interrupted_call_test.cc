@@ -1,0 +1,165 @@
+#include "agent/capture/interrupted_call.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/select.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <initializer_list>
+#include <thread>
+#include <vector>
+
+namespace profagent {
+namespace {
+
+class InterruptedCallTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    void* memory = mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(memory, MAP_FAILED);
+    page_ = static_cast<uint8_t*>(memory);
+  }
+  void TearDown() override { munmap(page_, 8192); }
+
+  // Puts `code` so that it ends at `end`, and interrupts behind it.
+  bool Restarts(std::vector<int> code, long rax = -EINTR, size_t end = 4096 + 100) {
+    memset(page_, 0x90, 8192);
+    for (size_t i = 0; i < code.size(); ++i) page_[end - code.size() + i] = static_cast<uint8_t>(code[i]);
+    context_ = {};
+    pc_ = reinterpret_cast<greg_t>(page_ + end);
+    context_.uc_mcontext.gregs[REG_RIP] = pc_;
+    context_.uc_mcontext.gregs[REG_RAX] = rax;
+    return RestartInterruptedCall(&context_);
+  }
+
+  uint8_t* page_ = nullptr;
+  ucontext_t context_ = {};
+  greg_t pc_ = 0;
+};
+
+TEST_F(InterruptedCallTest, TheCallBeginsAgainWithItsNumber) {
+  ASSERT_TRUE(Restarts({0xb8, SYS_poll, 0, 0, 0, 0x0f, 0x05}));
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RIP], pc_ - 2);
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_poll);
+  // with an argument loaded in between, as in libc's epoll_pwait and recvfrom
+  ASSERT_TRUE(Restarts({0xb8, 0x19, 0x01, 0, 0, 0x8b, 0x7c, 0x24, 0x04, 0x0f, 0x05}));
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_epoll_pwait);
+  ASSERT_TRUE(Restarts({0xb8, SYS_recvfrom, 0, 0, 0, 0x48, 0x8b, 0x74, 0x24, 0x08, 0x0f, 0x05}));
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_recvfrom);
+}
+
+TEST_F(InterruptedCallTest, EverythingElseKeepsItsResult) {
+  std::vector<int> poll = {0xb8, SYS_poll, 0, 0, 0, 0x0f, 0x05};
+  EXPECT_FALSE(Restarts(poll, 0)) << "a result";
+  EXPECT_FALSE(Restarts(poll, -EAGAIN)) << "another error";
+  EXPECT_FALSE(Restarts({0xb8, SYS_poll, 0, 0, 0, 0x90, 0x90})) << "not behind a system call";
+  EXPECT_FALSE(Restarts({0xb8, SYS_close, 0, 0, 0, 0x0f, 0x05})) << "the descriptor is closed already";
+  EXPECT_FALSE(Restarts({0xb8, SYS_connect, 0, 0, 0, 0x0f, 0x05})) << "the connection is under way";
+  EXPECT_FALSE(Restarts({0x89, 0xf8, 0x0f, 0x05})) << "whoever calls syscall() has the number elsewhere";
+  EXPECT_FALSE(Restarts({0xb8, SYS_poll, 0, 0, 0, 0x8b, 0x44, 0x24, 0x04, 0x0f, 0x05})) << "the load overwrites eax";
+}
+
+TEST_F(InterruptedCallTest, NothingIsReadBeforeAPageThatMayBeTheFirst) {
+  mprotect(page_, 4096, PROT_READ | PROT_WRITE);
+  memset(page_, 0x90, 8192);
+  page_[4096] = 0x0f;
+  page_[4097] = 0x05;
+  mprotect(page_, 4096, PROT_NONE);
+  context_ = {};
+  context_.uc_mcontext.gregs[REG_RIP] = reinterpret_cast<greg_t>(page_ + 4098);
+  context_.uc_mcontext.gregs[REG_RAX] = -EINTR;
+  EXPECT_FALSE(RestartInterruptedCall(&context_));
+}
+
+// The libc of this machine: without the restart each of these waits ends with EINTR at the first signal.
+TEST(InterruptedCall, WaitsOfLibcOutlastTheSignal) {
+  static std::atomic<int> restarted;
+  struct sigaction action = {};
+  action.sa_sigaction = [](int, siginfo_t*, void* context) {
+    restarted += RestartInterruptedCall(static_cast<ucontext_t*>(context));
+  };
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigaction(SIGUSR1, &action, nullptr);
+  int epoll = epoll_create1(0);
+  struct epoll_event event;
+  sigset_t empty;
+  sigemptyset(&empty);
+  struct Wait {
+    const char* name;
+    int (*call)(int epoll, struct epoll_event* event, const sigset_t* empty);
+  } waits[] = {
+      {"poll", [](int, struct epoll_event*, const sigset_t*) { return poll(nullptr, 0, 20); }},
+      {"ppoll",
+       [](int, struct epoll_event*, const sigset_t* empty) {
+         struct timespec time = {0, 20'000'000};
+         return ppoll(nullptr, 0, &time, empty);
+       }},
+      {"select",
+       [](int, struct epoll_event*, const sigset_t*) {
+         struct timeval time = {0, 20'000};
+         return select(0, nullptr, nullptr, nullptr, &time);
+       }},
+      {"pselect",
+       [](int, struct epoll_event*, const sigset_t* empty) {
+         struct timespec time = {0, 20'000'000};
+         return pselect(0, nullptr, nullptr, nullptr, &time, empty);
+       }},
+      {"epoll_wait", [](int epoll, struct epoll_event* event, const sigset_t*) { return epoll_wait(epoll, event, 1, 20); }},
+      {"epoll_pwait",
+       [](int epoll, struct epoll_event* event, const sigset_t* empty) { return epoll_pwait(epoll, event, 1, 20, empty); }},
+      {"nanosleep",
+       [](int, struct epoll_event*, const sigset_t*) {
+         struct timespec time = {0, 20'000'000};
+         return nanosleep(&time, nullptr);
+       }},
+      {"usleep", [](int, struct epoll_event*, const sigset_t*) { return usleep(20'000); }},
+  };
+  for (bool threaded : {false, true}) {  // libc has two paths for each, around cancellation
+    for (const Wait& wait : waits) {
+      pid_t waiter = gettid();
+      restarted = 0;
+      auto interrupt = [waiter] {
+        for (int i = 0; i < 4; ++i) {
+          usleep(3000);
+          syscall(SYS_tgkill, getpid(), waiter, SIGUSR1);
+        }
+      };
+      int result = -1;
+      if (threaded) {
+        std::thread other(interrupt);
+        result = wait.call(epoll, &event, &empty);
+        other.join();
+      } else {
+        // A child does it, so that libc sees one thread.
+        pid_t parent = getpid();
+        pid_t child = fork();
+        if (child == 0) {
+          for (int i = 0; i < 4; ++i) {
+            usleep(3000);
+            kill(parent, SIGUSR1);
+          }
+          _exit(0);
+        }
+        result = wait.call(epoll, &event, &empty);
+        while (waitpid(child, nullptr, 0) != child) {
+        }
+      }
+      EXPECT_EQ(result, 0) << wait.name << ": " << strerror(errno);
+      EXPECT_GT(restarted, 0) << wait.name;
+    }
+  }
+  close(epoll);
+  signal(SIGUSR1, SIG_DFL);
+}
+
+}  // namespace
+}  // namespace profagent
