@@ -356,6 +356,8 @@ void CpuCapture::StartTimer(ThreadSlot* slot, Since since) {
     if (engine == Engine::kThreadTimers && StartThreadTimer(slot, first)) return;
     if (engine == engine_.load(std::memory_order_acquire)) break;
   }
+  slot->first_expiry_ns.store(
+      0, std::memory_order_relaxed);  // no account: what serves all threads counts its time
   SlotUse starting = SlotUse::kStarting;
   slot->use.compare_exchange_strong(starting, SlotUse::kUntimed, std::memory_order_release);
 }
@@ -454,7 +456,10 @@ void CpuCapture::LeaveThreadTimers(int error) {
   if (!engine_.compare_exchange_strong(timers, Engine::kSwitching, std::memory_order_seq_cst)) return;
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
-    if (slot->use.load(std::memory_order_seq_cst) == SlotUse::kTimed) StopTimer(slot);
+    if (slot->use.load(std::memory_order_seq_cst) != SlotUse::kTimed) continue;
+    StopTimer(slot);
+    Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+    slot->first_expiry_ns.store(0, std::memory_order_relaxed);
   }
   const char* reason = error == EAGAIN ? " (RLIMIT_SIGPENDING, ulimit -i)" : "";
   if (error == EAGAIN) {

@@ -65,7 +65,8 @@ TEST_F(InterruptedCallTest, EverythingElseKeepsItsResult) {
   EXPECT_FALSE(Restarts({0xb8, SYS_close, 0, 0, 0, 0x0f, 0x05})) << "the descriptor is closed already";
   EXPECT_FALSE(Restarts({0xb8, SYS_connect, 0, 0, 0, 0x0f, 0x05})) << "the connection is under way";
   EXPECT_FALSE(Restarts({0x89, 0xf8, 0x0f, 0x05})) << "whoever calls syscall() has the number elsewhere";
-  EXPECT_FALSE(Restarts({0xb8, SYS_poll, 0, 0, 0, 0x8b, 0x44, 0x24, 0x04, 0x0f, 0x05})) << "the load overwrites eax";
+  EXPECT_FALSE(Restarts({0xb8, SYS_poll, 0, 0, 0, 0x8b, 0x44, 0x24, 0x04, 0x0f, 0x05}))
+      << "the load overwrites eax";
 }
 
 TEST_F(InterruptedCallTest, NothingIsReadBeforeAPageThatMayBeTheFirst) {
@@ -97,31 +98,32 @@ TEST(InterruptedCall, WaitsOfLibcOutlastTheSignal) {
     const char* name;
     int (*call)(int epoll, struct epoll_event* event, const sigset_t* empty);
   } waits[] = {
-      {"poll", [](int, struct epoll_event*, const sigset_t*) { return poll(nullptr, 0, 20); }},
+      {"poll", [](int, struct epoll_event*, const sigset_t*) { return poll(nullptr, 0, 100); }},
       {"ppoll",
        [](int, struct epoll_event*, const sigset_t* empty) {
-         struct timespec time = {0, 20'000'000};
+         struct timespec time = {0, 100'000'000};
          return ppoll(nullptr, 0, &time, empty);
        }},
       {"select",
        [](int, struct epoll_event*, const sigset_t*) {
-         struct timeval time = {0, 20'000};
+         struct timeval time = {0, 100'000};
          return select(0, nullptr, nullptr, nullptr, &time);
        }},
       {"pselect",
        [](int, struct epoll_event*, const sigset_t* empty) {
-         struct timespec time = {0, 20'000'000};
+         struct timespec time = {0, 100'000'000};
          return pselect(0, nullptr, nullptr, nullptr, &time, empty);
        }},
-      {"epoll_wait", [](int epoll, struct epoll_event* event, const sigset_t*) { return epoll_wait(epoll, event, 1, 20); }},
-      {"epoll_pwait",
-       [](int epoll, struct epoll_event* event, const sigset_t* empty) { return epoll_pwait(epoll, event, 1, 20, empty); }},
+      {"epoll_wait", [](int epoll, struct epoll_event* event,
+                        const sigset_t*) { return epoll_wait(epoll, event, 1, 100); }},
+      {"epoll_pwait", [](int epoll, struct epoll_event* event,
+                         const sigset_t* empty) { return epoll_pwait(epoll, event, 1, 100, empty); }},
       {"nanosleep",
        [](int, struct epoll_event*, const sigset_t*) {
-         struct timespec time = {0, 20'000'000};
+         struct timespec time = {0, 100'000'000};
          return nanosleep(&time, nullptr);
        }},
-      {"usleep", [](int, struct epoll_event*, const sigset_t*) { return usleep(20'000); }},
+      {"usleep", [](int, struct epoll_event*, const sigset_t*) { return usleep(100'000); }},
   };
   for (bool threaded : {false, true}) {  // libc has two paths for each, around cancellation
     for (const Wait& wait : waits) {
