@@ -33,8 +33,8 @@ struct CheckReport {
   std::string VerdictText() const;
 };
 
-// `program` as a shell finds it: with a slash, that file; without, along PATH. An error when there is no such file, or it
-// is neither an ELF file nor a script.
+// `program` as a shell finds it: with a slash, that file; without, along PATH. An error when there is no such
+// file, or it is neither an ELF file nor a script.
 Result<CheckReport> CheckBinary(const std::string& program);
 
 }  // namespace profagent

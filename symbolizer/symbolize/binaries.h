@@ -1,9 +1,7 @@
-// Finds the files behind a profile's mappings: the binary itself, and its debug information where that is
-// kept apart.
+// Finds the files behind a profile's mappings: the binary, and its debug information where that is kept apart.
 //
 // Context:    `offline`.
-// Invariant:  no file is used whose build-id differs from the one that was profiled; it is named as the
-// reason.
+// Invariant:  no file is used whose build-id differs from the one that was profiled; it is named as the reason.
 //
 // Debug information is looked for where gdb and elfutils look, in this order, DIR being the user's
 // directories, then /usr/lib/debug:

@@ -1,9 +1,8 @@
 // Gives every location of a profile its functions, files, lines and inlined calls.
 //
 // Context:    `offline`.
-// Invariant:  nothing gets worse: a location of which nothing is found keeps what it had, one that had
-// nothing is called
-//             `module+0x1f`, and lines that somebody found are not replaced by a bare name.
+// Invariant:  nothing gets worse: a location of which nothing is found keeps what it had, one that had nothing
+//             is called `module+0x1f`, and lines that somebody found are not replaced by a bare name.
 #pragma once
 
 #include <cstdint>
