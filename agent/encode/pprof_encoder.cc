@@ -131,7 +131,9 @@ class Encoder {
   SampleTable samples_;
   GrowingArray<Location> locations_;
   HashIndex location_index_;
-  GrowingArray<uint32_t> functions_;  // names
+  std::span<const Frame> last_stack_;            // of the sample written last
+  uint32_t ids_from_root_[kMaxDepthLimit] = {};  // its locations
+  GrowingArray<uint32_t> functions_;             // names
   HashIndex function_index_;
 
   ModuleEntry** modules_ = nullptr;   // by ModuleId; null: no such module
@@ -246,15 +248,21 @@ void Encoder::WriteSamples() {
 }
 
 void Encoder::WriteSample(const SampleRow& row) {
-  uint32_t ids[kMaxDepthLimit];
-  uint32_t depth = row.depth < kMaxDepthLimit ? row.depth : kMaxDepthLimit;
+  // What a stack shares with the one before it, from the root on, need not be looked up again.
+  std::span<const Frame> stack = row.stack().last(row.depth < kMaxDepthLimit ? row.depth : kMaxDepthLimit);
+  size_t known = 0;
+  while (known < stack.size() && known < last_stack_.size() &&
+         stack[stack.size() - 1 - known] == last_stack_[last_stack_.size() - 1 - known]) {
+    ++known;
+  }
+  last_stack_ = stack;
   uint32_t count = 0;
   size_t ids_size = 0;
-  for (uint32_t i = 0; i < depth; ++i) {
-    uint32_t id = LocationId(row.frames[i]);
-    if (id == 0) continue;
-    ids[count++] = id;
-    ids_size += VarintSize(id);
+  for (size_t i = 0; i < stack.size(); ++i) {
+    if (i >= known) ids_from_root_[i] = LocationId(stack[stack.size() - 1 - i]);
+    if (ids_from_root_[i] == 0) continue;
+    ++count;
+    ids_size += VarintSize(ids_from_root_[i]);
   }
   uint64_t values[kMaxValues];
   ValuesOf(row, values);
@@ -271,7 +279,9 @@ void Encoder::WriteSample(const SampleRow& row) {
   out_.Block(2, (count > 0 ? BlockSize(ids_size) : 0) + BlockSize(values_size) +
                     (label_size > 0 ? BlockSize(label_size) : 0));
   if (count > 0) out_.Block(1, ids_size);
-  for (uint32_t i = 0; i < count; ++i) out_.Varint(ids[i]);
+  for (size_t i = stack.size(); i-- > 0;) {
+    if (ids_from_root_[i] != 0) out_.Varint(ids_from_root_[i]);
+  }
   out_.Block(2, values_size);
   for (size_t i = 0; i < kind_.sample_types.size(); ++i) out_.Varint(values[i]);
   if (label_size > 0) {

@@ -5,6 +5,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ namespace {
 constexpr int kStacks = 100'000;
 constexpr uint64_t kPlacesPerModule = 2'500;
 constexpr uint16_t kModules = 12;
+constexpr size_t kShallowest = 10, kDeepest = 50;
 
 Ledger& BigLedger() {
   static Ledger ledger = [] {
@@ -32,20 +34,28 @@ Ledger& BigLedger() {
       module.load_bias = uint64_t{id} << 40;
       made.AddModule(module);
     }
+    // A call tree as programs have it: each stack leaves an earlier one some frames above its leaf and goes another
+    // way from there, to places of which a few are met far more often than the rest.
     std::mt19937_64 random(42);
     auto place = [&] {
-      return Frame::Of(ModuleId{static_cast<uint16_t>(1 + random() % kModules)},
-                       0x1000 + random() % kPlacesPerModule * 64);
+      uint64_t number = random() % (kModules * kPlacesPerModule);
+      if (random() % 2) number = number * number / (kModules * kPlacesPerModule);
+      return Frame::Of(ModuleId{static_cast<uint16_t>(1 + number % kModules)},
+                       0x1000 + number / kModules * 64);
     };
-    // Stacks share their root sides, as real ones do.
-    std::vector<Frame> stack(50);
-    for (Frame& frame : stack) frame = place();
-    std::vector<Frame> part;
-    for (int i = 0; i < kStacks; ++i) {
-      size_t depth = 10 + random() % 41;
-      for (size_t k = 0, changed = 1 + random() % 6; k < changed; ++k) stack[50 - depth + k] = place();
-      part.assign(stack.end() - static_cast<ptrdiff_t>(depth), stack.end());
-      made.AddCpuTicks(made.InternStack(part, WalkEnd::kOutermost), kNoText, 1 + random() % 4);
+    std::vector<std::vector<Frame>> stacks;  // root first
+    std::vector<Frame> leaf_first;
+    while (stacks.size() < kStacks) {
+      std::vector<Frame> stack;
+      if (!stacks.empty()) stack = stacks[random() % stacks.size()];
+      size_t kept = stack.size() - std::min<size_t>(stack.size(), random() % 8);
+      size_t added = 1 + random() % 8;
+      if (kept + added > kDeepest) kept = kDeepest - added;
+      stack.resize(kept);
+      while (stack.size() < std::max<size_t>(kept + added, kShallowest)) stack.push_back(place());
+      leaf_first.assign(stack.rbegin(), stack.rend());
+      made.AddCpuTicks(made.InternStack(leaf_first, WalkEnd::kOutermost), kNoText, 1 + random() % 4);
+      stacks.push_back(std::move(stack));
     }
     return made;
   }();
