@@ -35,6 +35,11 @@ WalkResult Walker::Full(Registers* registers, bool interrupted, uint32_t skip) {
     } else {
       frames_[depth++] = FrameOf(address, module);
     }
+    if (recipe.kind() == RecipeKind::kFramePointer && !interrupted && IsFunctionStart(registers->pc())) {
+      // Nobody returns to a function's first byte: makecontext and its like put it under a coroutine's first frame.
+      if (depth > 0) frames_[depth - 1] = FrameOf(registers->pc(), module);
+      return {depth, WalkEnd::kOutermost};
+    }
     uintptr_t sp = registers->sp();
     Step step = Apply(recipe, address, interrupted, registers);
     if (step == Step::kEnd) return {depth, end_};
@@ -44,6 +49,14 @@ WalkResult Walker::Full(Registers* registers, bool interrupted, uint32_t skip) {
       return {depth, WalkEnd::kNoProgress};
     }
   }
+}
+
+bool Walker::IsFunctionStart(uintptr_t pc) {
+  ModuleMap::Reader reader(modules_);
+  const Module* module = modules_->Find(pc);
+  FrameEntry entry;
+  return module != nullptr && !module->tables.segment.empty() &&
+         FindFrameEntry(module->tables, modules_->IndexOf(*module), pc, &entry) && entry.start == pc;
 }
 
 Walker::Step Walker::Apply(Recipe recipe, uintptr_t address, bool interrupted, Registers* registers) {

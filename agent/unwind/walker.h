@@ -43,6 +43,7 @@ class Walker {
     return Decode(address);
   }
   PROF_SIGNAL_SAFE __attribute__((noinline)) RecipeCache::Hit Decode(uintptr_t address);
+  PROF_SIGNAL_SAFE __attribute__((noinline)) bool IsFunctionStart(uintptr_t pc);
   PROF_SIGNAL_SAFE Step Apply(Recipe recipe, uintptr_t address, bool interrupted, Registers* registers);
   PROF_SIGNAL_SAFE Step ApplyRecipe(Recipe recipe, Registers* registers);
   PROF_SIGNAL_SAFE Step ApplyFramePointer(bool interrupted, Registers* registers);

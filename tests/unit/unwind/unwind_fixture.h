@@ -38,7 +38,7 @@ struct Capture {
 };
 
 class UnwindFixture : public ::testing::Test {
- protected:
+ public:  // handlers without captures reach it through current_
   void SetUp() override {
     ASSERT_TRUE(ledger_.CreateAnonymous(Bytes{kLedgerDefaultSize}));
     unwinder_ = new Unwinder();

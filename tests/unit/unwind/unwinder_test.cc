@@ -1,17 +1,159 @@
 #include "agent/unwind/unwinder.h"
 
-#include <dlfcn.h>
-#include <gtest/gtest.h>
-#include <link.h>
-#include <pthread.h>
-#include <signal.h>
+#include <setjmp.h>
 #include <stdlib.h>
-#include <ucontext.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
-#include <string>
-#include <vector>
+#include <thread>
 
 #include "tests/unit/unwind/unwind_fixture.h"
+
+// Code as it is met in the wild: without unwind information, with and without a frame. Each raises SIGUSR1 through a
+// system call made right there, so the interrupted instruction is known.
+extern "C" {
+void NoCfiFrameless();                   // sub rsp, no frame pointer kept up, never calls
+void NoCfiFramed(void (*call)());        // push rbp; mov rsp, rbp; calls
+void NoCfiFirstInstruction();            // interrupted at its push rbp
+void NoCfiAfterPush();                   // interrupted at its mov rsp, rbp
+void WithWildRegisters(uint64_t value);  // rbp is `value` at the signal
+void WithWildStack(uint64_t value);      // rsp is `value` while SIGUSR1 is being raised
+void CallsAtItsEnd(void (*call)());      // a call is its last instruction, another function follows
+void FollowsImmediately();
+void CfaInScratchRegister(void (*call)());
+// Exported, so that they have names.
+__attribute__((noinline)) void KnownCaller(void (*function)());
+__attribute__((noinline)) void KnownHook(uint32_t skip);
+__attribute__((noinline)) void CallsTheHook(uint32_t skip);
+extern char kKillHere[], kFirstInstruction[], kAfterPush[];
+}
+asm(R"(
+.text
+.macro RAISE_SIGUSR1   # tgkill(own pid, own tid, SIGUSR1)
+  mov $39, %eax
+  syscall
+  mov %eax, %ebx
+  mov $186, %eax
+  syscall
+  mov %ebx, %edi
+  mov %eax, %esi
+  mov $10, %edx
+  mov $234, %eax
+  syscall
+.endm
+.globl NoCfiFrameless, NoCfiFramed, NoCfiFirstInstruction, NoCfiAfterPush, WithWildRegisters, WithWildStack
+.globl CallsAtItsEnd, FollowsImmediately, CfaInScratchRegister
+.type NoCfiFrameless, @function
+NoCfiFrameless:
+  mov %rbx, %r9
+  RAISE_SIGUSR1
+  mov %r9, %rbx
+  ret
+.size NoCfiFrameless, . - NoCfiFrameless
+.type NoCfiFramed, @function
+NoCfiFramed:
+  push %rbp
+  mov %rsp, %rbp
+  sub $64, %rsp
+  movq $0, (%rsp)
+  call *%rdi
+  leave
+  ret
+.size NoCfiFramed, . - NoCfiFramed
+.type NoCfiFirstInstruction, @function
+NoCfiFirstInstruction:
+  ud2                  # SIGILL; the handler goes on behind it, as if here were the function's start
+.globl kFirstInstruction
+kFirstInstruction:
+  push %rbp
+  mov %rsp, %rbp
+  pop %rbp
+  ret
+.size NoCfiFirstInstruction, . - NoCfiFirstInstruction
+.type WithWildRegisters, @function
+WithWildRegisters:
+  push %rbp
+  push %rbx
+  mov %rdi, %rbp
+  RAISE_SIGUSR1
+  pop %rbx
+  pop %rbp
+  ret
+.size WithWildRegisters, . - WithWildRegisters
+.type WithWildStack, @function
+WithWildStack:
+  push %rbx
+  mov %rsp, %r10
+  mov %rdi, %r9
+  mov $39, %eax
+  syscall
+  mov %eax, %ebx
+  mov $186, %eax
+  syscall
+  mov %ebx, %edi
+  mov %eax, %esi
+  mov $10, %edx
+  mov $234, %eax
+  mov %rsp, %r10
+  mov %r9, %rsp
+  syscall
+  mov %r10, %rsp
+  pop %rbx
+  ret
+.size WithWildStack, . - WithWildStack
+.type CallsAtItsEnd, @function
+CallsAtItsEnd:
+  .cfi_startproc
+  push %rbx
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %rbx, 0
+  sub $32, %rsp
+  .cfi_adjust_cfa_offset 32
+  call *%rdi
+  .cfi_endproc
+.size CallsAtItsEnd, . - CallsAtItsEnd
+.type FollowsImmediately, @function
+FollowsImmediately:
+  .cfi_startproc
+  ret
+  .cfi_endproc
+.size FollowsImmediately, . - FollowsImmediately
+.type CfaInScratchRegister, @function
+CfaInScratchRegister:   # as libcrypto: the CFA is in a callee-saved register that is not rbp
+  .cfi_startproc
+  push %r12
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %r12, 0
+  mov %rsp, %r12
+  .cfi_def_cfa_register %r12
+  sub $200, %rsp
+  and $-64, %rsp
+  call *%rdi
+  mov %r12, %rsp
+  .cfi_def_cfa_register %rsp
+  pop %r12
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %r12
+  ret
+  .cfi_endproc
+.size CfaInScratchRegister, . - CfaInScratchRegister
+)");
+
+void KnownCaller(void (*function)()) {
+  function();
+  asm volatile("" ::: "memory");  // no tail call
+}
+void KnownHook(uint32_t skip) {
+  auto* test = profagent::UnwindFixture::current_;
+  test->result_ = test->unwinder_->WalkFromHere(test->bounds_, skip, test->frames_);
+  asm volatile("" ::: "memory");
+}
+void CallsTheHook(uint32_t skip) {
+  KnownHook(skip);
+  asm volatile("" ::: "memory");
+}
 
 namespace profagent {
 namespace {
@@ -23,6 +165,7 @@ TEST_F(UnwinderTest, WalksFromASignalHandlerToTheStartOfTheProgram) {
   ASSERT_GT(capture.frames.size(), 4u);
   EXPECT_EQ(capture.end, WalkEnd::kOutermost);
   EXPECT_TRUE(capture.Has("main"));
+  EXPECT_EQ(capture.names.back(), "_start");
 }
 
 __attribute__((noinline)) int CompareForQsort(const void* left, const void* right) {
@@ -37,6 +180,392 @@ TEST_F(UnwinderTest, WalksThroughLibraries) {
   });
   EXPECT_TRUE(capture.Has("qsort_r"));  // qsort ends in a jump to it
   EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+}
+
+TEST_F(UnwinderTest, EndsAtTheStartOfAThread) {
+  Capture capture;
+  std::thread([&] { capture = CaptureBySignal([] { raise(SIGUSR1); }); }).join();
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+  EXPECT_FALSE(capture.Has("main"));
+}
+
+// The same stack again must come out the same, whether from the cache, from the trail or decoded.
+TEST_F(UnwinderTest, GivesTheSameStackColdAndWarm) {
+  std::vector<Capture> captures;
+  for (int i = 0; i < 4; ++i) {
+    if (i == 3) unwinder_->BeforeLibraryClose(), unwinder_->AfterLibraryClose();
+    captures.push_back(CaptureBySignal([] { raise(SIGUSR1); }));
+  }
+  for (auto& capture : captures) {
+    EXPECT_EQ(capture.names, captures[0].names);
+    EXPECT_TRUE(capture.frames == captures[0].frames);
+  }
+}
+
+template <int kWhich>
+__attribute__((noinline)) void Recurse(int depth) {
+  if (depth == 0) {
+    raise(SIGUSR1);
+  } else if (depth % 3 == kWhich) {
+    Recurse<(kWhich + 1) % 3>(depth - 1);
+  } else {
+    Recurse<kWhich>(depth - 1);
+  }
+  asm volatile("" ::: "memory");  // no tail call
+}
+
+// The trail of one stack must never colour the walk of another that shares a part of it.
+TEST_F(UnwinderTest, IsNotMisledByTheStackBefore) {
+  for (int depth = 0; depth < 60; ++depth) {
+    for (int shape = 0; shape < 3; ++shape) {
+      auto body = [&] {
+        if (shape == 0) Recurse<0>(depth);
+        if (shape == 1) Recurse<1>(depth);
+        if (shape == 2) Recurse<2>(depth);
+      };
+      Capture with_trail = CaptureBySignal(body);
+      unwinder_->BeforeLibraryClose(), unwinder_->AfterLibraryClose();  // forgets cache and trail
+      Capture without = CaptureBySignal(body);
+      ASSERT_EQ(with_trail.end, WalkEnd::kOutermost);
+      ASSERT_EQ(with_trail.names, without.names) << depth << " " << shape;
+    }
+  }
+}
+
+TEST_F(UnwinderTest, KeepsTheLeafSideOfADeepStack) {
+  Capture capture = CaptureBySignal([] { Recurse<0>(100'000); }, true, 128);
+  ASSERT_EQ(capture.frames.size(), 128u);
+  EXPECT_EQ(capture.end, WalkEnd::kDepthLimit);
+  EXPECT_TRUE(capture.frames.back() == MakeSynthetic(SyntheticFrame::kTruncated));
+  EXPECT_TRUE(capture.Has("gsignal"));
+}
+
+TEST_F(UnwinderTest, DoesNotTruncateAStackThatJustFits) {
+  Capture whole = CaptureBySignal([] { raise(SIGUSR1); });
+  Capture fits = CaptureBySignal([] { raise(SIGUSR1); }, true, whole.frames.size());
+  EXPECT_EQ(fits.end, WalkEnd::kOutermost);
+  EXPECT_EQ(fits.frames.size(), whole.frames.size());
+  Capture cut = CaptureBySignal([] { raise(SIGUSR1); }, true, whole.frames.size() - 1);
+  EXPECT_EQ(cut.end, WalkEnd::kDepthLimit);
+}
+
+// A caller's return address can be the first byte of the next function.
+TEST_F(UnwinderTest, NamesTheCallerOfAFunctionThatNeverReturns) {
+  static jmp_buf back;
+  Capture capture = CaptureBySignal([] {
+    if (setjmp(back) == 0) {
+      CallsAtItsEnd([] {
+        raise(SIGUSR1);
+        longjmp(back, 1);
+      });
+    }
+  });
+  EXPECT_TRUE(capture.Has("CallsAtItsEnd"));
+  EXPECT_FALSE(capture.Has("FollowsImmediately"));
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+}
+
+TEST_F(UnwinderTest, FollowsACfaInAnyCalleeSavedRegister) {
+  Capture capture = CaptureBySignal([] { CfaInScratchRegister([] { raise(SIGUSR1); }); });
+  EXPECT_TRUE(capture.Has("CfaInScratchRegister"));
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+}
+
+// --- code without unwind information
+
+TEST_F(UnwinderTest, FollowsFramePointersWhereThereIsNoCfi) {
+  Capture capture = CaptureBySignal([] { NoCfiFramed([] { raise(SIGUSR1); }); });
+  EXPECT_TRUE(capture.Has("NoCfiFramed"));
+  EXPECT_TRUE(capture.Has("main"));
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+}
+
+TEST_F(UnwinderTest, FindsTheCallerOfALeafWithoutAFrame) {
+  Capture capture = CaptureBySignal(NoCfiFrameless);
+  ASSERT_EQ(capture.names[0], "NoCfiFrameless");
+  EXPECT_TRUE(capture.Has("main"));
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+}
+
+// The walk at an instruction of choice: SIGILL, then the context is moved on.
+class AtInstruction : public UnwindFixture {
+ public:
+  Capture Walk(void (*function)(), uintptr_t pc_behind, int pushed) {
+    bounds_ = OwnStackBounds();
+    frames_.assign(128, Frame{});
+    pc_ = pc_behind;
+    pushed_ = pushed;
+    struct sigaction action = {}, old;
+    action.sa_sigaction = [](int, siginfo_t*, void* raw) {
+      auto* self = static_cast<AtInstruction*>(current_);
+      auto& context = *static_cast<ucontext_t*>(raw);
+      context.uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(self->pc_);
+      ucontext_t moved = context;
+      auto sp = static_cast<uintptr_t>(context.uc_mcontext.gregs[REG_RSP]);
+      if (self->pushed_ != 0) {  // as the push would have left it, in the red zone that is free here
+        sp -= 8;
+        *reinterpret_cast<greg_t*>(sp) = context.uc_mcontext.gregs[REG_RBP];
+        moved.uc_mcontext.gregs[REG_RSP] = static_cast<greg_t>(sp);
+        moved.uc_mcontext.gregs[REG_RIP] += 1;
+      }
+      self->result_ = self->unwinder_->Walk(moved, self->bounds_, self->frames_);
+    };
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGILL, &action, &old);
+    KnownCaller(function);
+    sigaction(SIGILL, &old, nullptr);
+    return Result();
+  }
+  uintptr_t pc_ = 0;
+  int pushed_ = 0;
+};
+
+TEST_F(AtInstruction, FindsTheCallerAtTheFirstInstruction) {
+  Capture capture = Walk(NoCfiFirstInstruction, reinterpret_cast<uintptr_t>(kFirstInstruction), 0);
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+  ASSERT_GT(capture.frames.size(), 2u);
+  EXPECT_EQ(capture.names[1], "KnownCaller");
+}
+
+TEST_F(AtInstruction, FindsTheCallerBehindThePush) {
+  Capture capture = Walk(NoCfiFirstInstruction, reinterpret_cast<uintptr_t>(kFirstInstruction), 1);
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+  ASSERT_GT(capture.frames.size(), 2u);
+  EXPECT_EQ(capture.names[1], "KnownCaller");
+}
+
+// JIT code: no object at all at the address.
+TEST_F(UnwinderTest, WalksThroughCodeThatBelongsToNoObject) {
+  // push %rbp; mov %rsp,%rbp; call *%rdi; pop %rbp; ret
+  const unsigned char code[] = {0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3};
+  void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  memcpy(page, code, sizeof code);
+  ASSERT_EQ(mprotect(page, 4096, PROT_READ | PROT_EXEC), 0);
+  auto jit = reinterpret_cast<void (*)(void (*)())>(page);
+  Capture capture = CaptureBySignal([&] { jit([] { raise(SIGUSR1); }); });
+  munmap(page, 4096);
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+  bool seen = false;
+  for (Frame frame : capture.frames) {
+    seen |= frame.module() == ModuleId::kNone && frame.offset() == reinterpret_cast<uintptr_t>(page) + 5;
+  }
+  EXPECT_TRUE(seen);
+  EXPECT_TRUE(capture.Has("main"));
+}
+
+// --- nonsense in registers: bounds that overflow crashed a profiler on clang
+
+TEST_F(UnwinderTest, SurvivesAnyFramePointer) {
+  for (uint64_t value : {uint64_t{0}, uint64_t{1}, uint64_t{8}, ~uint64_t{0}, ~uint64_t{7}, ~uint64_t{15},
+                         ~uint64_t{0x7f}, uint64_t{1} << 47, uint64_t{1} << 63, uint64_t{0x7ffffffff000}}) {
+    Capture capture = CaptureBySignal([=] { WithWildRegisters(value); });
+    ASSERT_GE(capture.frames.size(), 1u);
+    EXPECT_EQ(capture.names[0], "WithWildRegisters");
+  }
+}
+
+TEST_F(UnwinderTest, SurvivesAnyStackPointer) {
+  std::vector<char> alternate(1 << 16);
+  stack_t stack = {.ss_sp = alternate.data(), .ss_flags = 0, .ss_size = alternate.size()}, old;
+  sigaltstack(&stack, &old);
+  for (uint64_t value : {uint64_t{0}, uint64_t{8}, ~uint64_t{0}, ~uint64_t{7}, ~uint64_t{0x7f},
+                         uint64_t{1} << 47, uint64_t{1} << 63, uint64_t{0x7ffffffff000}}) {
+    Capture capture = CaptureBySignal([=] { WithWildStack(value); });
+    ASSERT_GE(capture.frames.size(), 1u);
+    EXPECT_EQ(capture.names[0], "WithWildStack");
+    EXPECT_NE(capture.end, WalkEnd::kDepthLimit);
+  }
+  sigaltstack(&old, nullptr);
+}
+
+TEST_F(UnwinderTest, SurvivesAnyProgramCounterAndBounds) {
+  ucontext_t context = {};
+  getcontext(&context);
+  std::vector<Frame> frames(64);
+  for (uint64_t pc :
+       {uint64_t{0}, uint64_t{1}, ~uint64_t{0}, uint64_t{0xffffffffff600000}, uint64_t{1} << 47}) {
+    for (StackBounds bounds : {StackBounds{}, StackBounds{~uintptr_t{0}, 0},
+                               StackBounds{~uintptr_t{7}, ~uintptr_t{0}}, OwnStackBounds()}) {
+      context.uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(pc);
+      WalkResult result = unwinder_->Walk(context, bounds, frames);
+      EXPECT_GE(result.depth, 1u);
+    }
+  }
+}
+
+// --- signal frames and other stacks
+
+TEST_F(UnwinderTest, WalksThroughASignalHandlerToWhatItInterrupted) {
+  struct sigaction action = {}, old;
+  action.sa_handler = [](int) { raise(SIGUSR1); };
+  sigaction(SIGUSR2, &action, &old);
+  Capture capture = CaptureBySignal([] { raise(SIGUSR2); });
+  sigaction(SIGUSR2, &old, nullptr);
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+  EXPECT_TRUE(capture.Has("main"));
+  int raised = 0;
+  for (auto& name : capture.names) raised += name == "gsignal" ? 1 : 0;
+  EXPECT_EQ(raised, 2);
+}
+
+TEST_F(UnwinderTest, LeavesAnAlternateStackThroughTheSignalFrame) {
+  std::vector<char> alternate(1 << 16);
+  stack_t stack = {.ss_sp = alternate.data(), .ss_flags = 0, .ss_size = alternate.size()}, old_stack;
+  sigaltstack(&stack, &old_stack);
+  struct sigaction action = {}, old;
+  action.sa_handler = [](int) { raise(SIGUSR1); };
+  action.sa_flags = SA_ONSTACK;
+  sigaction(SIGUSR2, &action, &old);
+  Capture capture = CaptureBySignal([] { raise(SIGUSR2); });
+  sigaction(SIGUSR2, &old, nullptr);
+  sigaltstack(&old_stack, nullptr);
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+  EXPECT_TRUE(capture.Has("main"));
+}
+
+TEST_F(UnwinderTest, ReadsAStackOfUnknownBounds) {
+  Capture known = CaptureBySignal([] { raise(SIGUSR1); }, true);
+  Capture unknown = CaptureBySignal([] { raise(SIGUSR1); }, false);
+  EXPECT_EQ(unknown.end, WalkEnd::kOutermost);
+  EXPECT_EQ(unknown.names, known.names);
+}
+
+TEST_F(UnwinderTest, WalksACoroutineOfMakecontext) {
+  static ucontext_t outer, inner;
+  std::vector<char> stack(1 << 16);
+  getcontext(&inner);
+  inner.uc_stack = {.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};
+  inner.uc_link = &outer;
+  makecontext(
+      &inner, [] { Recurse<0>(20); }, 0);
+  Capture capture = CaptureBySignal([] { swapcontext(&outer, &inner); });
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+  EXPECT_GE(capture.frames.size(), 21u);
+  // __start_context, which is no exported name: the last frame is the first byte of a function.
+  EXPECT_EQ(AddressOf(capture.frames.back()) % 16, 0u);
+}
+
+TEST_F(UnwinderTest, WalksFromAHook) {
+  frames_.assign(64, Frame{});
+  bounds_ = OwnStackBounds();
+  CallsTheHook(0);
+  Capture all = Result();
+  EXPECT_EQ(all.end, WalkEnd::kOutermost);
+  EXPECT_TRUE(all.Has("main"));
+  EXPECT_EQ(all.names[0], "CallsTheHook");
+  CallsTheHook(1);
+  Capture skipped = Result();
+  EXPECT_EQ(skipped.frames.size() + 1, all.frames.size());
+  EXPECT_TRUE(skipped.frames.back() == all.frames.back());
+}
+
+// --- promises
+
+// A handler can find itself on an application's alternate stack of 8 KiB.
+TEST_F(UnwinderTest, NeedsNoMoreThanItsShareOfTheHandlersStack) {
+  static char painted[64 * 1024];
+  constexpr size_t kPromised = 1536;
+  size_t worst = 0;
+  auto measure = [&](const ucontext_t& context, StackBounds bounds) {
+    static ucontext_t outer, inner;
+    static const ucontext_t* walked;
+    static StackBounds walked_bounds;
+    walked = &context;
+    walked_bounds = bounds;
+    memset(painted, 0x5a, sizeof painted);
+    getcontext(&inner);
+    inner.uc_stack = {.ss_sp = painted, .ss_flags = 0, .ss_size = sizeof painted};
+    inner.uc_link = &outer;
+    makecontext(
+        &inner,
+        [] {
+          auto* self = static_cast<UnwinderTest*>(current_);
+          self->result_ = self->unwinder_->Walk(*walked, walked_bounds, self->frames_);
+        },
+        0);
+    swapcontext(&outer, &inner);
+    size_t untouched = 0;
+    while (untouched < sizeof painted && painted[untouched] == 0x5a) ++untouched;
+    size_t used = sizeof painted - untouched;
+    worst = used > worst ? used : worst;
+  };
+  static UnwinderTest* self;
+  self = this;
+  static decltype(measure)* measure_pointer;
+  measure_pointer = &measure;
+  struct sigaction action = {}, old;
+  action.sa_sigaction = [](int, siginfo_t*, void* raw) {
+    auto& context = *static_cast<ucontext_t*>(raw);
+    (*measure_pointer)(context, self->bounds_);  // cold: decodes, meets modules
+    (*measure_pointer)(context, StackBounds{});  // SafeRead
+    self->unwinder_->BeforeLibraryClose(), self->unwinder_->AfterLibraryClose();
+    (*measure_pointer)(context, StackBounds{});
+  };
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGUSR1, &action, &old);
+  frames_.assign(64, Frame{});
+  bounds_ = OwnStackBounds();
+  CfaInScratchRegister([] { raise(SIGUSR1); });
+  NoCfiFramed([] { raise(SIGUSR1); });
+  struct sigaction nested = {}, old_nested;
+  nested.sa_handler = [](int) { raise(SIGUSR1); };
+  sigaction(SIGUSR2, &nested, &old_nested);
+  raise(SIGUSR2);  // a signal frame: the generic step with all its expressions
+  sigaction(SIGUSR2, &old_nested, nullptr);
+  sigaction(SIGUSR1, &old, nullptr);
+  RecordProperty("stack_bytes", static_cast<int>(worst));
+  printf("stack use of a walk: %zu bytes\n", worst);
+  EXPECT_LE(worst, kPromised);
+}
+
+// One forbidden system call in a sandboxed program is its death.
+TEST_F(UnwinderTest, MakesNoSystemCallOnAThreadsOwnStack) {
+  pid_t child = fork();
+  if (child == 0) {
+    Capture warm = CaptureBySignal([] { raise(SIGUSR1); });
+    // Only sigreturn, tgkill and exit from here on: strict mode allows read, write, exit and sigreturn.
+    ucontext_t context;
+    getcontext(&context);
+    bounds_ = OwnStackBounds();
+    frames_.assign(64, Frame{});
+    if (syscall(SYS_prctl, 22 /* PR_SET_SECCOMP */, 1 /* strict */) != 0) syscall(SYS_exit, 77);
+    WalkResult result = unwinder_->Walk(context, bounds_, frames_);
+    syscall(SYS_exit, result.end == WalkEnd::kOutermost ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFEXITED(status)) << "killed by signal " << WTERMSIG(status);
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no seccomp here";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST_F(UnwinderTest, GoesOnInAForkedChildWithItsOwnLedger) {
+  Capture before = CaptureBySignal([] { raise(SIGUSR1); });
+  pid_t child = fork();
+  if (child == 0) {
+    Ledger ledger;
+    if (!ledger.CreateAnonymous(Bytes{kLedgerMinSize})) _exit(2);
+    unwinder_->RestartAfterFork(&ledger);
+    Capture after = CaptureBySignal([] { raise(SIGUSR1); });
+    bool modules = ledger.header()->modules.load() != 0;
+    _exit(modules && after.names == before.names ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+// Without memory for its tables an unwinder still gives the leaf.
+TEST(Unwinder, GivesTheLeafWhenItWasNotStarted) {
+  auto* unwinder = new Unwinder();
+  ucontext_t context;
+  getcontext(&context);
+  Frame frames[4];
+  WalkResult result = unwinder->Walk(context, {}, frames);
+  EXPECT_EQ(result.depth, 1u);
+  EXPECT_EQ(frames[0].offset(), static_cast<uint64_t>(context.uc_mcontext.gregs[REG_RIP]));
+  EXPECT_EQ(unwinder->Walk(context, {}, {}).depth, 0u);
+  delete unwinder;
 }
 
 }  // namespace
