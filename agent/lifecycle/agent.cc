@@ -75,6 +75,10 @@ void Agent::Start() {
   Lineage lineage = ReadLineage(environ);
   if (lineage != Lineage::kFirst && !g_options.follow_children) return;
   if (!OpenLedger()) return;
+  // A smaller ledger loses nothing until it is full, which profiles say. One line is enough for a tree of processes.
+  if (!ledger_.note().empty()) {
+    Log(lineage == Lineage::kFirst ? Verbosity::kErrors : Verbosity::kDebug, ledger_.note());
+  }
   DescribeProcess();
   Status unwinder = unwinder_.Start(&ledger_);
   if (!unwinder) Log(Verbosity::kErrors, "stacks have one frame: ", unwinder.error().text.view());
@@ -95,7 +99,7 @@ bool Agent::OpenLedger() {
       Status made = ledger_.CreateInFile(path.c_str(), g_options.memory);
       if (made) return true;
       reason = {};
-      reason.Add(made.error().text.view(), " (errno ", made.error().code, ")");
+      reason.Add(made.error().text.view());
       // The run that made the directory is over, and nobody will look for a profile: a daemon's later children.
       if (made.error().code == ENOENT) {
         Log(Verbosity::kFiles, "nothing is recorded: ", reason.view());

@@ -14,6 +14,8 @@
 namespace profagent {
 namespace {
 
+constexpr uint64_t kLeastEncoderMemory = uint64_t{16} << 20;
+
 constexpr uint32_t kMostNames = 1000;
 
 Nanos MonotonicNow() {
@@ -53,7 +55,8 @@ bool WriteCpuProfile(const Ledger& ledger, std::string_view path, WhenEmpty when
   uint64_t ticks = view->header().cpu_ticks.load(std::memory_order_relaxed);
   if (ticks == 0 && when_empty == WhenEmpty::kSkip) return false;
 
-  Arena arena;
+  // Writing takes no more memory than recording was allowed; with less than it wants, the profile says what is missing.
+  Arena arena(ledger.header()->size < kLeastEncoderMemory ? kLeastEncoderMemory : ledger.header()->size);
   ElfSymbols symbols(arena, ElfSymbols::Origin::kThisProcess);
   EncodeRequest request{};
   request.end_monotonic = MonotonicNow();
