@@ -1,8 +1,9 @@
 // What the library's inlined std:: code calls where it would throw. Nothing here is ever reached.
 //
-// Why: libstdc++'s own definition stands in an object file that brings the whole exception machinery with it: 150 KiB, and a
-//      static constructor that takes 72 KiB from the application's heap. This one wins, because the linker looks
-//      into an archive only for what is missing. scripts/check sees the difference: `malloc` among the needed names.
+// Why: libstdc++'s own definition stands in an object file that brings the whole exception machinery with it:
+//      150 KiB, and a static constructor that takes 72 KiB from the application's heap. This one wins,
+//      because the linker looks into an archive only for what is missing. scripts/check sees the difference:
+//      `malloc` among the needed names.
 // Context: linked into libprofagent.so only; never the command or the tests, where std:: throws as usual.
 namespace std {
 

@@ -89,8 +89,8 @@ constexpr SignalName kSignalNames[] = {
 constexpr int kFirstRealTime = 34;  // libc keeps 32 and 33 to itself
 constexpr int kLastSignal = 64;
 
-// SIGKILL and SIGSTOP cannot be handled; SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGSYS are the processor's and the kernel's
-// own words to the program.
+// SIGKILL and SIGSTOP cannot be handled; SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGSYS are the processor's and
+// the kernel's own words to the program.
 bool IsUsableSignal(uint64_t number) {
   switch (number) {
     case SIGKILL:

@@ -1,9 +1,10 @@
 // What the user asked for: the environment variables of README.md, read once at start.
 //
 // Context:   ParseOptions in `bootstrap` (it reads `environ` itself: getenv may be the application's own).
-// Promises:  no allocation, no libc call but mem*/str*. A value that cannot be used is reported in one line that
-//            names the variable, the value and what is accepted; the default takes its place. Variables that
-//            nobody uses yet are checked too, so that a typing error never waits for a later version to show.
+// Promises:  no allocation, no libc call but mem*/str*. A value that cannot be used is reported in one line
+//            that names the variable, the value and what is accepted; the default takes its place. Variables
+//            that nobody uses yet are checked too, so that a typing error never waits for a later version to
+//            show.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +28,8 @@ struct OptionText {
 
 enum class WantedCpuEngine : uint8_t { kTimer, kPerf };
 
-// The ledger's and the unwinder's own limits (agent/lifecycle/agent.cc asserts that they are the same): this folder knows
-// no other.
+// The ledger's and the unwinder's own limits (agent/lifecycle/agent.cc asserts that they are the same): this
+// folder knows no other.
 inline constexpr uint64_t kOptionMinMemory = uint64_t{1} << 20;
 inline constexpr uint64_t kOptionMaxMemory = uint64_t{1} << 35;
 inline constexpr uint64_t kOptionDefaultMemory = uint64_t{256} << 20;
@@ -63,7 +64,8 @@ struct Options {
 // One line (without a newline) a value that cannot be used.
 using OptionReporter = void (*)(std::string_view line);
 
-// `environment` is null-terminated, as `environ`. Of a variable that is there twice the first counts, as for getenv.
+// `environment` is null-terminated, as `environ`. Of a variable that is there twice the first counts, as for
+// getenv.
 void ParseOptions(const char* const* environment, OptionReporter report, Options* options);
 
 }  // namespace profagent

@@ -1,11 +1,13 @@
 // What the agent keeps for each thread inside the thread itself.
 //
-// Context:   `hook` and `signal`, own thread only. Initial-exec: an access is one instruction on the thread pointer and
-//            never a call (a first touch of dynamic TLS allocates, reference/peers-cpu-heap.md hazard 14).
-// Promises:  plain data, zero at birth, no constructor, no destructor. At most 1 KiB, because it is carved out of every
-//            thread's stack (measurements.md 7: 64 KiB of it make pthread_create fail for small stacks).
-// Beware:    a thread made by raw clone without CLONE_SETTLS, and a vfork child, share their parent's block. What stands
-//            here is therefore never the only guard of something that must not go wrong.
+// Context:   `hook` and `signal`, own thread only. Initial-exec: an access is one instruction on the thread
+//            pointer and never a call (a first touch of dynamic TLS allocates, reference/peers-cpu-heap.md
+//            hazard 14).
+// Promises:  plain data, zero at birth, no constructor, no destructor. At most 1 KiB, because it is carved
+//            out of every thread's stack (measurements.md 7: 64 KiB of it make pthread_create fail for small
+//            stacks).
+// Beware:    a thread made by raw clone without CLONE_SETTLS, and a vfork child, share their parent's block.
+//            What stands here is therefore never the only guard of something that must not go wrong.
 #pragma once
 
 #include <signal.h>

@@ -22,8 +22,8 @@ namespace {
 
 constexpr uint32_t kFirstCollection = 64;  // slots in use before the dead are looked for
 constexpr Nanos kLookInterval{kNanosPerSecond};
-// The longest that a thread on a busy machine was seen to run without meeting a tick of the kernel was 182 ms (13 threads at work
-// on 2 processors, HZ=250: short turns that begin and end between ticks).
+// The longest that a thread on a busy machine was seen to run without meeting a tick of the kernel was 182 ms
+// (13 threads at work on 2 processors, HZ=250: short turns that begin and end between ticks).
 constexpr Nanos kLongestDebt{kNanosPerSecond};
 
 enum Said : uint32_t { kSaidRefused = 1, kSaidReplaced = 2 };
@@ -101,7 +101,8 @@ bool CpuCapture::Start(const Settings& settings) {
     return false;
   }
   signo_.store(settings.signo, std::memory_order_release);
-  // A mask inherited from the parent process (nohup-like launchers, services): it is the application's view from now on.
+  // A mask inherited from the parent process (nohup-like launchers, services): it is the application's view
+  // from now on.
   uint64_t before = ChangeSignalMask(SIG_UNBLOCK, SignalBit(settings.signo));
   t_state.asked_to_block = (before & SignalBit(settings.signo)) != 0;
 
@@ -143,7 +144,8 @@ ThreadSlot* CpuCapture::ThisThread() {
   return slot != 0 ? slots_.At(slot - 1) : nullptr;
 }
 
-// --- threads -------------------------------------------------------------------------------------------------
+// --- threads
+// -------------------------------------------------------------------------------------------------
 
 ThreadSlot* CpuCapture::PrepareThread() {
   if (!running()) return nullptr;
@@ -252,8 +254,8 @@ void CpuCapture::FindNewThreads() {
   DirectoryReader tasks;
   while (uint32_t tid = tasks.NextTid()) {
     if (IsKnown(tid)) continue;
-    // A thread on its way through pthread_create is there before it is known. Nobody is on the way, and it still is not
-    // known: then nobody announced it. (Next second, if somebody was.)
+    // A thread on its way through pthread_create is there before it is known. Nobody is on the way, and it
+    // still is not known: then nobody announced it. (Next second, if somebody was.)
     if (starting_.load(std::memory_order_seq_cst) != 0) return;
     if (IsKnown(tid)) continue;
     ThreadSlot* slot = AdoptThread(tid);
@@ -340,7 +342,8 @@ void CpuCapture::NoticeReplacedHandler() {
       ") by a raw system call; samples were lost. PROFAGENT_CPU_SIGNAL chooses another signal");
 }
 
-// --- timers --------------------------------------------------------------------------------------------------
+// --- timers
+// --------------------------------------------------------------------------------------------------
 
 void CpuCapture::StartTimer(ThreadSlot* slot, Since since) {
   Nanos phase = RandomPhase();
@@ -389,8 +392,8 @@ bool CpuCapture::StartPerfEvent(ThreadSlot* slot, Nanos phase) {
   return true;
 }
 
-// Refused to the first thread: timers do the work. Refused to a later one (its descriptors are used up): that one thread is
-// missing, for a timer beside the events of others would be an engine of its own to keep apart.
+// Refused to the first thread: timers do the work. Refused to a later one (its descriptors are used up): that
+// one thread is missing, for a timer beside the events of others would be an engine of its own to keep apart.
 void CpuCapture::LeavePerfEvents(int error) {
   bool in_use = false;
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
@@ -514,7 +517,8 @@ void CpuCapture::StopProcessTimer() {
   Settle(&g_cpu_handler.process_account(), CLOCK_PROCESS_CPUTIME_ID);
 }
 
-// Counts the periods that expired on `clock` and never arrived. The signal is held back, or the timer is stopped.
+// Counts the periods that expired on `clock` and never arrived. The signal is held back, or the timer is
+// stopped.
 void CpuCapture::Settle(ThreadSlot* account, clockid_t clock) {
   if (account->first_expiry_ns.load(std::memory_order_relaxed) == 0 || account->perf_user_time_only) return;
   if (account->in_handler.load(std::memory_order_acquire) != 0) return;  // another thread, counting right now
@@ -530,9 +534,9 @@ void CpuCapture::Settle(ThreadSlot* account, clockid_t clock) {
   g_cpu_handler.Charge(*account, StackOfDebt(*account, Nanos(owed * period)), name, owed);
 }
 
-// Where time goes that was spent but not sampled: to the newest sample of the thread; to its first function, when it was never
-// sampled. A debt that the kernel's ticks cannot explain has another reason (its handler was replaced, its mask is raw), and no
-// known stack is to blame.
+// Where time goes that was spent but not sampled: to the newest sample of the thread; to its first function,
+// when it was never sampled. A debt that the kernel's ticks cannot explain has another reason (its handler
+// was replaced, its mask is raw), and no known stack is to blame.
 StackId CpuCapture::StackOfDebt(const ThreadSlot& account, Nanos owed) {
   StackId last{account.last_stack.load(std::memory_order_relaxed)};
   Frame frame = MakeSynthetic(SyntheticFrame::kUnknown);
@@ -577,7 +581,8 @@ void* CpuCapture::SpareStack(size_t size) {
   return slot->spare_stack;
 }
 
-// --- fork, exec, signals of the application --------------------------------------------------------------------
+// --- fork, exec, signals of the application
+// --------------------------------------------------------------------
 
 void CpuCapture::HoldThisThread() {
   if (signo() == 0) return;

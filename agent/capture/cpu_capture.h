@@ -1,21 +1,23 @@
 // CPU profiling of one process: which threads have a timer, from when to when.
 //
-// Context:   Start in `bootstrap`; the thread functions in `hook`, in the thread they are about unless they say otherwise;
-//            Stop and the exec and fork functions in `dump` and `hook`. System calls only, no lock: two at work at
-//            once are told apart by atomics, and the slower one leaves it to the other.
-// Engines:   a timer a thread (default), or perf events (on request). What is refused is replaced, said in one line:
-//            perf events by timers; thread timers by one process timer (RLIMIT_SIGPENDING) or, where that is refused too
-//            (a sandbox), by perf events. Never two at once, or time would be counted twice. Not ITIMER_PROF: it outlives exec,
-//            and kills the program that comes after.
-// Threads:   a slot is taken when pthread_create is called and found dead later: there is no hook at a thread's end that would be
-//            safe, complete and invisible. (A key's destructor is one of the application's 1024 and runs before other
-//            destructors do their work; a cleanup handler meets two different libgcc's in cancellation; libc's own
-//            thread-exit list allocates.) The kernel disarms a dead thread's timer, so nothing can fire any more; the
-//            number of slots doubles at most before the dead are collected.
-// Debts:     the kernel looks at a CPU timer at its own tick, 1 to 10 ms apart, and only at the thread that runs then: on a busy
-//            machine a thread may run for 100 ms and more in turns that meet no tick. What expired after the last look
-//            before a thread ended never arrives: 10 % of a thread that lives 20 ms, on an idle machine. When a thread
-//            ends, its CPU clock says how many periods are owed, and they go to the stack that was sampled last.
+// Context:   Start in `bootstrap`; the thread functions in `hook`, in the thread they are about unless they
+//            say otherwise; Stop and the exec and fork functions in `dump` and `hook`. System calls only, no
+//            lock: two at work at once are told apart by atomics, and the slower one leaves it to the other.
+// Engines:   a timer a thread (default), or perf events (on request). What is refused is replaced, said in
+//            one line: perf events by timers; thread timers by one process timer (RLIMIT_SIGPENDING) or,
+//            where that is refused too (a sandbox), by perf events. Never two at once, or time would be
+//            counted twice. Not ITIMER_PROF: it outlives exec, and kills the program that comes after.
+// Threads:   a slot is taken when pthread_create is called and found dead later: there is no hook at a
+//            thread's end that would be safe, complete and invisible. (A key's destructor is one of the
+//            application's 1024 and runs before other destructors do their work; a cleanup handler meets two
+//            different libgcc's in cancellation; libc's own thread-exit list allocates.) The kernel disarms a
+//            dead thread's timer, so nothing can fire any more; the number of slots doubles at most before
+//            the dead are collected.
+// Debts:     the kernel looks at a CPU timer at its own tick, 1 to 10 ms apart, and only at the thread that
+//            runs then: on a busy machine a thread may run for 100 ms and more in turns that meet no tick.
+//            What expired after the last look before a thread ended never arrives: 10 % of a thread that
+//            lives 20 ms, on an idle machine. When a thread ends, its CPU clock says how many periods are
+//            owed, and they go to the stack that was sampled last.
 #pragma once
 
 #include <atomic>
@@ -42,7 +44,8 @@ class CpuCapture {
     AgentSignalHandler before_death;  // see CpuHandler::Settings
   };
 
-  // Installs the handler and gives every thread that exists a timer. False: nothing was started (said on stderr).
+  // Installs the handler and gives every thread that exists a timer. False: nothing was started (said on
+  // stderr).
   bool Start(const Settings& settings);
   // Deletes the timers, settles what they owe, writes the stop time. The handler stays.
   void Stop();
@@ -52,7 +55,8 @@ class CpuCapture {
   int signo() const { return signo_.load(std::memory_order_acquire); }
   bool Owns(int signo) const { return signo != 0 && signo == this->signo(); }
 
-  // pthread_create: in the creator. nullptr: the new thread will not be timed (counted), or nothing is running.
+  // pthread_create: in the creator. nullptr: the new thread will not be timed (counted), or nothing is
+  // running.
   ThreadSlot* PrepareThread();
   void AbandonThread(ThreadSlot* slot);  // it was not created after all
   void BeginThread(ThreadSlot* slot, StackBounds bounds);
@@ -63,8 +67,9 @@ class CpuCapture {
   // Memory for an alternate stack of this thread, which lives as long as it does. nullptr: none to be had.
   void* SpareStack(size_t size);
 
-  // At convenient moments: collects slots of dead threads, finds threads made by raw clone, notices a replaced handler.
-  // Costs a comparison most of the time; the look itself comes at most once a second, or at once if `now`.
+  // At convenient moments: collects slots of dead threads, finds threads made by raw clone, notices a
+  // replaced handler. Costs a comparison most of the time; the look itself comes at most once a second, or at
+  // once if `now`.
   void LookAround(bool now = false);
 
   // Holds the CPU signal back in this thread; they nest.
@@ -75,15 +80,18 @@ class CpuCapture {
   // `record`: the ledger is open again and this process is to be profiled as its parent was.
   void RestartInForkedChild(bool record);
 
-  // False in a vfork child, and in one that was forked behind our back: its signals and timers are not ours to touch.
+  // False in a vfork child, and in one that was forked behind our back: its signals and timers are not ours
+  // to touch.
   bool IsThisProcess() const;
 
-  // Around sigwait and its kin on the CPU signal in this thread: foreign ones that other threads get are sent here.
+  // Around sigwait and its kin on the CPU signal in this thread: foreign ones that other threads get are sent
+  // here.
   void WaitsForSignal(bool waits);
   // What such a wait returned was a tick of ours: counted for the stack that was sampled last.
   bool CountIfOurs(const siginfo_t& info);
 
-  // This thread made a signalfd with `mask`, which holds the CPU signal; the kernel was given it without (SignalReaders).
+  // This thread made a signalfd with `mask`, which holds the CPU signal; the kernel was given it without
+  // (SignalReaders).
   void ReadsSignal(int descriptor, uint64_t mask);
 
  private:

@@ -21,8 +21,8 @@ PROF_ENTER_APPLICATION_HANDLER("profagent_cpu_signal_entry", "profagent_on_cpu_s
 namespace profagent {
 namespace {
 
-// CPU time, not the clock: on a busy machine the handler may be taken off its processor. The one system call that the handler
-// makes for its own sake, and only where its cost is asked for (PROFAGENT_VERBOSE=2).
+// CPU time, not the clock: on a busy machine the handler may be taken off its processor. The one system call
+// that the handler makes for its own sake, and only where its cost is asked for (PROFAGENT_VERBOSE=2).
 PROF_SIGNAL_SAFE uint64_t CpuTimeNs() {
   struct timespec now = {};
   RawSyscall(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, &now);
@@ -117,8 +117,8 @@ void CpuHandler::OnTick(ThreadSlot& account, ThreadSlot* thread, uint64_t weight
     weight -= used;
     if (weight == 0) return;
   }
-  // The process timer's account belongs to all threads; a thread's own is entered twice only if somebody unmasked the
-  // signal inside the handler.
+  // The process timer's account belongs to all threads; a thread's own is entered twice only if somebody
+  // unmasked the signal inside the handler.
   if (&account != &process_account_ && account.in_handler.exchange(1, std::memory_order_acquire) != 0) {
     ledger.header()->cpu_ticks.fetch_add(weight, std::memory_order_relaxed);
     ledger.Count(Loss::kReentered, weight);
@@ -189,8 +189,8 @@ bool CpuHandler::GiveToReader(int signo, const siginfo_t* info, void* context) {
     return RawSyscall(SYS_rt_tgsigqueueinfo, pid, taker, signo, info) == 0;
   }
   if (taker != reader) return false;
-  // From here on the signal is blocked in this thread for real, and so the kernel keeps it for the descriptor. A thread whose ticks
-  // would be read there cannot be timed.
+  // From here on the signal is blocked in this thread for real, and so the kernel keeps it for the
+  // descriptor. A thread whose ticks would be read there cannot be timed.
   ThreadSlot* slot = ThisThread();
   if (slot != nullptr) {
     SlotUse timed = SlotUse::kTimed;

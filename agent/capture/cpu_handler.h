@@ -1,12 +1,13 @@
 // The handler of the CPU signal: from a tick to a counted stack.
 //
-// Context:   `signal`, every signal masked, perhaps on an alternate stack of 8 KiB that is the application's. At most
-//            2 KiB of stack in all (tests/unit/capture measures it), no lock, no system call (but the two that the ledger
-//            and the unwinder document: a ledger in a file grows, a stack outside its thread's bounds), errno untouched.
+// Context:   `signal`, every signal masked, perhaps on an alternate stack of 8 KiB that is the application's.
+//            At most 2 KiB of stack in all (tests/unit/capture measures it), no lock, no system call (but the
+//            two that the ledger and the unwinder document: a ledger in a file grows, a stack outside its
+//            thread's bounds), errno untouched.
 // Whose:     a signal is ours when its si_value carries our cookie (timers), or when it came from one of our
 //            descriptors (perf events). Everything else is the application's, and goes to its action.
-// Weight:    1 + si_overrun: on a kernel of 250 ticks a second a 1000 Hz timer delivers every fourth period and says how
-//            many it left out.
+// Weight:    1 + si_overrun: on a kernel of 250 ticks a second a 1000 Hz timer delivers every fourth period
+//            and says how many it left out.
 #pragma once
 
 #include <signal.h>
@@ -29,7 +30,8 @@ class CpuHandler {
     uint32_t max_depth;
     Nanos period;
     bool measure;  // sum the handler's own time in the ledger's header
-    // What the agent does before a process dies of the signal's default action; must not return. nullptr: it just dies.
+    // What the agent does before a process dies of the signal's default action; must not return. nullptr: it
+    // just dies.
     AgentSignalHandler before_death;
   };
 
@@ -74,8 +76,9 @@ extern constinit CpuHandler g_cpu_handler;
 // Who in the application takes the CPU signal without a handler. What arrives elsewhere is sent there.
 struct SignalReaders {
   std::atomic<uint32_t> waiter;  // tid of a thread in sigwait or its kin; 0: none
-  // The newest signalfd whose mask held the signal. The kernel was given the mask without it, because our ticks must not be
-  // read there; only when a signal comes that is the application's is the mask made whole, and its thread left alone.
+  // The newest signalfd whose mask held the signal. The kernel was given the mask without it, because our
+  // ticks must not be read there; only when a signal comes that is the application's is the mask made whole,
+  // and its thread left alone.
   std::atomic<uint32_t> reader;  // tid of the thread that made it; 0: none. release: the two below
   int descriptor;
   uint64_t mask;

@@ -1,9 +1,11 @@
-// POSIX timers on CPU clocks, by system call: libc's timer_create allocates, and its timer_delete takes a lock.
+// POSIX timers on CPU clocks, by system call: libc's timer_create allocates, and its timer_delete takes a
+// lock.
 //
 // Context: `hook`, `bootstrap`, `dump`; in `signal` nothing of it is used.
-// Kernel:  such a timer is looked at when the thread is interrupted by the scheduler's tick (CONFIG_HZ), and all periods that
-//          passed since then arrive as one signal with si_overrun. A timer on a thread's clock (SIGEV_THREAD_ID) signals that
-//          thread alone; when it ends the timer stays, disarmed, until it is deleted.
+// Kernel:  such a timer is looked at when the thread is interrupted by the scheduler's tick (CONFIG_HZ), and
+//          all periods that passed since then arrive as one signal with si_overrun. A timer on a thread's
+//          clock (SIGEV_THREAD_ID) signals that thread alone; when it ends the timer stays, disarmed, until
+//          it is deleted.
 #pragma once
 
 #include <time.h>

@@ -1,15 +1,20 @@
-// A system call that our tick ended with EINTR is begun again, as if the tick had come one instruction earlier.
+// A system call that our tick ended with EINTR is begun again, as if the tick had come one instruction
+// earlier.
 //
-// Context: `signal`. Looks at the interrupted registers and at a few bytes of the code before them, and changes two registers.
-// Why:     poll, select, epoll_wait, nanosleep, sigsuspend and others return EINTR after any handler, SA_RESTART or not. A
-//          program without signal handlers has never seen that, and many do not expect it.
-// Right:   a CPU clock stands still while its thread sleeps, so our tick meets such a call on its way in, before it waited or
-//          did anything: to begin it again is to have begun it a moment later. Timeouts begin again too, by the same few
-//          microseconds. What the kernel did not end (an event, the timeout, data) has another result than EINTR, and a
-//          signal of the application's that is pending too is delivered before the call begins, as if both had come earlier.
-//          Not for the process timer: that one may meet a thread that has slept for long.
-// Which:   calls on a list, all of which have done nothing when they say EINTR (not close, not connect), and only where the call's
-//          number stands in the code right before it, as libc's own calls have it. Others keep their EINTR.
+// Context: `signal`. Looks at the interrupted registers and at a few bytes of the code before them, and
+//          changes two registers.
+// Why:     poll, select, epoll_wait, nanosleep, sigsuspend and others return EINTR after any handler,
+//          SA_RESTART or not. A program without signal handlers has never seen that, and many do not expect
+//          it.
+// Right:   a CPU clock stands still while its thread sleeps, so our tick meets such a call on its way in,
+//          before it waited or did anything: to begin it again is to have begun it a moment later. Timeouts
+//          begin again too, by the same few microseconds. What the kernel did not end (an event, the timeout,
+//          data) has another result than EINTR, and a signal of the application's that is pending too is
+//          delivered before the call begins, as if both had come earlier. Not for the process timer: that one
+//          may meet a thread that has slept for long.
+// Which:   calls on a list, all of which have done nothing when they say EINTR (not close, not connect), and
+//          only where the call's number stands in the code right before it, as libc's own calls have it.
+//          Others keep their EINTR.
 #pragma once
 
 #include <ucontext.h>

@@ -46,8 +46,8 @@ bool DoesNothingBeforeEintr(uint32_t number) {
   }
 }
 
-// `mov register, [rsp+8 bits]` with any register but eax: what stands between number and call where libc runs out of
-// registers. Its length, 0: another instruction.
+// `mov register, [rsp+8 bits]` with any register but eax: what stands between number and call where libc runs
+// out of registers. Its length, 0: another instruction.
 uint32_t LoadLength(const uint8_t* code) {
   uint32_t prefix = code[0] == 0x48 ? 1 : 0;
   code += prefix;

@@ -1,10 +1,11 @@
-// CPU time by perf events (PERF_COUNT_SW_TASK_CLOCK): a high-resolution timer a thread, so the asked rate is met
-// exactly, at some 50 us a sample in a virtual machine (measurements.md 3). For rates above the scheduler's tick.
+// CPU time by perf events (PERF_COUNT_SW_TASK_CLOCK): a high-resolution timer a thread, so the asked rate is
+// met exactly, at some 50 us a sample in a virtual machine (measurements.md 3). For rates above the
+// scheduler's tick.
 //
 // Context:   `hook`, `bootstrap`, `dump`; ContinuePerfEvent in `signal`.
-// Beware:    descriptors belong to the application's table. Ours are high and close-on-exec; the application may close
-//            them (closefrom) and get their numbers for files of its own. So each is asked for its event's id before it
-//            is touched, and a number that no longer answers with ours is left alone.
+// Beware:    descriptors belong to the application's table. Ours are high and close-on-exec; the application
+//            may close them (closefrom) and get their numbers for files of its own. So each is asked for its
+//            event's id before it is touched, and a number that no longer answers with ours is left alone.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +22,9 @@ struct PerfEvent {
       false;  // the kernel's part of the thread's time is not counted (perf_event_paranoid >= 2)
 };
 
-// An event that sends `signo` (si_code POLL_IN or POLL_HUP, si_fd the descriptor) to thread `tid`: once, when the thread has
-// run for `first`; from ContinuePerfEvent on once a period. Events have no phase of their own, and threads shorter than
-// a period would never be seen.
+// An event that sends `signo` (si_code POLL_IN or POLL_HUP, si_fd the descriptor) to thread `tid`: once, when
+// the thread has run for `first`; from ContinuePerfEvent on once a period. Events have no phase of their own,
+// and threads shorter than a period would never be seen.
 PerfEvent OpenPerfEvent(uint32_t tid, int signo, Nanos first);
 void EnablePerfEvent(const PerfEvent& event);
 // In `signal`, when the first one arrived: two system calls, once a thread.

@@ -1,8 +1,9 @@
 // Buffers that handlers collect frames in: 1 KiB and more, too much for a stack of 8 KiB.
 //
 // Context:   Start in `bootstrap`; Take and Give in `signal`.
-// Promises:  no lock, no memory asked for. A handler never waits, so 64 of them at once means 64 processors inside the
-//            handler (or as many threads stopped in it); one more loses its sample (Loss::kNoScratch).
+// Promises:  no lock, no memory asked for. A handler never waits, so 64 of them at once means 64 processors
+//            inside the handler (or as many threads stopped in it); one more loses its sample
+//            (Loss::kNoScratch).
 // Order:     the lowest free buffer first, so that few of them ever touch memory.
 #pragma once
 

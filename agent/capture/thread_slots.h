@@ -1,12 +1,12 @@
 // What the agent knows of each thread, where a signal handler can find it without thread-local storage.
 //
 // Context:   Start in `bootstrap`; Acquire, Release and the walk over all slots in `hook`; Find in `signal`.
-// Invariant: a slot's memory stays mapped for the life of the process, so a pointer to one never dangles. A slot that
-//            is given back gets a new generation; a signal that names the old one is recognised as stale, not mistaken
-//            for the next owner's.
-// Ticks:     a timer's si_value is cookie | generation | index. The cookie is random for the process: a value that
-//            carries it is ours even when it is stale, and must never reach the application, whose default action
-//            would be to die of it.
+// Invariant: a slot's memory stays mapped for the life of the process, so a pointer to one never dangles. A
+//            slot that is given back gets a new generation; a signal that names the old one is recognised as
+//            stale, not mistaken for the next owner's.
+// Ticks:     a timer's si_value is cookie | generation | index. The cookie is random for the process: a value
+//            that carries it is ours even when it is stale, and must never reach the application, whose
+//            default action would be to die of it.
 // When full: Acquire returns nullptr; the thread runs untimed and is counted (Loss::kThreadNotTimed).
 #pragma once
 

@@ -6,8 +6,8 @@
 
 #include "agent/base/raw_syscall.h"
 
-// Where the kernel enters for an application's handler with SA_RESETHAND: the kernel itself would put SIG_DFL in its place, and
-// not ours. On to the handler, on the kernel's frame, as capture/cpu_handler.cc does it.
+// Where the kernel enters for an application's handler with SA_RESETHAND: the kernel itself would put SIG_DFL
+// in its place, and not ours. On to the handler, on the kernel's frame, as capture/cpu_handler.cc does it.
 extern "C" __attribute__((visibility("hidden"))) void profagent_reset_hand_entry(int, siginfo_t*, void*);
 extern "C" __attribute__((visibility("hidden"), used)) PROF_SIGNAL_SAFE uintptr_t
 profagent_on_reset_hand(int signo, siginfo_t*, void* context) {
@@ -68,8 +68,8 @@ class VirtualSignals::Locked {
   Entry& entry_;
 };
 
-// A reader in a handler must not wait for a writer that it may have interrupted; but writers block every signal, so the
-// writer is on another processor and about to finish.
+// A reader in a handler must not wait for a writer that it may have interrupted; but writers block every
+// signal, so the writer is on another processor and about to finish.
 KernelSigaction VirtualSignals::Read(const Entry& entry) const {
   for (;;) {
     uint32_t version = entry.version.load(std::memory_order_acquire);
@@ -141,7 +141,8 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
     if (old != nullptr) *old = Read(entry);
     return 0;
   }
-  // Copied before anything is written: the two may be the same object. A fault here is the application's, as in libc.
+  // Copied before anything is written: the two may be the same object. A fault here is the application's, as
+  // in libc.
   KernelSigaction wanted = *action;
   KernelSigaction before;
   wanted.flags |= kSaRestorer;
@@ -183,8 +184,8 @@ uintptr_t VirtualSignals::NextHandler(int signo, const void* context, bool* woul
     KernelSigaction ours = OurAction(entry);
     KernelExchange(signo, &ours, nullptr);
   }
-  // In the application's handler the CPU signal is masked for real if it asked for that: ticks wait, and weigh more when
-  // they come. Nothing has to be undone, whether the handler returns or jumps out of it.
+  // In the application's handler the CPU signal is masked for real if it asked for that: ticks wait, and
+  // weigh more when they come. Nothing has to be undone, whether the handler returns or jumps out of it.
   uint64_t mask = 0;
   std::memcpy(&mask, &static_cast<const ucontext_t*>(context)->uc_sigmask, sizeof mask);
   mask |= action.mask;

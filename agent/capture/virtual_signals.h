@@ -1,16 +1,17 @@
 // Signals that the agent handles while the application believes that it alone does.
 //
-// Context:   Take in `bootstrap`; Exchange in `hook` (agent/interpose/signal_hooks.cc calls it for sigaction and its
-//            relatives, also from the application's own handlers); NextHandler and PassOn in `signal`; queries anywhere.
-// Invariant: the kernel holds the agent's handler whenever the agent needs it, and the application is told the
-//            action that it set itself.
-//   kAlways        (the CPU signal) The kernel holds ours whatever the application sets. What is not ours goes on to the
-//                  application's action, see NextHandler.
-//   kWhileDefault  (SIGTERM, SIGSEGV, ...) The kernel holds ours only while the application's action is SIG_DFL: the
-//                  profile is written before the process dies. A handler or SIG_IGN of the application's goes to the
-//                  kernel as it is, and costs nothing.
-// Locks:     one spin lock a signal, held with every signal blocked, so that no handler can wait for its own thread.
-//            fork: the child calls ResetAfterFork, since another thread may have held one.
+// Context:   Take in `bootstrap`; Exchange in `hook` (agent/interpose/signal_hooks.cc calls it for sigaction
+//            and its relatives, also from the application's own handlers); NextHandler and PassOn in
+//            `signal`; queries anywhere.
+// Invariant: the kernel holds the agent's handler whenever the agent needs it, and the application is told
+//            the action that it set itself.
+//   kAlways        (the CPU signal) The kernel holds ours whatever the application sets. What is not ours
+//                  goes on to the application's action, see NextHandler.
+//   kWhileDefault  (SIGTERM, SIGSEGV, ...) The kernel holds ours only while the application's action is
+//                  SIG_DFL: the profile is written before the process dies. A handler or SIG_IGN of the
+//                  application's goes to the kernel as it is, and costs nothing.
+// Locks:     one spin lock a signal, held with every signal blocked, so that no handler can wait for its own
+//            thread. fork: the child calls ResetAfterFork, since another thread may have held one.
 #pragma once
 
 #include <signal.h>
@@ -41,9 +42,10 @@ inline constexpr uint64_t kAllSignals = ~uint64_t{0};
 PROF_SIGNAL_SAFE uint64_t SetSignalMask(uint64_t mask);
 PROF_SIGNAL_SAFE uint64_t ChangeSignalMask(int how, uint64_t mask);  // SIG_BLOCK, SIG_UNBLOCK
 
-// Defines the assembly function `entry`, a handler for the kernel that calls `decide` (with the handler's three arguments)
-// and, when that returns an address, jumps there: the application's handler finds stack and registers as the kernel left
-// them, and what it does there (return, siglongjmp, unwind, switch stacks) is between it and the kernel.
+// Defines the assembly function `entry`, a handler for the kernel that calls `decide` (with the handler's
+// three arguments) and, when that returns an address, jumps there: the application's handler finds stack and
+// registers as the kernel left them, and what it does there (return, siglongjmp, unwind, switch stacks) is
+// between it and the kernel.
 #define PROF_ENTER_APPLICATION_HANDLER(entry, decide)                          \
   asm(".pushsection prof_sigsafe,\"ax\",@progbits\n"                           \
       ".globl " entry "\n.hidden " entry "\n.type " entry ",@function\n" entry \
@@ -79,14 +81,16 @@ class VirtualSignals {
  public:
   enum class Hold : uint8_t { kNot, kAlways, kWhileDefault };
 
-  // Before the first Take: libc's own sigaction, which is used once, to learn the restorer that debuggers and unwinders
-  // recognise a signal frame by.
+  // Before the first Take: libc's own sigaction, which is used once, to learn the restorer that debuggers and
+  // unwinders recognise a signal frame by.
   void Start(LibcSigaction libc_sigaction) { libc_sigaction_ = libc_sigaction; }
 
-  // Installs `handler` (SA_SIGINFO, SA_ONSTACK, SA_RESTART, every signal masked): now or, with kWhileDefault while another
-  // action is in force, as soon as the application returns to SIG_DFL. False: the kernel refused.
+  // Installs `handler` (SA_SIGINFO, SA_ONSTACK, SA_RESTART, every signal masked): now or, with kWhileDefault
+  // while another action is in force, as soon as the application returns to SIG_DFL. False: the kernel
+  // refused.
   bool Take(int signo, AgentSignalHandler handler, Hold hold = Hold::kWhileDefault);
-  // The kernel gets the application's action again. Not for a signal that may be on its way to us: it could kill.
+  // The kernel gets the application's action again. Not for a signal that may be on its way to us: it could
+  // kill.
   void GiveBack(int signo);
 
   PROF_SIGNAL_SAFE bool IsTaken(int signo) const;
@@ -94,24 +98,24 @@ class VirtualSignals {
   bool IsDefault(int signo) const { return ApplicationAction(signo).is_default(); }
   KernelSigaction ApplicationAction(int signo) const;
 
-  // What sigaction(signo, action, old) must do and say for a signal that is taken; either may be nullptr. 0, or the
-  // kernel's -errno.
+  // What sigaction(signo, action, old) must do and say for a signal that is taken; either may be nullptr. 0,
+  // or the kernel's -errno.
   long Exchange(int signo, const KernelSigaction* action, KernelSigaction* old);
 
-  // For a kAlways signal that was not meant for us. The address of the application's handler, which the caller jumps to on the
-  // kernel's own signal frame, so that everything is as if the kernel had called it: its mask is set then, SA_RESETHAND
-  // done. 0: SIG_IGN or SIG_DFL (`died_for`, if that would kill).
+  // For a kAlways signal that was not meant for us. The address of the application's handler, which the
+  // caller jumps to on the kernel's own signal frame, so that everything is as if the kernel had called it:
+  // its mask is set then, SA_RESETHAND done. 0: SIG_IGN or SIG_DFL (`died_for`, if that would kill).
   PROF_SIGNAL_SAFE uintptr_t NextHandler(int signo, const void* context, bool* would_kill);
 
-  // For a kWhileDefault signal whose action changed while the agent's handler was on its way: queues the signal again for this
-  // thread, so that the kernel gives it to the new action when the caller returns.
+  // For a kWhileDefault signal whose action changed while the agent's handler was on its way: queues the
+  // signal again for this thread, so that the kernel gives it to the new action when the caller returns.
   PROF_SIGNAL_SAFE void PassOn(int signo, const siginfo_t* info);  // nullptr: as tgkill sends it
 
   // Ends the process as signal `signo` would have by default: restores SIG_DFL, sends it, waits for it.
   [[noreturn]] void DieOf(int signo);
 
-  // The agent's handler is no longer what the kernel holds: a raw system call replaced it. Puts it back, with what was found as
-  // the application's action, and says true.
+  // The agent's handler is no longer what the kernel holds: a raw system call replaced it. Puts it back, with
+  // what was found as the application's action, and says true.
   bool RepairIfReplaced(int signo);
 
   // For exec: an ignored signal stays ignored in the new program, and that is for the application to say.

@@ -1,10 +1,13 @@
 // sigaltstack: an alternate stack that is too small for our handler is replaced by a larger one of ours.
 //
-// Context: `hook`; async-signal-safe. One mapping a thread at most, and only in threads that set such a stack.
-// Why:     MINSIGSTKSZ was 2048 when it was a constant, and programs still use it. The kernel's signal frame alone takes
-//          3.3 KiB with AVX-512: where the program's own signals never came, or came on other stacks, ours would kill it
-//          at the first tick. With SA_ONSTACK left out instead, programs whose stacks have no room (Go, coroutines) would die.
-// Seen:    the application is told the stack that it set. A handler of its own that runs there has more room than it knows.
+// Context: `hook`; async-signal-safe. One mapping a thread at most, and only in threads that set such a
+//          stack.
+// Why:     MINSIGSTKSZ was 2048 when it was a constant, and programs still use it. The kernel's signal frame
+//          alone takes 3.3 KiB with AVX-512: where the program's own signals never came, or came on other
+//          stacks, ours would kill it at the first tick. With SA_ONSTACK left out instead, programs whose
+//          stacks have no room (Go, coroutines) would die.
+// Seen:    the application is told the stack that it set. A handler of its own that runs there has more room
+//          than it knows.
 #include <signal.h>
 #include <sys/auxv.h>
 
@@ -26,7 +29,8 @@ constexpr size_t kSmallestStack = 2048;  // what the kernel refuses to go below
 #define AT_MINSIGSTKSZ 51
 #endif
 
-// The kernel's frame on this processor. Kernels that do not say it (before 5.14) have no larger registers than AVX-512.
+// The kernel's frame on this processor. Kernels that do not say it (before 5.14) have no larger registers
+// than AVX-512.
 size_t KernelFrame() {
   size_t said = getauxval(AT_MINSIGSTKSZ);
   return said != 0 ? said : 3584;

@@ -1,7 +1,9 @@
-// Programs built with -pg: libc's own profiler puts its SIGPROF handler in place inside libc, past our sigaction.
+// Programs built with -pg: libc's own profiler puts its SIGPROF handler in place inside libc, past our
+// sigaction.
 //
 // Context: `hook`; __monstartup is called before main, by the program's start code.
-// So:      after each call the handler is looked at. libc's becomes the application's, and gets its ticks from us.
+// So:      after each call the handler is looked at. libc's becomes the application's, and gets its ticks
+//          from us.
 #include <sys/profil.h>
 
 #include "agent/base/errno_saver.h"

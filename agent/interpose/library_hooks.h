@@ -1,6 +1,7 @@
 // dlclose: code addresses may mean something else afterwards.
 //
-// Context: `hook`. There is no dlopen hook: a wrapper there would be the caller by which RUNPATH and $ORIGIN are looked up.
+// Context: `hook`. There is no dlopen hook: a wrapper there would be the caller by which RUNPATH and $ORIGIN
+//          are looked up.
 #pragma once
 
 namespace profagent {

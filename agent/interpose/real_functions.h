@@ -1,8 +1,10 @@
 // The functions of libc (or of whoever else interposes them after us) that our hooks stand before.
 //
-// Context: Real() in `hook` and `bootstrap`. Constructors of other libraries may call a hook before our own constructor
-//          ran; then the first of them looks the functions up. Not in `signal`: dlsym takes the loader's lock.
-// Missing: a function that this libc lacks is nullptr; its hook cannot have been called through a symbol that never was.
+// Context: Real() in `hook` and `bootstrap`. Constructors of other libraries may call a hook before our own
+//          constructor ran; then the first of them looks the functions up. Not in `signal`: dlsym takes the
+//          loader's lock.
+// Missing: a function that this libc lacks is nullptr; its hook cannot have been called through a symbol that
+//          never was.
 #pragma once
 
 #include <poll.h>

@@ -1,7 +1,8 @@
-// sigaction and its older relatives, for the signals that the agent handles (capture/virtual_signals.h). Every other
-// signal goes straight through.
+// sigaction and its older relatives, for the signals that the agent handles (capture/virtual_signals.h).
+// Every other signal goes straight through.
 //
-// Context: `hook`; async-signal-safe as the originals are: no lock that a handler could wait for, errno only on error.
+// Context: `hook`; async-signal-safe as the originals are: no lock that a handler could wait for, errno only
+//          on error.
 #include <signal.h>
 
 #include <cerrno>
@@ -64,7 +65,8 @@ sighandler_t SetHandler(int signo, sighandler_t handler, uint64_t flags, uint64_
   return reinterpret_cast<sighandler_t>(before.handler);
 }
 
-// Signals for which siginterrupt asked that system calls be interrupted: what later calls of signal() must heed.
+// Signals for which siginterrupt asked that system calls be interrupted: what later calls of signal() must
+// heed.
 constinit std::atomic<uint64_t> g_interrupting{0};
 
 sighandler_t BsdSignal(int signo, sighandler_t handler) {

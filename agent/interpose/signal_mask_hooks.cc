@@ -1,8 +1,9 @@
-// Every libc function that takes a signal mask or waits for a signal: the CPU signal is kept out (signal_masks.h), and our
-// own ticks are not what the application waited for.
+// Every libc function that takes a signal mask or waits for a signal: the CPU signal is kept out
+// (signal_masks.h), and our own ticks are not what the application waited for.
 //
-// Context: `hook`; async-signal-safe as the originals are. The waiting ones are cancellation points: the original is called
-//          by them, with nothing in this frame that a cancelled thread would have to give back.
+// Context: `hook`; async-signal-safe as the originals are. The waiting ones are cancellation points: the
+//          original is called by them, with nothing in this frame that a cancelled thread would have to give
+//          back.
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -29,8 +30,8 @@ bool Names(const sigset_t* set, int signo) {
   return set != nullptr && signo != 0 && sigismember(set, signo) == 1;
 }
 
-// sigtimedwait on a set that holds the CPU signal. The signal is blocked for real meanwhile, so that the kernel keeps what
-// arrives; ticks of ours among it are counted and the wait goes on.
+// sigtimedwait on a set that holds the CPU signal. The signal is blocked for real meanwhile, so that the
+// kernel keeps what arrives; ticks of ours among it are counted and the wait goes on.
 int WaitForSignal(const sigset_t* set, siginfo_t* info, const struct timespec* timeout) {
   int signo = g_cpu_capture.signo();
   uint64_t bit = SignalBit(signo);

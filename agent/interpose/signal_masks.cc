@@ -50,7 +50,8 @@ int ChangeMask(MaskFunction original, int how, const sigset_t* set, sigset_t* ol
     if (how == SIG_UNBLOCK && named) asked = false;
     if (how == SIG_SETMASK) asked = named;
     if (asked != asked_before && !g_cpu_capture.IsThisProcess()) return original(how, set, old);
-    // Around fork and exec the agent itself blocks the signal; an application's fork handler must not undo that.
+    // Around fork and exec the agent itself blocks the signal; an application's fork handler must not undo
+    // that.
     bool held_back = t_state.hold_depth > 0;
     if (how == SIG_SETMASK) Put(&copy, bit, held_back);
     if (how == SIG_BLOCK || held_back) Put(&copy, bit, how == SIG_SETMASK);
@@ -58,7 +59,8 @@ int ChangeMask(MaskFunction original, int how, const sigset_t* set, sigset_t* ol
   int result = original(how, given, old);
   if (result != 0) return result;
   t_state.asked_to_block = asked;
-  // In the application's handler of the signal the kernel blocks it for real, and that is the application's view too.
+  // In the application's handler of the signal the kernel blocks it for real, and that is the application's
+  // view too.
   if (old != nullptr) Put(old, bit, asked_before || (t_state.hold_depth == 0 && Holds(*old, bit)));
   if (!asked && t_state.holds_signal) SendHeldSignal(signo);
   return 0;

@@ -1,13 +1,16 @@
-// The CPU signal in the masks of threads: the application sees the mask that it set, the kernel never blocks the signal.
+// The CPU signal in the masks of threads: the application sees the mask that it set, the kernel never blocks
+// the signal.
 //
-// Context: `hook`, in the thread whose mask it is. A vfork child shares its parent's ThreadState but has a mask of its own:
-//          there everything goes straight through.
-// Why:     programs block all signals in their worker threads; without this they would have no samples at all. The time in
-//          which the application's own handler of the CPU signal runs is the exception (VirtualSignals::NextHandler).
-// Waiting: a foreign CPU signal that meets a thread which "blocks" it is held in ThreadState, and sent again when the thread
-//          unblocks it.
-// Beware:  siglongjmp restores the kernel's mask inside libc, where we do not see it: a CPU signal that was blocked in
-//          between stays "blocked" in the application's view until the next call here. The kernel's mask is right.
+// Context: `hook`, in the thread whose mask it is. A vfork child shares its parent's ThreadState but has a
+//          mask of its own: there everything goes straight through.
+// Why:     programs block all signals in their worker threads; without this they would have no samples at
+//          all. The time in which the application's own handler of the CPU signal runs is the exception
+//          (VirtualSignals::NextHandler).
+// Waiting: a foreign CPU signal that meets a thread which "blocks" it is held in ThreadState, and sent again
+//          when the thread unblocks it.
+// Beware:  siglongjmp restores the kernel's mask inside libc, where we do not see it: a CPU signal that was
+//          blocked in between stays "blocked" in the application's view until the next call here. The
+//          kernel's mask is right.
 #pragma once
 
 #include <signal.h>

@@ -1,9 +1,12 @@
 // Threads: pthread_create, thrd_create, the ways in which a thread ends, and the ways in which it is named.
 //
-// Context: `hook`. Nothing here allocates from the application's heap: a new thread's start routine waits in its slot.
-// Stack:   the thread pointer of a glibc thread stands less than a page below the top of its stack, and the stack's size
-//          counts from that top. So both bounds are known without pthread_getattr_np, which allocates and locks.
-// Seen:    one frame of ours between libc's start_thread and the application's start routine; the encoder leaves it out.
+// Context: `hook`. Nothing here allocates from the application's heap: a new thread's start routine waits in
+//          its slot.
+// Stack:   the thread pointer of a glibc thread stands less than a page below the top of its stack, and the
+//          stack's size counts from that top. So both bounds are known without pthread_getattr_np, which
+//          allocates and locks.
+// Seen:    one frame of ours between libc's start_thread and the application's start routine; the encoder
+//          leaves it out.
 #include <pthread.h>
 #include <sys/prctl.h>
 #include <threads.h>
@@ -36,7 +39,8 @@ size_t StackSize(const pthread_attr_t* attributes) {
 }
 
 // Of the thread that asks. `size` as StackSize said: what libc mapped for stack, thread-local storage and the
-// thread's descriptor, which is the less than a page above the thread pointer. Guard pages are not part of it.
+// thread's descriptor, which is the less than a page above the thread pointer. Guard pages are not part of
+// it.
 StackBounds BoundsOfThread(size_t size) {
   auto pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
   if (size < kPage || size > pointer) return {};

@@ -2,8 +2,8 @@
 //
 // Context:   Start in `bootstrap` (the library's constructor); the rest as written at each function. Every
 //            function may be called at any time, also when the agent is inert: it then does nothing.
-// Inert:     no profile was asked for, or AT_SECURE (a setuid program), or the ledger could not be had. Then there
-//            is no timer, no signal handler, no memory, and every hook goes straight through.
+// Inert:     no profile was asked for, or AT_SECURE (a setuid program), or the ledger could not be had. Then
+//            there is no timer, no signal handler, no memory, and every hook goes straight through.
 #pragma once
 
 #include <atomic>
@@ -24,22 +24,23 @@ class Agent {
   Ledger& ledger() { return ledger_; }
   Unwinder& unwinder() { return unwinder_; }
 
-  // Before the profile is written. Deletes every timer, counts what the kernel still owes, notes the stop time in
-  // the ledger. Ticks that are still on their way are dropped. The handler stays installed: a signal that meets
-  // SIG_DFL would kill. Any context, a handler included; the second call does nothing. System calls only.
+  // Before the profile is written. Deletes every timer, counts what the kernel still owes, notes the stop
+  // time in the ledger. Ticks that are still on their way are dropped. The handler stays installed: a signal
+  // that meets SIG_DFL would kill. Any context, a handler included; the second call does nothing. System
+  // calls only.
   void StopCpu();
 
-  // In the thread that is about to fork: holds the CPU signal back, or a large fork never finishes (the kernel
-  // restarts it at each signal). Then exactly one of the two, in parent and child. They nest.
+  // In the thread that is about to fork: holds the CPU signal back, or a large fork never finishes (the
+  // kernel restarts it at each signal). Then exactly one of the two, in parent and child. They nest.
   void BeforeFork();
   void AfterForkParent();
-  // A new ledger for this process (empty; in a file of its own under `profagent run`), timers for its one thread.
-  // With PROFAGENT_CHILDREN=0: inert from here on.
+  // A new ledger for this process (empty; in a file of its own under `profagent run`), timers for its one
+  // thread. With PROFAGENT_CHILDREN=0: inert from here on.
   void RestartAfterForkInChild();
 
-  // In the thread that is about to exec: no CPU signal of ours may be pending when the new image starts (it would
-  // die of it), and it inherits the mask and the ignored signals that the application believes to have. Does nothing in
-  // a vfork child, which has no timers. If exec returns, ResumeAfterFailedExec restores both.
+  // In the thread that is about to exec: no CPU signal of ours may be pending when the new image starts (it
+  // would die of it), and it inherits the mask and the ignored signals that the application believes to have.
+  // Does nothing in a vfork child, which has no timers. If exec returns, ResumeAfterFailedExec restores both.
   void PauseThisThreadForExec();
   void ResumeAfterFailedExec();
 

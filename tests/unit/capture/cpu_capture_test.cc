@@ -128,7 +128,8 @@ TEST_F(CpuCaptureTest, ThreadsThatComeAndGoDoNotFillTheTable) {
   struct rlimit pending = {};
   getrlimit(RLIMIT_SIGPENDING, &pending);
   rlimit none = {0, pending.rlim_max};
-  // Had every dead thread kept its timer, this would be the moment to run out of them. None is to be had now, ...
+  // Had every dead thread kept its timer, this would be the moment to run out of them. None is to be had now,
+  // ...
   setrlimit(RLIMIT_SIGPENDING, &none);
   uint64_t refused = Losses(Loss::kTimerLimit);
   testing::internal::CaptureStderr();
@@ -212,7 +213,8 @@ TEST_F(CpuCaptureTest, ErrnoIsUntouchedByTheHandler) {
   EXPECT_EQ(changed, 0);
 }
 
-// --- the handler's stack: an application's alternate stack may have 8 KiB, and the kernel takes half of it ---
+// --- the handler's stack: an application's alternate stack may have 8 KiB, and the kernel takes half of it
+// ---
 
 constexpr size_t kAlternateSize = 8192 + 4096;  // so that an overflow is seen, not felt
 constexpr unsigned char kPaint = 0xa5;

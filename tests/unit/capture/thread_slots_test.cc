@@ -40,8 +40,8 @@ TEST_F(ThreadSlotsTest, WhatApplicationsPutIntoTheirTimersIsForeign) {
   }
 }
 
-// The kernel may deliver a signal of a timer that was deleted a moment ago. Taken for the application's it would kill the
-// process; taken for the next thread's it would be counted for a stranger.
+// The kernel may deliver a signal of a timer that was deleted a moment ago. Taken for the application's it
+// would kill the process; taken for the next thread's it would be counted for a stranger.
 TEST_F(ThreadSlotsTest, ALateSignalIsStaleAndNeverTheNextOwners) {
   ThreadSlot* slot = AcquireTimed();
   uint64_t old_value = slots_.SignalValue(*slot);

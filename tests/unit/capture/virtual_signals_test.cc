@@ -153,7 +153,8 @@ TEST_F(VirtualSignalsTest, PassOnGivesTheSignalToTheNewAction) {
   EXPECT_EQ(g_applications, 1);
 }
 
-// A reader in a handler must see an action whole: the flags of one with the handler of another would run it wrongly.
+// A reader in a handler must see an action whole: the flags of one with the handler of another would run it
+// wrongly.
 TEST_F(VirtualSignalsTest, ConcurrentReadersSeeWholeActions) {
   ASSERT_TRUE(signals_.Take(kSigno, Ours, VirtualSignals::Hold::kAlways));
   KernelSigaction first = Action(1 << 12, 0, 1 << 20);
