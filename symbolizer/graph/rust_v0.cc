@@ -163,9 +163,9 @@ class Reader {
       if (IsDigit(c))
         value += static_cast<uint64_t>(c - '0');
       else if (IsLower(c))
-        value += static_cast<uint64_t>(c - 'a' + 10);
+        value += static_cast<uint64_t>(c - 'a') + 10;
       else if (IsUpper(c))
-        value += static_cast<uint64_t>(c - 'A' + 36);
+        value += static_cast<uint64_t>(c - 'A') + 36;
       else
         break;
     }
@@ -485,7 +485,7 @@ class Reader {
       if (IsDigit(c))
         digit = static_cast<uint64_t>(c - '0');
       else if (c >= 'a' && c <= 'f')
-        digit = static_cast<uint64_t>(c - 'a' + 10);
+        digit = static_cast<uint64_t>(c - 'a') + 10;
       else
         return Fail();
       // pprof takes a value for 0 that is 0 in 64 bits, so a number of 128 bits with enough zeros is no name to it.

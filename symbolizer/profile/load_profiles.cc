@@ -51,6 +51,7 @@ Result<Profile> LoadAndMerge(const std::vector<std::string>& paths, const LoadRe
                        " profiles out of " + std::to_string(paths.size()));
   }
   std::vector<const Profile*> pointers;
+  pointers.reserve(profiles.size());
   for (const Profile& profile : profiles) pointers.push_back(&profile);
   return MergeProfiles(pointers);
 }

@@ -17,7 +17,7 @@ struct ReportOptions {
 
   // What is shown.
   std::string sample_index = {};  // a number, a sample type's name, or "": the profile's default
-  bool mean = false;         // average over the first sample type
+  bool mean = false;              // average over the first sample type
   std::string unit = "minimum";
   double divide_by = 1;
   bool compact_labels = false;
