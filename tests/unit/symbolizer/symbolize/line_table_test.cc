@@ -119,7 +119,7 @@ struct Parsed {
   std::string line_str = std::string("/the/unit\0sub\0", 14);
 
   explicit Parsed(const TableOptions& options) : bytes(Table(options).str()) {}
-  Result<LineTable> Get() const { return LineTable::Parse({bytes, line_str, {}}, 0, "/the/unit"); }
+  Result<LineTable> Get() & { return LineTable::Parse({bytes, line_str, {}}, 0, "/the/unit"); }
 };
 
 std::string RowText(const LineRow& row) {
@@ -158,7 +158,8 @@ TEST(LineTable, AnswersAlikeInEachVersion) {
 }
 
 TEST(LineTable, CompletesFileNames) {
-  Result<LineTable> old = Parsed(WithEnd(4)).Get();
+  Parsed parsed_old(WithEnd(4));
+  Result<LineTable> old = parsed_old.Get();
   ASSERT_TRUE(old);
   EXPECT_EQ(old->FilePath(1), "/the/unit/sub/one.c");
   EXPECT_EQ(old->FilePath(2), "/absolute/two.h");
@@ -188,7 +189,8 @@ TEST(LineTable, IgnoresSequencesBelowTheCode) {
   options.program = Bytes();
   options.program.Add(SetAddress(0)).U8(DW_LNS_copy).U8(DW_LNS_advance_pc).Uleb(0x5000).Add(EndSequence());
   options.program.Add(Program()).Add(EndSequence());
-  Result<LineTable> table = Parsed(options).Get();
+  Parsed parsed(options);
+  Result<LineTable> table = parsed.Get();
   ASSERT_TRUE(table);
   EXPECT_EQ(RowAt(*table, 0x1000, 0x1000), "1:10");
   EXPECT_EQ(RowAt(*table, 0x1000, 0), "1:1");
@@ -201,7 +203,8 @@ TEST(LineTable, TakesTheLastOfSeveralRowsAtOneAddress) {
   options.program.Add(SetAddress(0x1000)).U8(DW_LNS_copy);
   for (int i = 0; i < 3; ++i) options.program.U8(Special(0, 1));
   options.program.U8(Special(8, 1)).Add(EndSequence());
-  Result<LineTable> table = Parsed(options).Get();
+  Parsed parsed(options);
+  Result<LineTable> table = parsed.Get();
   ASSERT_TRUE(table);
   EXPECT_EQ(RowAt(*table, 0x1000), "1:4");
 }
