@@ -47,8 +47,9 @@ Result<std::string> FindProgram(const std::string& command, const char* path) {
   int worst = ENOENT;
   for (;;) {
     const size_t colon = rest.find(':');
-    std::string directory(rest.substr(0, colon));
-    std::string file = directory.empty() ? "./" + command : directory + "/" + command;
+    const std::string_view directory = rest.substr(0, colon);
+    std::string file(directory.empty() ? std::string_view(".") : directory);
+    file.append("/").append(command);
     int code = ExecutionError(file);
     if (code == 0) return file;
     if (code != ENOENT && code != ENOTDIR && code != EISDIR) worst = code;
