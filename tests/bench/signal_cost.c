@@ -127,7 +127,8 @@ static int64_t SomeTick(const struct Gaps* gaps) {
     if (!gaps->gap[i].with_signal) continue;
     size_t near = 0;
     for (size_t k = 0; k < gaps->count; ++k) {
-      near += gaps->gap[k].with_signal && PhaseDistance(gaps->gap[i].start_ns, gaps->gap[k].start_ns) < kSlackNs;
+      near +=
+          gaps->gap[k].with_signal && PhaseDistance(gaps->gap[i].start_ns, gaps->gap[k].start_ns) < kSlackNs;
     }
     if (near > most) {
       most = near;
@@ -147,7 +148,8 @@ static void Report(const char* name, const struct Gaps* gaps) {
   for (size_t i = 0; i <= gaps->count; ++i) {
     const struct Gap* gap = &gaps->gap[i];
     if (i < gaps->count && PhaseDistance(gap->start_ns, some_tick) >= kSlackNs) continue;
-    int64_t its_tick = i < gaps->count ? (gap->start_ns - some_tick + 1000000 * tick_ns + tick_ns / 2) / tick_ns : 0;
+    int64_t its_tick =
+        i < gaps->count ? (gap->start_ns - some_tick + 1000000 * tick_ns + tick_ns / 2) / tick_ns : 0;
     if (its_tick != tick) {
       if (longest.ns > 0) found[longest.with_signal][count[longest.with_signal]++] = longest.ns;
       tick = its_tick;
@@ -161,7 +163,8 @@ static void Report(const char* name, const struct Gaps* gaps) {
 
 int main(int argc, char** argv) {
   int seconds = argc > 1 ? atoi(argv[1]) : 4;
-  buffer = mmap(NULL, kBufferWords * sizeof *buffer, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  buffer = mmap(NULL, kBufferWords * sizeof *buffer, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   Require(buffer != MAP_FAILED, "mmap");
   struct timespec resolution;
   clock_getres(CLOCK_MONOTONIC_COARSE, &resolution);
