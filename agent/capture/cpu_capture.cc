@@ -183,7 +183,15 @@ void CpuCapture::EndThread() {
   ThreadSlot* slot = ThisThread();
   if (slot == nullptr || !running() || !IsThisProcess()) return;
   HoldThisThread();
+  RecordId last = slot->last_stack.load(std::memory_order_relaxed);  // sampled, not settled
   Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+  if (last != 0) {
+    // The two are not written as one: another routine's stack may be taken for this one's, once in a while
+    // and for one debt. Both are stacks of this process.
+    Sibling& sibling = SiblingOf(*slot);
+    sibling.stack.store(last, std::memory_order_relaxed);
+    sibling.start_routine.store(reinterpret_cast<uintptr_t>(slot->start_routine), std::memory_order_release);
+  }
   ReleaseThisThread();  // the timer runs on: destructors of thread-local objects are still to come
 }
 
@@ -534,15 +542,23 @@ void CpuCapture::Settle(ThreadSlot* account, clockid_t clock) {
   g_cpu_handler.Charge(*account, StackOfDebt(*account, Nanos(owed * period)), name, owed);
 }
 
-// Where time goes that was spent but not sampled: to the newest sample of the thread; to its first function,
-// when it was never sampled. A debt that the kernel's ticks cannot explain has another reason (its handler
-// was replaced, its mask is raw), and no known stack is to blame.
+CpuCapture::Sibling& CpuCapture::SiblingOf(const ThreadSlot& slot) {
+  return siblings_[Scramble(reinterpret_cast<uintptr_t>(slot.start_routine)) % kSiblings];
+}
+
+// Where time goes that was spent but not sampled: to the newest sample of the thread, or of one that began
+// like it; to its first function, when there is none. A debt that the kernel's ticks cannot explain has
+// another reason (its handler was replaced, its mask is raw), and no known stack is to blame.
 StackId CpuCapture::StackOfDebt(const ThreadSlot& account, Nanos owed) {
   StackId last{account.last_stack.load(std::memory_order_relaxed)};
   Frame frame = MakeSynthetic(SyntheticFrame::kUnknown);
   if (owed <= kLongestDebt) {
     if (last != kNoStack) return last;
     auto start = reinterpret_cast<uintptr_t>(account.start_routine);
+    const Sibling& sibling = SiblingOf(account);
+    if (start != 0 && sibling.start_routine.load(std::memory_order_acquire) == start) {
+      return StackId{sibling.stack.load(std::memory_order_relaxed)};
+    }
     if (start != 0) frame = settings_.unwinder->FrameAt(CodeAddress{start});
   }
   return settings_.ledger->InternStack({&frame, 1}, WalkEnd::kOutermost);
@@ -659,6 +675,8 @@ void CpuCapture::RestartInForkedChild(bool record) {
     if (event.fd >= 0) ClosePerfEvent(event);
   }
   slots_.Reset();
+  // of another ledger
+  for (Sibling& sibling : siblings_) sibling.start_routine.store(0, std::memory_order_relaxed);
   g_cpu_handler.Reset();
   g_virtual_signals.ResetAfterFork();
   g_signal_readers.waiter.store(0, std::memory_order_relaxed);

@@ -17,7 +17,8 @@
 //            runs then: on a busy machine a thread may run for 100 ms and more in turns that meet no tick.
 //            What expired after the last look before a thread ended never arrives: 10 % of a thread that
 //            lives 20 ms, on an idle machine. When a thread ends, its CPU clock says how many periods are
-//            owed, and they go to the stack that was sampled last.
+//            owed, and they go to the stack that was sampled last: its own, or, when it was never sampled,
+//            that of the last thread with the same start routine, which most likely did the same work.
 #pragma once
 
 #include <atomic>
@@ -139,6 +140,14 @@ class CpuCapture {
   std::atomic<uint64_t> next_look_ns_{0};
   std::atomic<uint32_t> looking_{0};
   std::atomic<uint32_t> collect_at_{0};
+  struct Sibling {  // the newest stack of a thread that began at `start_routine`
+    std::atomic<uintptr_t> start_routine;
+    std::atomic<RecordId> stack;
+  };
+  static constexpr uint32_t kSiblings = 64;
+  Sibling& SiblingOf(const ThreadSlot& slot);
+
+  Sibling siblings_[kSiblings] = {};
   std::atomic<uint32_t> said_{0};  // bits: what was said once already
 };
 
