@@ -325,7 +325,9 @@ int RunViewer(const std::vector<std::string>& arguments) {
   try {
     app.parse(*translated);
   } catch (const CLI::ParseError& error) {
-    return refuse(Error::Of(error.what()));
+    std::string text = error.what();  // "Could not convert: --nodecount = x"
+    if (const size_t dashes = text.find("--"); dashes != std::string::npos) text.erase(dashes, 1);
+    return refuse(Error::Of(std::string_view(text)));
   }
   if (const Status settled = Settle(request); !settled) return refuse(settled.error());
   if (const Status shown = Show(request); !shown) {

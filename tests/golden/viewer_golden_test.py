@@ -168,6 +168,31 @@ SEVERAL = [
 ]
 
 
+# Command lines that must fail: what follows `profagent`, the exit status, and what stderr must say. @X is golden profile X.
+ERRORS = [
+    ("", 2, "no command and no profile given"),
+    ("-top", 2, "no profile source specified"),
+    ("-nope @cpu", 2, "flag provided but not defined: -nope"),
+    ("-list=main @cpu", 2, "-list of pprof is not in profagent yet"),
+    ("-http=:8080 @cpu", 2, "-http of pprof is not in profagent yet"),
+    ("-top=maybe @cpu", 2, 'invalid boolean value "maybe" for -top'),
+    ("-top @cpu -nodecount", 2, "flag needs an argument: -nodecount"),
+    ("-nodecount=x @cpu", 2, "Could not convert: -nodecount = x"),
+    ("-top -raw @cpu", 2, "must set at most one output format"),
+    ("-cum -flat @cpu", 2, "conflicting options set: [cum flat]"),
+    ("-base=@cpu -diff_base=@cpu @cpu", 2, "-base and -diff_base flags cannot both be specified"),
+    ("-symbolize=force @cpu", 2, "-symbolize=force is not in profagent yet"),
+    ("/no/such/profile", 1, "profagent: /no/such/profile: No such file or directory\n"),
+    ("/proc/self", 1, "profagent: /proc/self: is a directory, not a profile\n"),
+    ("/proc/self/exe", 1, "this is an ELF file"),
+    ("/dev/null", 1, "parsing profile: empty input file"),
+    ("-output=/no/such/directory/x @cpu", 1, "/no/such/directory/x: cannot write: No such file or directory"),
+    ("-sample_index=heap @cpu", 1, 'sample_index "heap" must be one of: [samples cpu]'),
+    ("-focus=( @cpu", 1, "parsing focus regexp"),
+    ("@no_types", 1, "profile has no samples"),
+]
+
+
 class Run:
     def __init__(self, command, environment):
         done = subprocess.run(command, capture_output=True, env=environment, stdin=subprocess.DEVNULL, timeout=120)
@@ -282,6 +307,20 @@ def main():
             compared += len(STORED)
             if want != got:
                 failures.append(f"{name}: not as stored, {first_difference(want, got)}")
+
+        for line, status, says in ERRORS:
+            words = [word.split("@")[0] + str(by_name[word.split("@")[1]]) if "@" in word else word for word in line.split()]
+            run = profagent(words)
+            compared += 1
+            if run.status != status or says not in run.err or run.out:
+                failures.append(f"profagent {line}: exits with {run.status}, says {run.err!r}; want {status}, {says!r}")
+        both_ways = [profagent(words + [str(by_name["cpu"])] + more) for words, more in (
+            (["-top", "-cum", "-nodecount=3"], []), ([], ["-nodecount", "3", "--cum"]))]
+        if both_ways[0].out != both_ways[1].out or not both_ways[0].ok:
+            failures.append("options after the file do not mean the same as before it")
+        help_text = profagent(["--help"])
+        if not help_text.ok or b"-nodecount N" not in help_text.out or b"\n  run " not in help_text.out:
+            failures.append("profagent --help says nothing of -nodecount or of run")
 
         if not have_go:
             print("note: no `go tool pprof` here; compared with the stored expectations only")
