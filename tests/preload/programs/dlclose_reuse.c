@@ -26,10 +26,14 @@ int main(int argc, char** argv) {
   uintptr_t last = 0;
   pthread_t thread;
   REQUIRE(pthread_create(&thread, NULL, Churn, NULL) == 0);
+  unsigned seed = 1;
   for (int i = 0; i < rounds; ++i) {
-    uintptr_t a = Use(argv[1], "first_library", 10);
+    // 1:9 in pieces of irregular length: on a busy machine ticks keep step with the CPU clock of a thread.
+    seed = seed * 1103515245 + 12345;
+    long millis = 1 + (long)((seed >> 16) % 5);
+    uintptr_t a = Use(argv[1], "first_library", millis);
     reused += a == last;
-    uintptr_t b = Use(argv[2], "second_library", 20);
+    uintptr_t b = Use(argv[2], "second_library", 9 * millis);
     reused += a == b;
     last = b;
   }
