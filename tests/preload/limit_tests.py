@@ -80,7 +80,9 @@ def little_address_space(t, size, unit):
         t.note("ld.so: %s" % run.err)
         return
     t.expect_exit(run, 7)
-    t.expect(len(lines_of_ours(run)) <= 1 and run.err.count(b"\n") == len(lines_of_ours(run)), "more than one line", run)
+    # With next to nothing three things fail, and each is said: a large ledger, recording, writing that nothing was recorded.
+    said = lines_of_ours(run)
+    t.expect(len(said) <= (1 if size >= 40 else 3) and run.err.count(b"\n") == len(said), "too many lines", run)
     if size >= 40:
         t.expect_work(run, "app_work", 0.3)
 

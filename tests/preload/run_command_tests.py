@@ -295,7 +295,8 @@ def static_program_runs_all_the_same(t):
 def profile_names_follow_the_rules(t):
     outcome = run(t, "/bin/sh", "-c", "%s 100; %s 100; exec %s 100" % ((t.program("worker"),) * 3), output="named/")
     t.expect_exit(outcome)
-    names = sorted(path.name for path in (t.dir / "named").iterdir())
+    # (The shell gets a profile too when a tick hits it.)
+    names = sorted(path.name for path in (t.dir / "named").iterdir() if ".dash." not in path.name)
     t.expect("cpu.prof" in names and len(names) == 3, "names: %s" % names, outcome)
     for name in names:
         t.expect(re.fullmatch(r"cpu\.prof(\.worker\.\d+)?", name) is not None, "name %s" % name, outcome)

@@ -1,7 +1,7 @@
 // Handlers on small alternate stacks, with our signal arriving while the program runs on them.
 //
-// `painted`: an 8 KiB alternate stack is filled with a pattern; the program works on its ordinary stack, so every CPU
-// signal runs at the top of the empty alternate stack. What is no longer the pattern is what signal delivery and the
+// `painted`: an alternate stack is filled with a pattern; the program works on its ordinary stack, so every CPU
+// signal runs at the top of the empty alternate stack. (A large one: the agent exchanges small ones for one of its own.) What is no longer the pattern is what signal delivery and the
 // agent's handler used together; the kernel's own frame (AT_MINSIGSTKSZ, measured with a handler of the program's own
 // that does nothing) is taken off.
 #include <sys/auxv.h>
@@ -17,14 +17,15 @@ WORK(work_on_plain_stack)
 WORK(work_in_handler)
 WORK(work_in_nested_handler)
 
-enum { kSize = 8192 };
+enum { kSize = 8192, kMapped = 64 << 10 };
+static size_t g_size = kSize;
 static unsigned char* g_stack;
 
-static void Paint(void) { memset(g_stack, 0xa5, kSize); }
+static void Paint(void) { memset(g_stack, 0xa5, g_size); }
 static size_t Used(void) {
   size_t untouched = 0;
-  while (untouched < kSize && g_stack[untouched] == 0xa5) ++untouched;
-  return kSize - untouched;
+  while (untouched < g_size && g_stack[untouched] == 0xa5) ++untouched;
+  return g_size - untouched;
 }
 
 static void Nothing(int number) {}
@@ -53,6 +54,9 @@ static void SwitchStack(int number) {
 static void UseStack(void* memory, size_t size, int flags) {
   stack_t stack = {.ss_sp = memory, .ss_size = size, .ss_flags = flags};
   REQUIRE(sigaltstack(&stack, NULL) == 0);
+  stack_t told;
+  REQUIRE(sigaltstack(NULL, &told) == 0);
+  REQUIRE(told.ss_sp == memory && told.ss_size == size && (unsigned)told.ss_flags == (unsigned)flags);
 }
 
 static void Handle(int number, void (*handler)(int), int flags) {
@@ -62,10 +66,11 @@ static void Handle(int number, void (*handler)(int), int flags) {
 
 int main(int argc, char** argv) {
   const char* how = argv[1];
-  unsigned char* memory = mmap(NULL, kSize + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  unsigned char* memory = mmap(NULL, kMapped + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   g_stack = memory + 4096;  // an unreadable page on both sides
-  REQUIRE(mprotect(g_stack, kSize, PROT_READ | PROT_WRITE) == 0);
-  UseStack(g_stack, kSize, 0);
+  if (Is(how, "painted")) g_size = kMapped;
+  REQUIRE(mprotect(g_stack, g_size, PROT_READ | PROT_WRITE) == 0);
+  UseStack(g_stack, g_size, 0);
 
   if (Is(how, "painted")) {
     Handle(SIGUSR1, Nothing, SA_ONSTACK);
