@@ -204,6 +204,18 @@ TEST_F(CpuCaptureTest, ADescriptorThatTheApplicationTookOverIsNotClosed) {
   close(pipe_ends[1]);
 }
 
+// A thread that lived between two ticks of the kernel has no sample; its time is shown at the function it
+// began with.
+TEST_F(CpuCaptureTest, AFunctionThatWasNeverSampledHasAFrameAllTheSame) {
+  auto address = reinterpret_cast<uintptr_t>(&Burn);
+  Frame frame = TestUnwinder().FrameAt(CodeAddress{address});
+  ASSERT_NE(frame.module(), ModuleId::kNone);
+  EXPECT_EQ(frame.offset() + TestUnwinder().modules().load_bias(frame.module()), address);
+  int data = 0;
+  auto nowhere = reinterpret_cast<uintptr_t>(&data);
+  EXPECT_EQ(TestUnwinder().FrameAt(CodeAddress{nowhere}), Frame::Of(ModuleId::kNone, nowhere));
+}
+
 TEST_F(CpuCaptureTest, ErrnoIsUntouchedByTheHandler) {
   Start(10000);
   double end = ThreadSeconds() + 0.2;
