@@ -119,7 +119,11 @@ def print_conditions(bench):
     print("machine   %d x %s%s, %s" % (os.cpu_count(), first("/proc/cpuinfo", "model name"), hypervisor, first("/proc/meminfo", "MemTotal")))
     print("kernel    %s, CONFIG_HZ=%d; glibc %s" % (platform.release(), signal_tick_hz(), platform.libc_ver()[1]))
     print("compiler  %s, buildtype %s" % (compiler, build_type))
-    print("command   %s, one round after the other; nothing is pinned" % " ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]))
+    policies = {os.SCHED_OTHER: "ordinary scheduling", os.SCHED_FIFO: "SCHED_FIFO", os.SCHED_RR: "SCHED_RR", os.SCHED_BATCH: "SCHED_BATCH"}
+    cpus = len(os.sched_getaffinity(0))
+    print("command   %s, one run after the other; %s, %s" %
+          (" ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]), policies.get(os.sched_getscheduler(0), "?"),
+           "not pinned" if cpus == os.cpu_count() else "pinned to %d of %d processors" % (cpus, os.cpu_count())))
     print("date      %s, load %.2f" % (time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), os.getloadavg()[0]), flush=True)
     if os.getloadavg()[0] > 0.5 * os.cpu_count():
         print("WARNING   the machine is busy: the figures are worth little")
