@@ -97,7 +97,8 @@ int Run() {
     fprintf(stderr, "unwind_bench: libunwind.so.8 cannot be loaded\n");
     return 77;
   }
-  if (!g_bench.ledger.CreateAnonymous(Bytes{kLedgerDefaultSize}) || !g_bench.unwinder.Start(&g_bench.ledger)) return 1;
+  if (!g_bench.ledger.CreateAnonymous(Bytes{kLedgerDefaultSize}) || !g_bench.unwinder.Start(&g_bench.ledger))
+    return 1;
   for (auto& values : g_bench.nanos) values.reserve(kRounds);
   struct sigaction action = {};
   action.sa_sigaction = OnSignal;
@@ -105,14 +106,14 @@ int Run() {
   sigaction(SIGUSR1, &action, nullptr);
   Chain<kChain - 6>(0);  // with raise's frames, main and the start: 30 or so
 
-  printf("warm walk in a signal handler, ns\n%-14s %7s %9s %9s %9s %10s\n", "", "frames", "min", "median", "p99",
-         "ns/frame");
+  printf("warm walk in a signal handler, ns\n%-14s %7s %9s %9s %9s %10s\n", "", "frames", "min", "median",
+         "p99", "ns/frame");
   for (int method = 0; method < 4; ++method) {
     auto& values = g_bench.nanos[method];
     std::sort(values.begin(), values.end());
     double median = values[values.size() / 2];
-    printf("%-14s %7u %9.0f %9.0f %9.0f %10.1f\n", kNames[method], g_bench.depth[method], values.front(), median,
-           values[values.size() * 99 / 100], median / g_bench.depth[method]);
+    printf("%-14s %7u %9.0f %9.0f %9.0f %10.1f\n", kNames[method], g_bench.depth[method], values.front(),
+           median, values[values.size() * 99 / 100], median / g_bench.depth[method]);
   }
   return 0;
 }

@@ -1,9 +1,9 @@
 // What one sample's walk costs in a real program, where the caches are the program's: preloaded, it walks each SIGPROF
-// with one of four unwinders, in turn, and writes the times.
+// with one of four unwinders (UNWIND_REAL_METHOD) and writes the times.
 //
 // Bound: ours at p50 <= half of libgcc's on clang, cc1plus and xz (design.md section 4).
 // Use:   LD_PRELOAD=libunwind_real.so UNWIND_REAL_OUT=FILE PROGRAM; FILE gets a line `PROGRAM METHOD NANOS DEPTH` for
-//        each sample. tests/bench/unwind_real.sh runs the programs and prints the table.
+//        each sample. tests/bench/unwind_bench.py runs the programs and prints the table.
 // Fair:  each unwinder starts from the interrupted context's frame or, where it cannot (unw_backtrace, libgcc), from
 //        the handler's: three frames more.
 #include <fcntl.h>
@@ -102,7 +102,8 @@ void Report() {
   if (out == nullptr) return;
   for (uint32_t i = 0; i < g_bench->count; ++i) {
     const Sample& sample = g_bench->samples[i];
-    fprintf(out, "%s %s %u %u\n", program_invocation_short_name, kNames[sample.method], sample.nanos, sample.depth);
+    fprintf(out, "%s %s %u %u\n", program_invocation_short_name, kNames[sample.method], sample.nanos,
+            sample.depth);
   }
   fclose(out);
 }
@@ -118,7 +119,8 @@ __attribute__((constructor)) void StartBench() {
   g_bench = &bench;
   bench.out = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (bench.out < 0 || !bench.libunwind.Load()) return;
-  if (!bench.ledger.CreateAnonymous(Bytes{kLedgerDefaultSize}) || !bench.unwinder.Start(&bench.ledger)) return;
+  if (!bench.ledger.CreateAnonymous(Bytes{kLedgerDefaultSize}) || !bench.unwinder.Start(&bench.ledger))
+    return;
   pthread_atfork(nullptr, nullptr, [] { signal(SIGPROF, SIG_IGN); });
   atexit(Report);
   StartSampling(OnSample);

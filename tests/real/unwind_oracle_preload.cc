@@ -1,6 +1,6 @@
 // The oracle: in a real program, each SIGPROF is walked by us and by libunwind's unw_step, and the frames compared.
 //
-// Use:     LD_PRELOAD=libunwind_oracle.so UNWIND_ORACLE_OUT=FILE PROGRAM; tests/real/unwind_oracle.sh does that
+// Use:     LD_PRELOAD=libunwind_oracle.so UNWIND_ORACLE_OUT=FILE PROGRAM; tests/real/unwind_oracle.py does that
 //          for the programs of the issue. FILE gets one line a process: samples, equal ones, and the differences
 //          that have a name, then up to 20 of those that have none, both stacks each.
 // Compared: every address, leaf exact, callers one byte back (not behind signal frames), and where the stack ends.
@@ -71,7 +71,8 @@ bool HasFde(uintptr_t address) {
   ModuleMap::Reader reader(&g_oracle->unwinder.modules());
   const Module* module = g_oracle->unwinder.modules().Find(address);
   FrameEntry entry;
-  return module != nullptr && !module->tables.segment.empty() && FindFrameEntry(module->tables, nullptr, address, &entry);
+  return module != nullptr && !module->tables.segment.empty() &&
+         FindFrameEntry(module->tables, nullptr, address, &entry);
 }
 
 void OnSample(int, siginfo_t*, void* raw) {
@@ -83,7 +84,8 @@ void OnSample(int, siginfo_t*, void* raw) {
     int depth = static_cast<int>(result.depth);
     for (int i = 0; i < depth; ++i) {
       Frame frame = oracle->frames[i];
-      uintptr_t bias = frame.module() == ModuleId::kSynthetic ? 0 : oracle->unwinder.modules().load_bias(frame.module());
+      uintptr_t bias =
+          frame.module() == ModuleId::kSynthetic ? 0 : oracle->unwinder.modules().load_bias(frame.module());
       oracle->ours[i] = bias + frame.offset();
     }
     int their_depth = WalkWithLibUnwind(context, oracle->theirs);
@@ -101,8 +103,9 @@ void OnSample(int, siginfo_t*, void* raw) {
       }
       if (oracle->shown++ < kMaxShown) {
         char line[200];
-        int size = snprintf(line, sizeof line, "difference: first %d frames equal, ours %d end %d, theirs %d\n", common,
-                            depth, static_cast<int>(result.end), their_depth);
+        int size =
+            snprintf(line, sizeof line, "difference: first %d frames equal, ours %d end %d, theirs %d\n",
+                     common, depth, static_cast<int>(result.end), their_depth);
         if (write(oracle->out, line, static_cast<size_t>(size)) > 0) {
           Show("ours", oracle->ours, depth);
           Show("theirs", oracle->theirs, their_depth);
@@ -117,8 +120,9 @@ void OnSample(int, siginfo_t*, void* raw) {
 void Report() {
   Oracle* oracle = g_oracle;
   signal(SIGPROF, SIG_IGN);
-  dprintf(oracle->out, "program %s samples %lu equal %lu deeper %lu no_cfi %lu ends", program_invocation_short_name,
-          oracle->samples.load(), oracle->equal.load(), oracle->deeper.load(), oracle->no_cfi.load());
+  dprintf(oracle->out, "program %s samples %lu equal %lu deeper %lu no_cfi %lu ends",
+          program_invocation_short_name, oracle->samples.load(), oracle->equal.load(), oracle->deeper.load(),
+          oracle->no_cfi.load());
   for (int i = 0; i < 5; ++i) dprintf(oracle->out, " %lu", oracle->ends[i].load());
   dprintf(oracle->out, "\n");
 }
@@ -130,7 +134,8 @@ __attribute__((constructor)) void StartOracle() {
   g_oracle = &oracle;
   oracle.out = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (oracle.out < 0 || !oracle.libunwind.Load()) return;
-  if (!oracle.ledger.CreateAnonymous(Bytes{kLedgerDefaultSize}) || !oracle.unwinder.Start(&oracle.ledger)) return;
+  if (!oracle.ledger.CreateAnonymous(Bytes{kLedgerDefaultSize}) || !oracle.unwinder.Start(&oracle.ledger))
+    return;
   pthread_atfork(nullptr, nullptr, [] { signal(SIGPROF, SIG_IGN); });
   atexit(Report);
   StartSampling(OnSample);
