@@ -19,7 +19,7 @@ METHODS = ("profagent", "libgcc", "unw_backtrace", "unw_step")
 
 def cc1plus(bench, scale):
     clang(bench, scale)  # for the source
-    # No assembler: unw_backtrace makes `as` abort now and then, in malloc ("sysmalloc assertion", 2 of 12 runs).
+    # No assembler: unw_backtrace makes it abort, see below.
     return [bench.need("g++"), "-std=c++17", "-O0", "-S", "a.cc", "-o", "a.s"]
 
 
@@ -50,6 +50,11 @@ def real(bench, library, name, workload):
         for method in METHODS:
             env = bench.environment(LD_PRELOAD=library, UNWIND_REAL_OUT=out, UNWIND_REAL_METHOD=method)
             _, _, status, _ = run(argv, env, bench.dir)
+            if status != 0 and method != "profagent":
+                # libunwind calls malloc where it finds no .eh_frame: in a handler that
+                # interrupted malloc this aborts the program now and then ("sysmalloc assertion"). Its other runs count.
+                print("%s died under %s (status %#x): that run does not count" % (name, method, status))
+                continue
             if status != 0:
                 raise SystemExit("%s ended with status %#x under %s" % (name, status, method))
     times, depths = collections.defaultdict(list), collections.defaultdict(list)
