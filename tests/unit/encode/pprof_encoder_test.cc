@@ -136,7 +136,9 @@ TEST(PprofEncoder, NamesWhatHasNoSymbol) {
   for (uint64_t id : profile.sample(0).location_id()) names.push_back(FunctionName(profile, id));
   EXPECT_EQ(names, (std::vector<std::string>{"0x7f0012345678", "libfoo.so+0x7777", "[module 9]+0x42",
                                              "[truncated]"}));
-  auto location = [&](int i) { return profile.location(static_cast<int>(profile.sample(0).location_id(i) - 1)); };
+  auto location = [&](int i) {
+    return profile.location(static_cast<int>(profile.sample(0).location_id(i) - 1));
+  };
   EXPECT_EQ(location(0).address(), 0x7f0012345678u);
   EXPECT_EQ(location(0).mapping_id(), 0u);
   EXPECT_EQ(location(3).address(), 0u);

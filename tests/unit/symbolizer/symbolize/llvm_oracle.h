@@ -48,7 +48,7 @@ struct Comparison {
 };
 // Names are compared as people read them: where one address has several mangled names (C1 and C2 constructors), each of
 // us chooses one.
-Comparison Compare(const std::string& binary, std::span<const uint64_t> addresses, const perftools::profiles::Profile& ours,
-                   const std::vector<OracleFrames>& theirs);
+Comparison Compare(const std::string& binary, std::span<const uint64_t> addresses,
+                   const perftools::profiles::Profile& ours, const std::vector<OracleFrames>& theirs);
 
 }  // namespace profagent::testing
