@@ -9,6 +9,13 @@
 #include <stdint.h>
 #include <time.h>
 
+// Keeps its name and its frame: not inlined, not cloned as NAME.isra.0.
+#ifdef __clang__
+#define WHOLE_FUNCTION __attribute__((noinline))
+#else
+#define WHOLE_FUNCTION __attribute__((noipa))
+#endif
+
 static inline int64_t ThreadCpuNanos(void) {
   struct timespec now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);

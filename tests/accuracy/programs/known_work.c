@@ -52,7 +52,7 @@ static void* Ratio(void* unused) {
 }
 
 // Nearly all of its time is spent in the kernel.
-__attribute__((noipa)) static void* InKernel(void* unused) {
+WHOLE_FUNCTION static void* InKernel(void* unused) {
   static char buffer[1 << 20];
   int fd = open("/dev/zero", O_RDONLY);
   int64_t end = ThreadCpuNanos() + g_millis * 1000000;

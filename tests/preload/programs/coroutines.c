@@ -9,7 +9,7 @@ WORK(main_work)
 enum { kCoroutines = 8, kStack = 32 << 10 };
 static ucontext_t g_main, g_coroutine[kCoroutines];
 
-__attribute__((noipa)) static int Body(int depth) {
+WHOLE_FUNCTION static int Body(int depth) {
   volatile int here = depth;
   if (depth == 0) {
     coroutine_work(5);

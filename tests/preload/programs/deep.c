@@ -5,7 +5,7 @@
 
 WORK(deep_work)
 
-__attribute__((noipa)) long recurse(long depth) {
+WHOLE_FUNCTION long recurse(long depth) {
   if (depth == 0) {
     deep_work(300);
     return 1;

@@ -38,7 +38,7 @@ static void RunThread(void* (*start)(void*)) {
   for (;;) pause();
 }
 
-__attribute__((noipa)) static int Recurse(volatile char* above) {
+WHOLE_FUNCTION static int Recurse(volatile char* above) {
   volatile char here[512];
   here[0] = above[0];
   return Recurse(here) + here[0];

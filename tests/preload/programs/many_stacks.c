@@ -4,8 +4,8 @@
 static unsigned g_random = 1;
 static long g_until_nanos;
 
-__attribute__((noipa)) static int Left(int depth);
-__attribute__((noipa)) static int Right(int depth);
+WHOLE_FUNCTION static int Left(int depth);
+WHOLE_FUNCTION static int Right(int depth);
 
 static int Next(int depth) {
   if (depth == 0) {

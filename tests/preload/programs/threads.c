@@ -83,7 +83,7 @@ static int RawThread(void* unused) {
 }
 
 // Work some frames deep, with an array in each: what small stacks are used for.
-__attribute__((noipa)) static long Deep(int depth) {
+WHOLE_FUNCTION static long Deep(int depth) {
   volatile char here[64];
   here[0] = (char)depth;
   if (depth == 0) {

@@ -14,7 +14,7 @@ struct Cleanup {
   int* count_;
 };
 
-__attribute__((noipa)) int Throw(int depth, int* cleanups) {
+WHOLE_FUNCTION int Throw(int depth, int* cleanups) {
   Cleanup cleanup(cleanups);
   if (depth == 0) throw std::runtime_error("number " + std::to_string(*cleanups));
   return Throw(depth - 1, cleanups) + 1;

@@ -3,7 +3,7 @@
 
 WORK(victim_work_inner)
 
-__attribute__((noipa)) static int Recurse(int depth, long millis) {
+WHOLE_FUNCTION static int Recurse(int depth, long millis) {
   volatile char space[48 + 16 * 8];
   space[0] = (char)depth;
   if (depth == 0) {
@@ -15,7 +15,7 @@ __attribute__((noipa)) static int Recurse(int depth, long millis) {
 }
 
 // A frame whose CFA is in another register than rsp: alloca.
-__attribute__((noipa)) static int WithAlloca(int size, long millis) {
+WHOLE_FUNCTION static int WithAlloca(int size, long millis) {
   volatile char* space = __builtin_alloca((unsigned)size);
   space[0] = 1;
   Recurse(6, millis);

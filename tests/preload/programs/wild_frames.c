@@ -35,7 +35,10 @@ static void Scribble(const char* library, unsigned seed) {
   for (int i = 0; i < header->e_phnum; ++i) {
     if (segments[i].p_type == PT_GNU_EH_FRAME) table = map->l_addr + segments[i].p_vaddr;
   }
-  REQUIRE(table != 0);
+  if (table == 0) {  // a library without any
+    victim(300);
+    return;
+  }
   for (int i = 0; i < header->e_phnum;
        ++i) {  // .eh_frame_hdr and .eh_frame behind it share a read-only segment
     uintptr_t start = map->l_addr + segments[i].p_vaddr;
