@@ -179,8 +179,10 @@ std::unique_ptr<ElfFile> BinaryFinder::FindFile(const std::string& recorded, con
   std::vector<std::string> candidates = {path};
   for (const std::string& directory : directories_) {
     if (directory == kSystemDebugDirectory) continue;
-    candidates.push_back(directory + "/" + path);
-    candidates.push_back(directory + "/" + BaseName(path));
+    candidates.push_back(directory);
+    candidates.back().append("/").append(path);
+    candidates.push_back(directory);
+    candidates.back().append("/").append(BaseName(path));
   }
   for (const std::string& candidate : candidates) {
     // Without a build-id a file that took a deleted one's place cannot be told from it.

@@ -21,6 +21,8 @@ using perftools::profiles::Location;
 using perftools::profiles::Mapping;
 using perftools::profiles::Profile;
 
+const std::string kNoText;
+
 std::string BaseName(std::string_view path) {
   size_t slash = path.rfind('/');
   return std::string(slash == std::string_view::npos ? path : path.substr(slash + 1));
@@ -41,10 +43,9 @@ class ProfileTables {
   }
 
   const std::string& Text(int64_t index) const {
-    static const std::string kEmpty;
     return index > 0 && index < profile_->string_table_size()
                ? profile_->string_table(static_cast<int>(index))
-               : kEmpty;
+               : kNoText;
   }
 
   int64_t Intern(const std::string& text) {

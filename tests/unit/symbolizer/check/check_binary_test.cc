@@ -81,8 +81,8 @@ TEST_F(CheckBinaryTest, BlocksOtherArchitectures) {
   struct {
     uint16_t machine;
     const char* name;
-  } const kMachines[] = {{EM_AARCH64, "AArch64"}, {EM_RISCV, "RISC-V"}, {0x1234, "machine 4660"}};
-  for (const auto& machine : kMachines) {
+  } const machines[] = {{EM_AARCH64, "AArch64"}, {EM_RISCV, "RISC-V"}, {0x1234, "machine 4660"}};
+  for (const auto& machine : machines) {
     std::memcpy(bytes.data() + offsetof(Elf64_Ehdr, e_machine), &machine.machine, sizeof machine.machine);
     directory_.Write("foreign", bytes);
     chmod((directory_ / "foreign").c_str(), 0755);

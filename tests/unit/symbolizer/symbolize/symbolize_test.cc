@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <random>
 
 #include "symbolizer/symbolize/elf_file.h"
@@ -91,15 +92,15 @@ class SymbolizeTest : public ::testing::Test {
   }
 
   const ModuleReport& Report() {
-    static const ModuleReport kNone;
     EXPECT_EQ(report_.modules.size(), 1u);
-    return report_.modules.empty() ? kNone : report_.modules[0];
+    return report_.modules.empty() ? no_report_ : report_.modules[0];
   }
 
   testing::TemporaryDirectory directory_;
   std::string binary_;
   SymbolizeOptions options_;
   SymbolizeReport report_;
+  const ModuleReport no_report_;
 };
 
 struct Variant {
@@ -230,11 +231,13 @@ TEST_F(SeparateDebugTest, IsFoundByDebugLinkInEachOfItsPlaces) {
       directory_.Run("objcopy --only-keep-debug sample kept && strip sample && cp kept sample.debug && "
                      "objcopy --add-gnu-debuglink=sample.debug sample && rm sample.debug"));
   options_.debug_path = {directory_ / "root"};
-  for (std::string place : {std::string("."), std::string(".debug"), "root" + directory_.path()}) {
-    ASSERT_TRUE(directory_.Run("mkdir -p ./" + place + " && cp kept ./" + place + "/sample.debug"));
+  const std::filesystem::path here = directory_.path();
+  for (const std::filesystem::path& place : {here, here / ".debug", here / "root" / here.relative_path()}) {
+    std::filesystem::create_directories(place);
+    std::filesystem::copy_file(here / "kept", place / "sample.debug");
     Profile profile = profile_;
     EXPECT_EQ(Symbolized(&profile), kMarkerStack) << place;
-    ASSERT_TRUE(directory_.Run("rm ./" + place + "/sample.debug"));
+    std::filesystem::remove(place / "sample.debug");
   }
   EXPECT_NE(Symbolized(&profile_), kMarkerStack);
 }
