@@ -7,7 +7,7 @@
 //            addresses one to one. The upper 13 bits of the product choose the line, the lower 35 are the tag,
 //            so line and tag together are the address itself, not a hash of it.
 // Recipes:   equal ones are stored once, in the order of first meeting, so the few hot ones share cache lines.
-//            Some hundred in a small program, 5 000 in clang.
+//            350 after 900 samples of clang, 200 of cc1plus.
 // When full: a line loses one slot, chosen by the address. The recipe table keeps what it has; a recipe that
 //            finds no place is used once and decoded again the next time.
 // dlclose:   Wipe starts a new generation and clears every slot. Insert takes the generation from before its

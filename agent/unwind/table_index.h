@@ -3,10 +3,10 @@
 // Context: Build and Narrow in `signal` and `hook`.
 // Why:     a decoding is nearly always of code that was never met before, so all that it reads is cold. Bisecting
 //          the 83 000 entries of libclang-cpp meets 13 cache lines on 8 pages, more than half of a decoding's
-//          5000 cycles; with the index it is two lines. (Guessing by proportion was tried: functions are too
+//          time; with the index it is two lines. (Guessing by proportion was tried: functions are too
 //          uneven, it meets 10.)
 // When:    built by the walk that decodes the kThreshold-th address of a large object: one pass over the table,
-//          1.5 ns an entry, 0.15 ms for libLLVM; programs that are hardly sampled pay nothing.
+//          once a module; programs that are hardly sampled pay nothing.
 // Memory:  one byte an entry, from a region that the caller reserved.
 #pragma once
 
