@@ -100,7 +100,7 @@ class SymbolizeTest : public ::testing::Test {
   std::string binary_;
   SymbolizeOptions options_;
   SymbolizeReport report_;
-  const ModuleReport no_report_;
+  const ModuleReport no_report_{};
 };
 
 struct Variant {
