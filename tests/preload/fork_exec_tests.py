@@ -8,13 +8,16 @@ import subprocess
 from runner import each, test
 
 
-@test()
-def fork_of_a_large_process_finishes(t):
-    # fork of 1 GiB takes longer than a tick. Interrupted by the timer, the kernel starts it over, for ever.
+@each(["timer", "perf"])
+def fork_of_a_large_process_finishes(t, engine):
+    # A fork that takes longer than the time between two signals was started over by the kernel, for ever. Newer kernels do not
+    # start it over (with the hold around fork taken out, this still passes on 6.18), so there it tests hangs and cost only.
+    # Perf events fire every millisecond; timers at the kernel's tick.
     plain = t.run("fork_storm", 1024, 20, agent=False, timeout=60)
-    run = t.run("fork_storm", 1024, 20, hz=1000, timeout=120)
+    run = t.run("fork_storm", 1024, 20, hz=1000, timeout=120, env={"PROFAGENT_CPU_ENGINE": engine})
     t.expect_exit(run)
-    t.expect_silent(run)
+    if engine == "timer" or b"perf" not in run.err:  # perf events may be refused: then timers were used
+        t.expect_silent(run)
     t.expect(run.out == plain.out, "output differs", run)
     t.expect(run.cpu_seconds < 3 * plain.cpu_seconds + 1, "forks are repeated: %.1f s CPU, %.1f without the agent" %
              (run.cpu_seconds, plain.cpu_seconds), run)
