@@ -20,7 +20,7 @@ METHODS = ("profagent", "libgcc", "unw_backtrace", "unw_step")
 def cc1plus(bench, scale):
     clang(bench, scale)  # for the source
     # No assembler: unw_backtrace makes it abort, see below.
-    return [bench.need("g++"), "-std=c++17", "-O0", "-S", "a.cc", "-o", "a.s"]
+    return [bench.need("g++"), "-std=c++17", "-O2", "-S", "a.cc", "-o", "a.s"]
 
 
 PROGRAMS = {"clang": clang, "cc1plus": cc1plus, "xz": xz}
