@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstddef>
+#include <cstdlib>
 
 #include "agent/base/lineage.h"
 #include "agent/base/raw_syscall.h"
@@ -116,6 +117,13 @@ PROF_EXPORT int execle(const char* path, const char* arg, ...) {
   char** envp = va_arg(list, char**);
   va_end(list);
   return Execute(envp, [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
+}
+
+PROF_EXPORT void exit(int status) noexcept {
+  if (const auto* events = profagent::g_events.load(std::memory_order_acquire))
+    events->before_exit_handlers();
+  Real().exit(status);
+  __builtin_unreachable();
 }
 
 PROF_EXPORT void _exit(int status) {

@@ -22,6 +22,8 @@ struct ProcessEvents {
   // daemon(3) forks, and this process, the parent, leaves from inside libc: nothing of ours will run in it again, unless it failed.
   void (*before_daemon)();
   void (*daemon_failed)();
+  // exit. Before glibc 2.41 a second thread in exit finds the handlers taken, and ends the process under the first.
+  void (*before_exit_handlers)();
   void (*before_exit)();  // _exit and _Exit
   void (*before_fork)();  // around _Fork; fork has its handlers
   void (*after_fork_in_parent)();

@@ -32,6 +32,7 @@ void ResolveRealFunctions() {
   find(real.execveat, "execveat");
   find(real.fexecve, "fexecve");
   find(real._Fork, "_Fork");
+  find(real.exit, "exit");
   find(real.daemon, "daemon");
   find(real.monstartup, "__monstartup");
   find(real.moncontrol, "moncontrol");

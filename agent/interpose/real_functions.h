@@ -44,6 +44,7 @@ struct RealFunctions {
   int (*execveat)(int, const char*, char* const*, char* const*, int);
   int (*fexecve)(int, char* const*, char* const*);
   pid_t (*_Fork)();
+  void (*exit)(int);
   int (*daemon)(int, int);
 
   // libc's own profiler, which sets its handler inside libc

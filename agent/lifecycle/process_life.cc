@@ -21,11 +21,15 @@ extern "C" int __cxa_at_quick_exit(void (*)(void*), void*) noexcept;  // NOLINT(
 namespace profagent {
 namespace {
 
+// Of the last profile. release of kDone: it is written.
+enum class EndState : uint8_t { kAhead, kWriting, kDone };
+
 struct Life {
   long pid = 0;  // the process that all of this belongs to
   bool first = false;
-  std::atomic<bool> ended{false};  // the last profile is written, or somebody is at it
-  std::atomic<long> writer{0};     // tid of who is at it; release: not any more
+  std::atomic<EndState> end{EndState::kAhead};
+  std::atomic<uint32_t> exits{0};  // threads that called exit
+  std::atomic<long> writer{0};     // tid of who is at it, or was
   PathText left_behind;            // a profile that was written before an exec or daemon that may still fail
   OwnStack stack;
 };
@@ -74,8 +78,8 @@ void Note(ProcessEnd end) {
 void WaitForWriter() {
   long self = RawSyscall(SYS_gettid);
   for (int waited = 0; waited < kPatienceMillis; ++waited) {
-    long writer = g_life->writer.load(std::memory_order_acquire);
-    if (writer == 0 || writer == self) return;
+    if (g_life->end.load(std::memory_order_acquire) != EndState::kWriting) return;
+    if (g_life->writer.load(std::memory_order_relaxed) == self) return;
     struct timespec millisecond = {0, 1'000'000};
     RawSyscall(SYS_nanosleep, &millisecond, nullptr);
   }
@@ -105,7 +109,8 @@ void End(ProcessEnd how) {
   if (!IsOurProcess() || !g_agent.active()) return;
   ErrnoSaver keep_errno;
   AllSignalsBlocked quiet;
-  if (g_life->ended.exchange(true, std::memory_order_acq_rel)) {
+  EndState ahead = EndState::kAhead;
+  if (!g_life->end.compare_exchange_strong(ahead, EndState::kWriting, std::memory_order_acq_rel)) {
     WaitForWriter();
     return;
   }
@@ -117,7 +122,7 @@ void End(ProcessEnd how) {
   } else {
     g_life->stack.Run([](void*) { WriteAtEnd(); }, nullptr);
   }
-  g_life->writer.store(0, std::memory_order_release);
+  g_life->end.store(EndState::kDone, std::memory_order_release);
 }
 
 void EndByExit(void*) { End(ProcessEnd::kExited); }
@@ -204,6 +209,14 @@ void DaemonFailed() {
   Note(ProcessEnd::kRunning);
 }
 
+// Threads that exit at once race for the exit handlers, and whoever finds none left ends the process while another may
+// be writing in ours. So the second one writes before it joins the race; whoever comes later waits for the writer.
+void BeforeExitHandlers() {
+  if (!IsOurProcess()) return;
+  bool alone = g_life->exits.fetch_add(1, std::memory_order_relaxed) == 0;
+  if (!alone || g_life->end.load(std::memory_order_acquire) != EndState::kAhead) End(ProcessEnd::kExited);
+}
+
 void BeforeExit() { End(ProcessEnd::kExited); }
 
 void BeforeFork() {
@@ -218,7 +231,8 @@ void AfterForkInChild() {
   if (g_life == nullptr) return;
   g_life->pid = RawSyscall(SYS_getpid);
   g_life->first = false;
-  g_life->ended.store(false, std::memory_order_relaxed);
+  g_life->end.store(EndState::kAhead, std::memory_order_relaxed);
+  g_life->exits.store(0, std::memory_order_relaxed);
   g_life->writer.store(0, std::memory_order_relaxed);
   g_life->left_behind = {};
   g_life->stack.Forget();
@@ -230,6 +244,7 @@ constexpr ProcessEvents kEvents = {
     .exec_failed = ExecFailed,
     .before_daemon = BeforeDaemon,
     .daemon_failed = DaemonFailed,
+    .before_exit_handlers = BeforeExitHandlers,
     .before_exit = BeforeExit,
     .before_fork = BeforeFork,
     .after_fork_in_parent = AfterForkInParent,

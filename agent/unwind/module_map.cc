@@ -27,7 +27,7 @@ PROF_ALWAYS_INLINE MemoryRange ObjectOf(const dl_find_object& found) {
 }
 
 // An address of this very library (or of the test program that this is linked into).
-const char g_own_address = 0;
+const char kOwnAddress = 0;
 
 // dlclose must not hang because a thread in a walk was taken off its processor.
 constexpr int kMaxYields = 10'000;
@@ -256,7 +256,7 @@ uint16_t ModuleMap::FlagsOf(const MemoryRange& object) const {
   if (object.start == program_) flags |= kModuleIsProgram;
   if (object.start == vdso_) flags |= kModuleIsVdso;
   if (object.start == loader_) flags |= kModuleIsLoader;
-  if (object.Holds(reinterpret_cast<uintptr_t>(&g_own_address), 1)) flags |= kModuleIsAgent;
+  if (object.Holds(reinterpret_cast<uintptr_t>(&kOwnAddress), 1)) flags |= kModuleIsAgent;
   return flags;
 }
 

@@ -140,7 +140,7 @@ for i in 1 2 3 4 5; do echo change $i >> file$i; git commit -q -a -m "change $i"
 cd .. && git clone -q source copy 2>&1 && git clone -q --depth 1 file://$PWD/source shallow
 cd copy && git log --stat | tail -20 && git diff HEAD~3 | md5sum && git checkout -q -b other && git rebase -q HEAD~2 && git status
 git grep -c 'line 10' | head -5; git blame file3 | md5sum; git gc -q; git fsck; git count-objects
-""", prepare, ignore_files=("/index", "/logs/", ".pack", ".idx", ".rev", "FETCH_HEAD", "commit-graph"))
+""", prepare, ignore_files=("/index", "/logs/", "/info/packs", ".pack", ".idx", ".rev", "FETCH_HEAD", "commit-graph"))
 
 
 @test()
