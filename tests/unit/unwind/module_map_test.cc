@@ -140,6 +140,9 @@ TEST_F(ModuleMapTest, DoesNotLookIntoLibrariesThatMayBeGoing) {
 
 // dlclose on one thread while another one is sampled in the library all the time.
 TEST_F(ModuleMapTest, SurvivesLibrariesThatComeAndGoUnderAWalk) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the loader publishes its link_map by atomics of its own, which the sanitizer does not see";
+#endif
   std::atomic<bool> stop{false};
   std::atomic<uintptr_t> address{0};
   std::thread walker([&] {
