@@ -12,7 +12,7 @@
 namespace profagent {
 
 // e to the power -x, for x >= 0. 0 when that is less than a double can hold.
-double ExpOfNegative(double x);
+PROF_SIGNAL_SAFE double ExpOfNegative(double x);
 
 // For 0 < x < infinity.
 PROF_SIGNAL_SAFE double NaturalLog(double x);

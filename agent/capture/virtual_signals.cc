@@ -90,7 +90,8 @@ KernelSigaction VirtualSignals::OurAction(const Entry& entry) const {
   return {reinterpret_cast<uintptr_t>(entry.handler), kOurFlags, restorer_, kAllSignals};
 }
 
-bool VirtualSignals::Take(int signo, AgentSignalHandler handler, Hold hold) {
+bool VirtualSignals::Take(int signo, AgentSignalHandler handler, Hold hold,
+                          void (*on_other_handler)(int signo)) {
   if (!InRange(signo) || libc_sigaction_ == nullptr) return false;
   Entry& entry = entries_[signo];
   Locked lock(entry);
@@ -107,6 +108,7 @@ bool VirtualSignals::Take(int signo, AgentSignalHandler handler, Hold hold) {
     restorer_ = seen.restorer;
   }
   entry.handler = handler;
+  entry.on_other_handler = on_other_handler;
   Write(entry, before);
   entry.hold.store(hold, std::memory_order_release);
   KernelSigaction ours = OurAction(entry);
@@ -163,6 +165,8 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
     Write(entry, wanted);
   }
   if (old != nullptr) *old = before;
+  if (entry.on_other_handler != nullptr && !wanted.is_default() && !wanted.is_ignored())
+    entry.on_other_handler(signo);
   return 0;
 }
 

@@ -88,7 +88,9 @@ class VirtualSignals {
   // Installs `handler` (SA_SIGINFO, SA_ONSTACK, SA_RESTART, every signal masked): now or, with kWhileDefault
   // while another action is in force, as soon as the application returns to SIG_DFL. False: the kernel
   // refused.
-  bool Take(int signo, AgentSignalHandler handler, Hold hold = Hold::kWhileDefault);
+  // `on_other_handler` is called after the application has set a handler of its own, in its thread (`hook`).
+  bool Take(int signo, AgentSignalHandler handler, Hold hold = Hold::kWhileDefault,
+            void (*on_other_handler)(int signo) = nullptr);
   // The kernel gets the application's action again. Not for a signal that may be on its way to us: it could
   // kill.
   void GiveBack(int signo);
@@ -130,6 +132,7 @@ class VirtualSignals {
     std::atomic<uint32_t> version;  // odd while `action` is being written
     std::atomic<Hold> hold;
     AgentSignalHandler handler;
+    void (*on_other_handler)(int signo);
     KernelSigaction action;  // the application's
   };
   class Locked;

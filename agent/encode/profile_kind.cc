@@ -27,11 +27,11 @@ uint64_t Truncated(double value) {
 // scaleHeapSample (runtime/pprof/protomem.go), step by step, so that results agree to the digit.
 void Unsample(uint64_t count, uint64_t size, uint64_t rate, uint64_t* values) {
   values[0] = values[1] = 0;
-  if (count == 0 || size == 0) return;
+  if (count == 0 || (size == 0 && rate > 1)) return;
   uint64_t bytes = Product(count, size);
   values[0] = std::min(count, kMaxValue);
   values[1] = bytes;
-  if (rate <= 1) return;
+  if (rate <= 1) return;  // exact: blocks of no bytes (which Go does not have) are counted too
   double scale = 1 / (1 - ExpOfNegative(static_cast<double>(bytes) / static_cast<double>(count) /
                                         static_cast<double>(rate)));
   values[0] = Truncated(static_cast<double>(count) * scale);

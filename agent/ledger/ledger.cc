@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 
+#include "agent/base/logarithm.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/ledger/record_hash.h"
 
@@ -97,6 +98,13 @@ long ReserveWhole(int fd, uint64_t size) {
     at += static_cast<uint64_t>(result);
   }
   return 0;
+}
+
+// The bytes that a sampled block of `size` stands for: it was drawn with probability 1 - e^(-size / rate).
+Bytes HeapWeight(Bytes size, uint64_t rate) {
+  if (rate <= 1 || size.value == 0) return size;
+  double bytes = static_cast<double>(size.value);
+  return Bytes{static_cast<uint64_t>(bytes / (1 - ExpOfNegative(bytes / static_cast<double>(rate))))};
 }
 
 }  // namespace
@@ -438,7 +446,7 @@ bool Ledger::AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks) {
   return true;
 }
 
-HeapSiteRecord* Ledger::FindHeapSite(StackId stack, Bytes size, Bytes weight) {
+HeapSiteRecord* Ledger::FindHeapSite(StackId stack, Bytes size) {
   if (!CanRecord() || stack == kNoStack) return nullptr;
   return FindOrMake<HeapSiteRecord>(
       Bucket(heap_sites_, HashPair(stack.value, size.value)),
@@ -447,7 +455,7 @@ HeapSiteRecord* Ledger::FindHeapSite(StackId stack, Bytes size, Bytes weight) {
       [&](HeapSiteRecord& made) {
         made.stack = stack.value;
         made.size = size.value;
-        made.weight = weight.value;
+        made.weight = HeapWeight(size, header()->heap_rate.load(std::memory_order_relaxed)).value;
       });
 }
 

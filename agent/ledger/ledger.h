@@ -87,8 +87,8 @@ class Ledger {
   // False: full, counted.
   PROF_SIGNAL_SAFE bool AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks);
 
-  // The site of that kind, made with all counts 0 when there is none. nullptr: full, counted. `weight`: HeapSiteRecord's.
-  PROF_SIGNAL_SAFE HeapSiteRecord* FindHeapSite(StackId stack, Bytes size, Bytes weight);
+  // The site of that kind, made with all counts 0 when there is none. nullptr: full, counted.
+  PROF_SIGNAL_SAFE HeapSiteRecord* FindHeapSite(StackId stack, Bytes size);
   PROF_SIGNAL_SAFE ContentionSiteRecord* FindContentionSite(ContentionKind kind, StackId stack, TextId lock);
   // A record of its own for the calling thread: tid is set, nothing else. nullptr: full, counted.
   PROF_SIGNAL_SAFE WaiterRecord* TakeWaiter(uint32_t tid);

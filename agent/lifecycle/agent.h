@@ -47,7 +47,8 @@ class Agent {
  private:
   bool OpenLedger();
   void DescribeProcess();
-  void StartCapture();
+  void StartCpuCapture();
+  void StartHeapSampler(uint64_t rate);
 
   Ledger ledger_;
   Unwinder unwinder_;

@@ -56,7 +56,7 @@ class HeapLedger : public TestLedger {
   }
   void AddBlocks(const std::vector<Frame>& frames, uint64_t size, uint64_t allocated, uint64_t freed = 0) {
     HeapSiteRecord* site =
-        ledger().FindHeapSite(ledger().InternStack(frames, WalkEnd::kOutermost), Bytes{size}, Bytes{size});
+        ledger().FindHeapSite(ledger().InternStack(frames, WalkEnd::kOutermost), Bytes{size});
     ASSERT_NE(site, nullptr);
     for (uint64_t i = 0; i < allocated; ++i) CountAllocation(ledger().header(), site);
     for (uint64_t i = 0; i < freed; ++i) CountFree(ledger().header(), site);

@@ -16,10 +16,9 @@ class HeapSitesTest : public testing::Test {
   HeapSitesTest() { EXPECT_TRUE(ledger_.CreateAnonymous(Bytes{kLedgerMinSize})); }
   ~HeapSitesTest() override { ledger_.Close(); }
 
-  HeapSiteRecord* Site(uint64_t number, uint64_t weight) {
+  HeapSiteRecord* Site(uint64_t number) {
     Frame frame = Frame::Of(ModuleId{1}, number);
-    return ledger_.FindHeapSite(ledger_.InternStack({&frame, 1}, WalkEnd::kOutermost), Bytes{number},
-                                Bytes{weight});
+    return ledger_.FindHeapSite(ledger_.InternStack({&frame, 1}, WalkEnd::kOutermost), Bytes{number});
   }
   void Allocate(HeapSiteRecord* site) { CountAllocation(ledger_.header(), site); }
   void Free(HeapSiteRecord* site) { CountFree(ledger_.header(), site); }
@@ -36,7 +35,7 @@ class HeapSitesTest : public testing::Test {
 };
 
 TEST_F(HeapSitesTest, CountsWhatIsLive) {
-  HeapSiteRecord* site = Site(32, 32);
+  HeapSiteRecord* site = Site(32);
   for (int i = 0; i < 5; ++i) Allocate(site);
   for (int i = 0; i < 2; ++i) Free(site);
   LedgerView view = *LedgerView::Over(ledger_.bytes());
@@ -53,13 +52,13 @@ TEST_F(HeapSitesTest, CountsWhatIsLive) {
 }
 
 TEST_F(HeapSitesTest, ThePeakIsNowWhileTheHeapGrows) {
-  Allocate(Site(10, 10));
-  Allocate(Site(20, 20));
+  Allocate(Site(10));
+  Allocate(Site(20));
   EXPECT_EQ(Peak(), (std::map<uint64_t, uint64_t>{{10, 1}, {20, 1}}));
 }
 
 TEST_F(HeapSitesTest, ThePeakKeepsWhatWasFreedAndLeavesOutWhatCameLater) {
-  HeapSiteRecord *big = Site(100, 100), *small = Site(1, 1), *late = Site(7, 7);
+  HeapSiteRecord *big = Site(100), *small = Site(1), *late = Site(7);
   Allocate(big);
   Allocate(big);
   Allocate(small);
@@ -77,7 +76,7 @@ TEST_F(HeapSitesTest, IsThePeakOfARandomHistory) {
     ledger_.Close();
     ASSERT_TRUE(ledger_.CreateAnonymous(Bytes{kLedgerMinSize}));
     std::vector<HeapSiteRecord*> sites;
-    for (uint64_t i = 1; i <= 12; ++i) sites.push_back(Site(i * 16, i * 16));
+    for (uint64_t i = 1; i <= 12; ++i) sites.push_back(Site(i * 16));
     std::map<uint64_t, uint64_t> live, peak;
     uint64_t total = 0, highest = 0;
     int bias = 50;

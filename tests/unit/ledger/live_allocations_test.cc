@@ -23,8 +23,7 @@ class LiveAllocationsTest : public testing::Test {
 
   HeapSiteRecord* Site(uint64_t number) {
     Frame frame = Frame::Of(ModuleId{1}, number);
-    return ledger_.FindHeapSite(ledger_.InternStack({&frame, 1}, WalkEnd::kOutermost), Bytes{number},
-                                Bytes{number});
+    return ledger_.FindHeapSite(ledger_.InternStack({&frame, 1}, WalkEnd::kOutermost), Bytes{number});
   }
   static const void* Block(uint64_t address) { return reinterpret_cast<const void*>(address); }
 

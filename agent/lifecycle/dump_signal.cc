@@ -1,0 +1,75 @@
+#include "agent/lifecycle/dump_signal.h"
+
+#include <signal.h>
+
+#include <atomic>
+
+#include "agent/base/errno_saver.h"
+#include "agent/base/log.h"
+#include "agent/base/raw_syscall.h"
+#include "agent/capture/interrupted_call.h"
+#include "agent/capture/virtual_signals.h"
+
+namespace profagent {
+namespace {
+
+constinit OwnStack* g_stack = nullptr;
+using WriteDump = void (*)();
+constinit WriteDump g_write = nullptr;
+constinit std::atomic<uint32_t> g_requests{0};
+constinit std::atomic<bool> g_said{false};
+constinit long g_pid = 0;
+
+void WriteRequested(void*) {
+  while (g_requests.load(std::memory_order_acquire) > 0) {
+    g_requests.fetch_sub(1, std::memory_order_acq_rel);
+    g_write();
+  }
+}
+
+void OnDumpSignal(int signo, siginfo_t* info, void* context) {
+  if (!g_virtual_signals.IsDefault(signo)) {  // the application set a handler since the kernel chose ours
+    g_virtual_signals.PassOn(signo, info);
+    return;
+  }
+  // A vfork child shares our memory, and a child of a raw clone has a copy of it: no profile is theirs.
+  if (RawSyscall(SYS_getpid) == g_pid) {
+    ErrnoSaver keep_errno;
+    g_requests.fetch_add(1, std::memory_order_acq_rel);
+    AnswerDumpRequests();
+  }
+  RestartInterruptedCall(static_cast<ucontext_t*>(context));
+}
+
+void OnHandlerOfTheApplication(int signo) {
+  if (g_said.exchange(true, std::memory_order_relaxed)) return;
+  Log(Verbosity::kErrors, "the program handles signal ", signo,
+      " itself: no profile is written on it; choose another with PROFAGENT_SIGNAL");
+}
+
+}  // namespace
+
+void StartDumpSignal(int signo, OwnStack* stack, void (*write)()) {
+  g_stack = stack;
+  g_write = write;
+  g_pid = RawSyscall(SYS_getpid);
+  if (signo == 0) return;
+  if (!g_virtual_signals.Take(signo, OnDumpSignal, VirtualSignals::Hold::kWhileDefault,
+                              OnHandlerOfTheApplication)) {
+    Log(Verbosity::kErrors, "no profile on a signal: the kernel refuses a handler for signal ", signo);
+  }
+}
+
+// Whoever finds the stack taken leaves its request to its owner; the owner looks after it has left, so none is forgotten.
+void AnswerDumpRequests() {
+  while (g_stack != nullptr && g_requests.load(std::memory_order_seq_cst) > 0) {
+    if (!g_stack->Run(WriteRequested, nullptr)) return;
+  }
+}
+
+void ForgetDumpRequests() {
+  g_requests.store(0, std::memory_order_relaxed);
+  g_pid = RawSyscall(SYS_getpid);
+}
+
+}  // namespace profagent
