@@ -12,6 +12,7 @@
 
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/base/scramble.h"
 #include "agent/base/thread_state.h"
 #include "agent/capture/cpu_timers.h"
 #include "agent/capture/perf_events.h"
@@ -20,67 +21,16 @@
 namespace profagent {
 namespace {
 
-constexpr uint32_t kFirstCollection = 64;  // slots in use before the dead are looked for
 constexpr Nanos kLookInterval{kNanosPerSecond};
-// The longest that a thread on a busy machine was seen to run without meeting a tick of the kernel was 182 ms
-// (13 threads at work on 2 processors, HZ=250: short turns that begin and end between ticks).
-constexpr Nanos kLongestDebt{kNanosPerSecond};
 
 enum Said : uint32_t { kSaidRefused = 1, kSaidReplaced = 2 };
 
 uint32_t OwnTid() { return static_cast<uint32_t>(RawSyscall(SYS_gettid)); }
 uint32_t OwnPid() { return static_cast<uint32_t>(RawSyscall(SYS_getpid)); }
 
-uint64_t Scramble(uint64_t x) {  // splitmix64's finalizer
-  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-  x = (x ^ x >> 27) * 0x94d049bb133111eb;
-  return x ^ x >> 31;
-}
-
 PerfEvent EventOf(const ThreadSlot& slot) {
   return {slot.perf_fd.load(std::memory_order_acquire), slot.perf_id, slot.perf_user_time_only};
 }
-
-class DirectoryReader {  // of /proc/self/task
- public:
-  DirectoryReader() {
-    fd_ = static_cast<int>(
-        RawSyscall(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  }
-  ~DirectoryReader() {
-    if (fd_ >= 0) RawSyscall(SYS_close, fd_);
-  }
-  DirectoryReader(const DirectoryReader&) = delete;
-  DirectoryReader& operator=(const DirectoryReader&) = delete;
-
-  // 0: no more.
-  uint32_t NextTid() {
-    for (;;) {
-      if (at_ >= filled_) {
-        long read = fd_ >= 0 ? RawSyscall(SYS_getdents64, fd_, buffer_, sizeof buffer_) : 0;
-        if (read <= 0) return 0;
-        filled_ = static_cast<size_t>(read);
-        at_ = 0;
-      }
-      // struct linux_dirent64: ino 8, off 8, reclen 2, type 1, name
-      const char* entry = buffer_ + at_;
-      uint16_t length = 0;
-      std::memcpy(&length, entry + 16, sizeof length);
-      at_ += length;
-      uint32_t tid = 0;
-      for (const char* digit = entry + 19; *digit >= '0' && *digit <= '9'; ++digit) {
-        tid = tid * 10 + static_cast<uint32_t>(*digit - '0');
-      }
-      if (tid != 0) return tid;
-    }
-  }
-
- private:
-  int fd_;
-  size_t at_ = 0;
-  size_t filled_ = 0;
-  alignas(8) char buffer_[1024];
-};
 
 }  // namespace
 
@@ -100,6 +50,8 @@ bool CpuCapture::Start(const Settings& settings) {
     Log(Verbosity::kErrors, "no CPU profile: the kernel refuses a handler for signal ", settings.signo);
     return false;
   }
+  census_.Start(&slots_);
+  debts_.Start(settings.ledger, settings.unwinder, Period());
   signo_.store(settings.signo, std::memory_order_release);
   // A mask inherited from the parent process (nohup-like launchers, services): it is the application's view
   // from now on.
@@ -126,7 +78,6 @@ void CpuCapture::BeginRecording() {
   RawSyscall(SYS_getrandom, &seed, sizeof seed, 1);
   seed ^= ReadClock(CLOCK_MONOTONIC).value ^ static_cast<uint64_t>(OwnPid()) << 32;
   random_.store(seed, std::memory_order_relaxed);
-  collect_at_.store(kFirstCollection, std::memory_order_relaxed);
   Use(settings_.want_perf_events ? Engine::kPerfEvents : Engine::kThreadTimers);
   LedgerHeader* header = settings_.ledger->header();
   header->cpu_hz.store(settings_.frequency.value, std::memory_order_relaxed);
@@ -155,14 +106,14 @@ ThreadSlot* CpuCapture::PrepareThread() {
     settings_.ledger->Count(Loss::kThreadNotTimed);
     return nullptr;
   }
-  starting_.fetch_add(1, std::memory_order_seq_cst);
+  census_.ExpectThread();
   slot->started_with_signal_blocked = t_state.asked_to_block;
   return slot;
 }
 
 void CpuCapture::AbandonThread(ThreadSlot* slot) {
   slots_.Release(slot);
-  starting_.fetch_sub(1, std::memory_order_seq_cst);
+  census_.ThreadIsKnown();
 }
 
 void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds) {
@@ -171,8 +122,8 @@ void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds) {
   slot->bounds = bounds;
   slot->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
   slot->tid.store(OwnTid(), std::memory_order_seq_cst);
-  // Only now may FindNewThreads see the thread: it is known.
-  starting_.fetch_sub(1, std::memory_order_seq_cst);
+  // Only now may the census see the thread: it is known.
+  census_.ThreadIsKnown();
   // The mask of its attributes, or its creator's when that was masked behind our back.
   ChangeSignalMask(SIG_UNBLOCK, SignalBit(signo()));
   ReadName(slot);
@@ -183,15 +134,7 @@ void CpuCapture::EndThread() {
   ThreadSlot* slot = ThisThread();
   if (slot == nullptr || !running() || !IsThisProcess()) return;
   HoldThisThread();
-  RecordId last = slot->last_stack.load(std::memory_order_relaxed);  // sampled, not settled
-  Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
-  if (last != 0) {
-    // The two are not written as one: another routine's stack may be taken for this one's, once in a while
-    // and for one debt. Both are stacks of this process.
-    Sibling& sibling = SiblingOf(*slot);
-    sibling.stack.store(last, std::memory_order_relaxed);
-    sibling.start_routine.store(reinterpret_cast<uintptr_t>(slot->start_routine), std::memory_order_release);
-  }
+  debts_.SettleEndingThread(slot);
   ReleaseThisThread();  // the timer runs on: destructors of thread-local objects are still to come
 }
 
@@ -247,71 +190,26 @@ ThreadSlot* CpuCapture::AdoptThread(uint32_t tid) {
   return slot;
 }
 
-bool CpuCapture::IsKnown(uint32_t tid) {
-  for (uint32_t i = 0; i < slots_.limit(); ++i) {
-    ThreadSlot* slot = slots_.At(i);
-    if (slot->use.load(std::memory_order_acquire) != SlotUse::kFree &&
-        slot->tid.load(std::memory_order_seq_cst) == tid) {
-      return true;
-    }
-  }
-  return false;
-}
-
-void CpuCapture::FindNewThreads() {
-  DirectoryReader tasks;
-  while (uint32_t tid = tasks.NextTid()) {
-    if (IsKnown(tid)) continue;
-    // A thread on its way through pthread_create is there before it is known. Nobody is on the way, and it
-    // still is not known: then nobody announced it. (Next second, if somebody was.)
-    if (starting_.load(std::memory_order_seq_cst) != 0) return;
-    if (IsKnown(tid)) continue;
+void CpuCapture::FindNewThreads(const ThreadCensus::Turn& turn) {
+  census_.ForEachNewThread(turn, [this](uint32_t tid) {
     ThreadSlot* slot = AdoptThread(tid);
-    if (slot == nullptr) return;
-    StartTimer(slot, Since::kNow);
-  }
+    if (slot != nullptr) StartTimer(slot, Since::kNow);
+    return slot != nullptr;
+  });
 }
 
-// Of a thread without a timer of its own, which would tell.
-bool CpuCapture::IsGone(const ThreadSlot& slot) {
-  uint32_t tid = slot.tid.load(std::memory_order_relaxed);
-  if (SyscallError(RawSyscall(SYS_tgkill, OwnPid(), tid, 0)) == ESRCH) return true;
-  for (uint32_t i = 0; i < slots_.limit(); ++i) {  // the number may be a new thread's by now
-    ThreadSlot* other = slots_.At(i);
-    if (other->use.load(std::memory_order_acquire) != SlotUse::kFree && other->birth > slot.birth &&
-        other->tid.load(std::memory_order_relaxed) == tid) {
-      return true;
-    }
-  }
-  return false;
-}
-
-void CpuCapture::CollectDead() {
-  uint32_t alive = 0;
-  for (uint32_t i = 0; i < slots_.limit(); ++i) {
-    ThreadSlot* slot = slots_.At(i);
-    SlotUse use = slot->use.load(std::memory_order_acquire);
-    if (use == SlotUse::kFree) continue;
-    int32_t timer = slot->timer_id.load(std::memory_order_acquire);
+void CpuCapture::CollectDead(const ThreadCensus::Turn& turn) {
+  auto bury = [this](ThreadSlot* slot) {
+    StopTimer(slot);
+    if (slot->spare_stack != nullptr) RawSyscall(SYS_munmap, slot->spare_stack, slot->spare_stack_size);
+    slots_.Release(slot);
+  };
+  auto visit = [this](ThreadSlot* slot) {
     PerfEvent event = EventOf(*slot);
-    bool gone = false;
-    if (use == SlotUse::kStarting) {
-      gone = false;
-    } else if (timer != kNoTimer) {
-      gone = slot->armed.load(std::memory_order_acquire) && IsThreadGone(timer);
-    } else {
-      gone = IsGone(*slot);
-    }
-    if (gone) {
-      StopTimer(slot);
-      if (slot->spare_stack != nullptr) RawSyscall(SYS_munmap, slot->spare_stack, slot->spare_stack_size);
-      slots_.Release(slot);
-      continue;
-    }
-    ++alive;
-    if (use == SlotUse::kTimed && event.fd >= 0 && !IsStillOurs(event)) ReplaceLostEvent(slot);
-  }
-  collect_at_.store(alive * 2 < kFirstCollection ? kFirstCollection : alive * 2, std::memory_order_relaxed);
+    bool timed = slot->use.load(std::memory_order_acquire) == SlotUse::kTimed;
+    if (timed && event.fd >= 0 && !IsStillOurs(event)) ReplaceLostEvent(slot);
+  };
+  census_.ForEachSlot(turn, bury, visit);
 }
 
 // The application closed the event's descriptor (closefrom): from here on timers do the work, of all threads.
@@ -327,19 +225,18 @@ void CpuCapture::ReplaceLostEvent(ThreadSlot* slot) {
 
 void CpuCapture::LookAround(bool now) {
   if (!running() || !IsThisProcess()) return;
-  bool crowded = slots_.in_use() >= collect_at_.load(std::memory_order_relaxed);
   uint64_t time = ReadClock(CLOCK_MONOTONIC_COARSE).value;
   bool due = now || time >= next_look_ns_.load(std::memory_order_relaxed);
-  if (!crowded && !due) return;
+  if (!due && !census_.IsCrowded()) return;
   // A signal handler of the application's that creates a thread finds its own thread looking, and goes on.
-  if (looking_.exchange(1, std::memory_order_acquire) != 0) return;
+  ThreadCensus::Turn turn = census_.TryTakeTurn();
+  if (!turn) return;
   next_look_ns_.store(time + kLookInterval.value, std::memory_order_relaxed);
-  CollectDead();
+  CollectDead(turn);
   if (due) {
-    FindNewThreads();
+    FindNewThreads(turn);
     NoticeReplacedHandler();
   }
-  looking_.store(0, std::memory_order_release);
 }
 
 void CpuCapture::NoticeReplacedHandler() {
@@ -422,10 +319,11 @@ bool CpuCapture::StartThreadTimer(ThreadSlot* slot, Nanos first) {
   uint32_t tid = slot->tid.load(std::memory_order_relaxed);
   TimerTarget target{ThreadCpuClock(tid), tid, signo(), slots_.SignalValue(*slot)};
   int32_t timer = CreateTimer(target);
-  if (timer == -EAGAIN && looking_.exchange(1, std::memory_order_acquire) == 0) {
-    CollectDead();  // timers of dead threads count against the limit
-    looking_.store(0, std::memory_order_release);
-    timer = CreateTimer(target);
+  if (timer == -EAGAIN) {
+    if (ThreadCensus::Turn turn = census_.TryTakeTurn()) {
+      CollectDead(turn);  // timers of dead threads count against the limit
+      timer = CreateTimer(target);
+    }
   }
   if (timer < 0) {
     bool ended = timer == -EINVAL && SyscallError(RawSyscall(SYS_tgkill, OwnPid(), tid, 0)) == ESRCH;
@@ -469,7 +367,7 @@ void CpuCapture::LeaveThreadTimers(int error) {
     ThreadSlot* slot = slots_.At(i);
     if (slot->use.load(std::memory_order_seq_cst) != SlotUse::kTimed) continue;
     StopTimer(slot);
-    Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+    debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
     slot->first_expiry_ns.store(0, std::memory_order_relaxed);
   }
   const char* reason = error == EAGAIN ? " (RLIMIT_SIGPENDING, ulimit -i)" : "";
@@ -522,46 +420,7 @@ void CpuCapture::StopProcessTimer() {
   int32_t timer = process_timer_.exchange(kNoTimer, std::memory_order_acq_rel);
   if (timer == kNoTimer) return;
   DeleteTimer(timer);
-  Settle(&g_cpu_handler.process_account(), CLOCK_PROCESS_CPUTIME_ID);
-}
-
-// Counts the periods that expired on `clock` and never arrived. The signal is held back, or the timer is
-// stopped.
-void CpuCapture::Settle(ThreadSlot* account, clockid_t clock) {
-  if (account->first_expiry_ns.load(std::memory_order_relaxed) == 0 || account->perf_user_time_only) return;
-  if (account->in_handler.load(std::memory_order_acquire) != 0) return;  // another thread, counting right now
-  uint64_t now = ReadClock(clock).value;
-  uint64_t first = account->first_expiry_ns.load(std::memory_order_relaxed);
-  uint64_t counted = account->ticks.load(std::memory_order_relaxed);
-  uint64_t period = Period().value;
-  uint64_t expired = now >= first ? 1 + (now - first) / period : 0;
-  if (expired <= counted) return;
-  uint64_t owed = expired - counted;
-  account->prepaid.fetch_add(owed, std::memory_order_relaxed);
-  TextId name{account->name.load(std::memory_order_relaxed)};
-  g_cpu_handler.Charge(*account, StackOfDebt(*account, Nanos(owed * period)), name, owed);
-}
-
-CpuCapture::Sibling& CpuCapture::SiblingOf(const ThreadSlot& slot) {
-  return siblings_[Scramble(reinterpret_cast<uintptr_t>(slot.start_routine)) % kSiblings];
-}
-
-// Where time goes that was spent but not sampled: to the newest sample of the thread, or of one that began
-// like it; to its first function, when there is none. A debt that the kernel's ticks cannot explain has
-// another reason (its handler was replaced, its mask is raw), and no known stack is to blame.
-StackId CpuCapture::StackOfDebt(const ThreadSlot& account, Nanos owed) {
-  StackId last{account.last_stack.load(std::memory_order_relaxed)};
-  Frame frame = MakeSynthetic(SyntheticFrame::kUnknown);
-  if (owed <= kLongestDebt) {
-    if (last != kNoStack) return last;
-    auto start = reinterpret_cast<uintptr_t>(account.start_routine);
-    const Sibling& sibling = SiblingOf(account);
-    if (start != 0 && sibling.start_routine.load(std::memory_order_acquire) == start) {
-      return StackId{sibling.stack.load(std::memory_order_relaxed)};
-    }
-    if (start != 0) frame = settings_.unwinder->FrameAt(CodeAddress{start});
-  }
-  return settings_.ledger->InternStack({&frame, 1}, WalkEnd::kOutermost);
+  debts_.Settle(&g_cpu_handler.process_account(), CLOCK_PROCESS_CPUTIME_ID);
 }
 
 void CpuCapture::Stop() {
@@ -574,7 +433,7 @@ void CpuCapture::Stop() {
     if (event.fd >= 0 && !IsStillOurs(event))
       settings_.ledger->Count(Loss::kThreadNotTimed);  // since when, nobody knows
     StopTimer(slot);
-    Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+    debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
   }
   StopProcessTimer();
   if (settings_.ledger->is_open()) {
@@ -621,7 +480,7 @@ void CpuCapture::PauseThisThreadForExec() {
   }
   HoldThisThread();
   if (ThreadSlot* slot = ThisThread()) {
-    Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+    debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
     StopTimer(slot);
   }
   StopProcessTimer();
@@ -675,15 +534,13 @@ void CpuCapture::RestartInForkedChild(bool record) {
     if (event.fd >= 0) ClosePerfEvent(event);
   }
   slots_.Reset();
-  // of another ledger
-  for (Sibling& sibling : siblings_) sibling.start_routine.store(0, std::memory_order_relaxed);
+  census_.Reset();
+  debts_.Forget();
   g_cpu_handler.Reset();
   g_virtual_signals.ResetAfterFork();
   g_signal_readers.waiter.store(0, std::memory_order_relaxed);
   if (g_signal_readers.reader.load(std::memory_order_relaxed) != 0) g_signal_readers.reader.store(OwnTid());
   process_timer_.store(kNoTimer, std::memory_order_relaxed);
-  starting_.store(0, std::memory_order_relaxed);
-  looking_.store(0, std::memory_order_relaxed);
   next_look_ns_.store(0, std::memory_order_relaxed);
   t_state.slot_plus_one = 0;
   t_state.holds_signal = false;

@@ -7,18 +7,8 @@
 //            one line: perf events by timers; thread timers by one process timer (RLIMIT_SIGPENDING) or,
 //            where that is refused too (a sandbox), by perf events. Never two at once, or time would be
 //            counted twice. Not ITIMER_PROF: it outlives exec, and kills the program that comes after.
-// Threads:   a slot is taken when pthread_create is called and found dead later: there is no hook at a
-//            thread's end that would be safe, complete and invisible. (A key's destructor is one of the
-//            application's 1024 and runs before other destructors do their work; a cleanup handler meets two
-//            different libgcc's in cancellation; libc's own thread-exit list allocates.) The kernel disarms a
-//            dead thread's timer, so nothing can fire any more; the number of slots doubles at most before
-//            the dead are collected.
-// Debts:     the kernel looks at a CPU timer at its own tick, 1 to 10 ms apart, and only at the thread that
-//            runs then: on a busy machine a thread may run for 100 ms and more in turns that meet no tick.
-//            What expired after the last look before a thread ended never arrives: 10 % of a thread that
-//            lives 20 ms, on an idle machine. When a thread ends, its CPU clock says how many periods are
-//            owed, and they go to the stack that was sampled last: its own, or, when it was never sampled,
-//            that of the last thread with the same start routine, which most likely did the same work.
+// Threads:   a slot is taken when pthread_create is called and found dead later (agent/capture/thread_census.h).
+//            What its timer owes at the end is settled (agent/capture/cpu_debts.h).
 #pragma once
 
 #include <atomic>
@@ -26,7 +16,9 @@
 #include <string_view>
 
 #include "agent/base/units.h"
+#include "agent/capture/cpu_debts.h"
 #include "agent/capture/cpu_handler.h"
+#include "agent/capture/thread_census.h"
 #include "agent/capture/thread_slots.h"
 
 namespace profagent {
@@ -103,8 +95,6 @@ class CpuCapture {
   void BeginRecording();
   ThreadSlot* ThisThread();
   ThreadSlot* AdoptThread(uint32_t tid);
-  bool IsKnown(uint32_t tid);
-  bool IsGone(const ThreadSlot& slot);
   void ReadName(ThreadSlot* slot);
   void EnterInLedger(ThreadSlot* slot, std::string_view name);
 
@@ -119,35 +109,24 @@ class CpuCapture {
   void LeaveThreadTimers(int error);
   bool StartProcessTimer();
   void StopProcessTimer();
-  void Settle(ThreadSlot* account, clockid_t clock);
-  StackId StackOfDebt(const ThreadSlot& account, Nanos owed);
-  void CollectDead();
+  void CollectDead(const ThreadCensus::Turn& turn);
   void ReplaceLostEvent(ThreadSlot* slot);
-  void FindNewThreads();
+  void FindNewThreads(const ThreadCensus::Turn& turn);
   void NoticeReplacedHandler();
 
   bool IsOurs(const siginfo_t& info);
 
   Settings settings_{};
   ThreadSlots slots_;
+  ThreadCensus census_;
+  CpuDebts debts_;
   std::atomic<int> signo_{0};
   std::atomic<bool> running_{false};
   std::atomic<Engine> engine_{Engine::kNone};
   std::atomic<int32_t> process_timer_{kNoTimer};
   std::atomic<uint32_t> pid_{0};
-  std::atomic<uint32_t> starting_{0};  // threads between PrepareThread and BeginThread
   std::atomic<uint64_t> random_{0};
   std::atomic<uint64_t> next_look_ns_{0};
-  std::atomic<uint32_t> looking_{0};
-  std::atomic<uint32_t> collect_at_{0};
-  struct Sibling {  // the newest stack of a thread that began at `start_routine`
-    std::atomic<uintptr_t> start_routine;
-    std::atomic<RecordId> stack;
-  };
-  static constexpr uint32_t kSiblings = 64;
-  Sibling& SiblingOf(const ThreadSlot& slot);
-
-  Sibling siblings_[kSiblings] = {};
   std::atomic<uint32_t> said_{0};  // bits: what was said once already
 };
 

@@ -48,7 +48,7 @@ struct alignas(64) ThreadSlot {
   ThreadRecord* record;        // in the ledger; nullptr when that is full
   uintptr_t pthread;           // pthread_self(), for pthread_setname_np by another thread
 
-  // The account that settles what the timer still owes when the thread ends (agent/capture/cpu_capture.cc).
+  // The account that settles what the timer still owes when the thread ends (agent/capture/cpu_debts.h).
   std::atomic<bool> armed;                // the timer runs
   std::atomic<uint64_t> first_expiry_ns;  // on the thread's CPU clock
   std::atomic<uint64_t> ticks;            // counted so far

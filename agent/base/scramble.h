@@ -1,0 +1,16 @@
+// A number's bits, mixed so that each depends on all: neighbours become strangers.
+//
+// Context: every one.
+#pragma once
+
+#include <cstdint>
+
+namespace profagent {
+
+constexpr uint64_t Scramble(uint64_t x) {  // splitmix64's finalizer
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+  x = (x ^ x >> 27) * 0x94d049bb133111eb;
+  return x ^ x >> 31;
+}
+
+}  // namespace profagent

@@ -1,0 +1,73 @@
+#include "agent/capture/cpu_debts.h"
+
+#include "agent/base/scramble.h"
+#include "agent/capture/cpu_handler.h"
+#include "agent/capture/cpu_timers.h"
+
+namespace profagent {
+namespace {
+
+// The longest that a thread on a busy machine was seen to run without meeting a tick of the kernel was 182 ms
+// (13 threads at work on 2 processors, HZ=250: short turns that begin and end between ticks).
+constexpr Nanos kLongestDebt{kNanosPerSecond};
+
+}  // namespace
+
+void CpuDebts::Start(Ledger* ledger, Unwinder* unwinder, Nanos period) {
+  ledger_ = ledger;
+  unwinder_ = unwinder;
+  period_ = period;
+}
+
+void CpuDebts::Settle(ThreadSlot* account, clockid_t clock) {
+  if (account->first_expiry_ns.load(std::memory_order_relaxed) == 0 || account->perf_user_time_only) return;
+  if (account->in_handler.load(std::memory_order_acquire) != 0) return;  // another thread, counting right now
+  uint64_t now = ReadClock(clock).value;
+  uint64_t first = account->first_expiry_ns.load(std::memory_order_relaxed);
+  uint64_t counted = account->ticks.load(std::memory_order_relaxed);
+  uint64_t expired = now >= first ? 1 + (now - first) / period_.value : 0;
+  if (expired <= counted) return;
+  uint64_t owed = expired - counted;
+  account->prepaid.fetch_add(owed, std::memory_order_relaxed);
+  TextId name{account->name.load(std::memory_order_relaxed)};
+  g_cpu_handler.Charge(*account, StackOfDebt(*account, period_ * owed), name, owed);
+}
+
+void CpuDebts::SettleEndingThread(ThreadSlot* slot) {
+  RecordId last = slot->last_stack.load(std::memory_order_relaxed);  // sampled, not settled
+  Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+  if (last == 0) return;
+  // The two are not written as one: another routine's stack may be taken for this one's, once in a while
+  // and for one debt. Both are stacks of this process.
+  Sibling& sibling = SiblingOf(*slot);
+  sibling.stack.store(last, std::memory_order_relaxed);
+  sibling.start_routine.store(reinterpret_cast<uintptr_t>(slot->start_routine), std::memory_order_release);
+}
+
+void CpuDebts::Forget() {
+  for (Sibling& sibling : siblings_) sibling.start_routine.store(0, std::memory_order_relaxed);
+}
+
+CpuDebts::Sibling& CpuDebts::SiblingOf(const ThreadSlot& slot) {
+  return siblings_[Scramble(reinterpret_cast<uintptr_t>(slot.start_routine)) % kSiblings];
+}
+
+// Where time goes that was spent but not sampled: to the newest sample of the thread, or of one that began
+// like it; to its first function, when there is none. A debt that the kernel's ticks cannot explain has
+// another reason (its handler was replaced, its mask is raw), and no known stack is to blame.
+StackId CpuDebts::StackOfDebt(const ThreadSlot& account, Nanos owed) {
+  StackId last{account.last_stack.load(std::memory_order_relaxed)};
+  Frame frame = MakeSynthetic(SyntheticFrame::kUnknown);
+  if (owed <= kLongestDebt) {
+    if (last != kNoStack) return last;
+    auto start = reinterpret_cast<uintptr_t>(account.start_routine);
+    const Sibling& sibling = SiblingOf(account);
+    if (start != 0 && sibling.start_routine.load(std::memory_order_acquire) == start) {
+      return StackId{sibling.stack.load(std::memory_order_relaxed)};
+    }
+    if (start != 0) frame = unwinder_->FrameAt(CodeAddress{start});
+  }
+  return ledger_->InternStack({&frame, 1}, WalkEnd::kOutermost);
+}
+
+}  // namespace profagent
