@@ -16,15 +16,12 @@ namespace {
 constinit OwnStack* g_stack = nullptr;
 using WriteDump = void (*)();
 constinit WriteDump g_write = nullptr;
-constinit std::atomic<uint32_t> g_requests{0};
+constinit std::atomic<bool> g_requested{false};
 constinit std::atomic<bool> g_said{false};
 constinit long g_pid = 0;
 
 void WriteRequested(void*) {
-  while (g_requests.load(std::memory_order_acquire) > 0) {
-    g_requests.fetch_sub(1, std::memory_order_acq_rel);
-    g_write();
-  }
+  while (g_requested.exchange(false, std::memory_order_acq_rel)) g_write();
 }
 
 void OnDumpSignal(int signo, siginfo_t* info, void* context) {
@@ -35,7 +32,7 @@ void OnDumpSignal(int signo, siginfo_t* info, void* context) {
   // A vfork child shares our memory, and a child of a raw clone has a copy of it: no profile is theirs.
   if (RawSyscall(SYS_getpid) == g_pid) {
     ErrnoSaver keep_errno;
-    g_requests.fetch_add(1, std::memory_order_acq_rel);
+    g_requested.store(true, std::memory_order_seq_cst);
     AnswerDumpRequests();
   }
   RestartInterruptedCall(static_cast<ucontext_t*>(context));
@@ -62,13 +59,13 @@ void StartDumpSignal(int signo, OwnStack* stack, void (*write)()) {
 
 // Whoever finds the stack taken leaves its request to its owner; the owner looks after it has left, so none is forgotten.
 void AnswerDumpRequests() {
-  while (g_stack != nullptr && g_requests.load(std::memory_order_seq_cst) > 0) {
+  while (g_stack != nullptr && g_requested.load(std::memory_order_seq_cst)) {
     if (!g_stack->Run(WriteRequested, nullptr)) return;
   }
 }
 
 void ForgetDumpRequests() {
-  g_requests.store(0, std::memory_order_relaxed);
+  g_requested.store(false, std::memory_order_relaxed);
   g_pid = RawSyscall(SYS_getpid);
 }
 

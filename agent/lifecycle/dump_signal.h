@@ -2,9 +2,9 @@
 //
 // Context:  Start in `bootstrap`; the handler in `signal`, which becomes `dump` on a stack of ours. No thread, no lock, no
 //           memory of the application: the signal may have stopped its thread anywhere, in malloc too.
-// Promises: a signal that arrives is answered with files numbered 1, 2, ...; one that comes while somebody writes (another
-//           thread, or the end of the process) is remembered, and who writes answers it before it goes on. Signals that
-//           the kernel merges, because one of them is pending already, are one.
+// Promises: every signal that arrives is answered by a dump that begins after it; dumps are numbered 1, 2, ... and never
+//           overlap. Signals that arrive while somebody writes (another thread, or the end of the process) are answered
+//           together by who writes, before it goes on: as the kernel makes one of signals that are pending.
 // Others':  a program that sets a handler for this signal keeps it, and is told once how to choose another.
 #pragma once
 
