@@ -1,5 +1,7 @@
 #include "agent/lifecycle/process_life.h"
 
+#include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
@@ -8,6 +10,7 @@
 #include <new>
 
 #include "agent/base/errno_saver.h"
+#include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/process_hooks.h"
@@ -93,6 +96,20 @@ PathText EndPath() {
   return g_life->first ? path : UnusedPath(g_agent.ledger(), path);
 }
 
+// A failure of the agent's own costs the profile, and the program nothing.
+void RunOnOwnStack(void (*work)(void*)) {
+  if (g_life->stack.Run(work, nullptr) != OwnStack::Outcome::kFaulted) return;
+  const OwnStack::Fault& fault = g_life->stack.fault();
+  struct dl_find_object module = {};  // that of the agent, or libc below it
+  bool found = _dl_find_object(reinterpret_cast<void*>(fault.instruction), &module) == 0;
+  std::string_view path(found ? module.dlfo_link_map->l_name : "");
+  uintptr_t start = reinterpret_cast<uintptr_t>(module.dlfo_map_start);
+  Log(Verbosity::kErrors, "no CPU profile written, its samples are lost: the agent failed (signal ",
+      fault.signo, " at ", path.substr(path.rfind('/') + 1), "+", Hex{fault.instruction - start},
+      ", address ", Hex{fault.address}, ") and is off from here on");
+  g_agent.StopCpu();
+}
+
 void WriteAtEnd() {
   WriteCpuProfile(g_agent.ledger(), EndPath().view(), g_life->first ? WhenEmpty::kWrite : WhenEmpty::kSkip);
 }
@@ -120,7 +137,7 @@ void End(ProcessEnd how) {
   if (g_agent.ledger().in_file()) {
     g_agent.ledger().ReleaseUnused();
   } else {
-    g_life->stack.Run([](void*) { WriteAtEnd(); }, nullptr);
+    RunOnOwnStack([](void*) { WriteAtEnd(); });
   }
   g_life->end.store(EndState::kDone, std::memory_order_release);
 }
@@ -162,7 +179,7 @@ bool BeforeExec() {
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExecuted);
   if (!g_agent.ledger().in_file()) {
-    g_life->stack.Run([](void*) { WriteBeforeExec(); }, nullptr);
+    RunOnOwnStack([](void*) { WriteBeforeExec(); });
   } else if (WasEverAlone()) {
     g_agent.ledger().ReleaseUnused();
   }
@@ -192,15 +209,13 @@ void BeforeDaemon() {
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExited);
   if (g_agent.ledger().in_file()) return;
-  g_life->stack.Run(
-      [](void*) {
-        PathText path = EndPath();
-        if (WriteCpuProfile(g_agent.ledger(), path.view(),
-                            g_life->first ? WhenEmpty::kWrite : WhenEmpty::kSkip)) {
-          g_life->left_behind = AbsolutePath(g_agent.ledger(), path.view());
-        }
-      },
-      nullptr);
+  RunOnOwnStack([](void*) {
+    PathText path = EndPath();
+    if (WriteCpuProfile(g_agent.ledger(), path.view(),
+                        g_life->first ? WhenEmpty::kWrite : WhenEmpty::kSkip)) {
+      g_life->left_behind = AbsolutePath(g_agent.ledger(), path.view());
+    }
+  });
 }
 
 void DaemonFailed() {
