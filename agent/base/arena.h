@@ -10,12 +10,16 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "agent/base/holding.h"
+
 namespace profagent {
 
-class Arena {
+class Arena : private Holding {
  public:
-  Arena() = default;
-  explicit Arena(size_t limit) : limit_(limit) {}  // bytes that it may take from the kernel
+  Arena() : Arena(SIZE_MAX) {}
+  // `limit`: bytes that it may take from the kernel.
+  explicit Arena(size_t limit)
+      : Holding([](Holding* self) { static_cast<Arena*>(self)->Release(); }), limit_(limit) {}
   ~Arena() { Release(); }
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -39,7 +43,7 @@ class Arena {
     size_t size;
   };
 
-  size_t limit_ = SIZE_MAX;
+  size_t limit_;
   size_t taken_ = 0;
   Block* blocks_ = nullptr;
   uintptr_t at_ = 0;

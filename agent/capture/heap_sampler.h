@@ -35,6 +35,8 @@ class HeapSampler {
 
   // With rate 0 only stops the threads from asking again and again.
   void Start(const Settings& settings);
+  // What was sampled stays; frees are still taken out.
+  void Stop() { running_.store(false, std::memory_order_release); }
   bool running() const { return running_.load(std::memory_order_acquire); }
 
   // In a forked child, whose ledger is new (or closed: `record` false).

@@ -86,8 +86,37 @@ void VirtualSignals::Write(Entry& entry, const KernelSigaction& action) {
   entry.version.fetch_add(1, std::memory_order_release);
 }
 
+AgentSignalHandler VirtualSignals::OurHandler(const Entry& entry) {
+  return entry.hold.load(std::memory_order_relaxed) == Hold::kGuarded ? entry.guard : entry.handler;
+}
+
 KernelSigaction VirtualSignals::OurAction(const Entry& entry) const {
-  return {reinterpret_cast<uintptr_t>(entry.handler), kOurFlags, restorer_, kAllSignals};
+  return {reinterpret_cast<uintptr_t>(OurHandler(entry)), kOurFlags, restorer_, kAllSignals};
+}
+
+// What the kernel holds of a signal that is held so, when the application wants `wanted`.
+KernelSigaction VirtualSignals::ActionFor(Hold hold, const Entry& entry,
+                                          const KernelSigaction& wanted) const {
+  if (hold == Hold::kNot) return wanted;
+  if (hold != Hold::kWhileDefault || wanted.is_default()) return OurAction(entry);
+  KernelSigaction given = wanted;
+  if (!wanted.is_ignored() && (wanted.flags & SA_RESETHAND) != 0) {
+    given.handler = reinterpret_cast<uintptr_t>(profagent_reset_hand_entry);
+    given.flags = (wanted.flags & ~static_cast<uint64_t>(SA_RESETHAND)) | SA_SIGINFO;
+  }
+  return given;
+}
+
+bool VirtualSignals::LearnRestorer(int signo, AgentSignalHandler handler) {
+  struct sigaction probe = {};
+  probe.sa_sigaction = handler;
+  probe.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+  sigfillset(&probe.sa_mask);
+  KernelSigaction seen;
+  if (libc_sigaction_(signo, &probe, nullptr) != 0 || KernelExchange(signo, nullptr, &seen) != 0)
+    return false;
+  restorer_ = seen.restorer;
+  return true;
 }
 
 bool VirtualSignals::Take(int signo, AgentSignalHandler handler, Hold hold,
@@ -97,16 +126,7 @@ bool VirtualSignals::Take(int signo, AgentSignalHandler handler, Hold hold,
   Locked lock(entry);
   KernelSigaction before;
   if (KernelExchange(signo, nullptr, &before) != 0) return false;
-  if (restorer_ == 0) {
-    struct sigaction probe = {};
-    probe.sa_sigaction = handler;
-    probe.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
-    sigfillset(&probe.sa_mask);
-    KernelSigaction seen;
-    if (libc_sigaction_(signo, &probe, nullptr) != 0 || KernelExchange(signo, nullptr, &seen) != 0)
-      return false;
-    restorer_ = seen.restorer;
-  }
+  if (restorer_ == 0 && !LearnRestorer(signo, handler)) return false;
   entry.handler = handler;
   entry.on_other_handler = on_other_handler;
   Write(entry, before);
@@ -123,6 +143,58 @@ void VirtualSignals::GiveBack(int signo) {
   KernelSigaction action = Read(entry);
   KernelExchange(signo, &action, nullptr);
   entry.hold.store(Hold::kNot, std::memory_order_release);
+}
+
+bool VirtualSignals::Guard(int signo, AgentSignalHandler handler) {
+  if (!InRange(signo) || libc_sigaction_ == nullptr) return false;
+  Entry& entry = entries_[signo];
+  Locked lock(entry);
+  KernelSigaction found;
+  Hold hold = entry.hold.load(std::memory_order_relaxed);
+  if (hold == Hold::kGuarded || KernelExchange(signo, nullptr, &found) != 0) return false;
+  if (restorer_ == 0 && !LearnRestorer(signo, handler)) return false;
+  // Otherwise a raw system call put it there, or the signal was not taken.
+  bool known = hold != Hold::kNot && found.handler == ActionFor(hold, entry, Read(entry)).handler;
+  if (!known) Write(entry, found);
+  entry.guard = handler;
+  entry.hold_beneath = hold;
+  entry.hold.store(Hold::kGuarded, std::memory_order_release);
+  KernelSigaction ours = OurAction(entry);
+  KernelExchange(signo, &ours, nullptr);
+  return true;
+}
+
+void VirtualSignals::Unguard(int signo) {
+  Entry& entry = entries_[signo];
+  Locked lock(entry);
+  if (entry.hold.load(std::memory_order_relaxed) != Hold::kGuarded) return;
+  entry.hold.store(entry.hold_beneath, std::memory_order_release);
+  KernelSigaction action = ActionFor(entry.hold_beneath, entry, Read(entry));
+  KernelExchange(signo, &action, nullptr);
+}
+
+uintptr_t VirtualSignals::LeaveToOthers(int signo, siginfo_t* info, void* context, bool of_instruction) {
+  Entry& entry = entries_[signo];
+  KernelSigaction action = Read(entry);
+  if (action.is_default() && entry.hold_beneath == Hold::kWhileDefault) {
+    entry.handler(signo, info, context);
+    return 0;
+  }
+  // The kernel chose the alternate stack because our flags say so; the application's may not.
+  const auto& interrupted = *static_cast<const ucontext_t*>(context);
+  auto low = reinterpret_cast<uintptr_t>(interrupted.uc_stack.ss_sp);
+  size_t size = interrupted.uc_stack.ss_size;
+  auto stack_pointer = static_cast<uintptr_t>(interrupted.uc_mcontext.gregs[REG_RSP]);
+  bool moved = reinterpret_cast<uintptr_t>(context) - low < size && stack_pointer - low >= size;
+  if (!action.is_default() && !action.is_ignored() && (!moved || (action.flags & SA_ONSTACK) != 0)) {
+    bool would_kill = false;
+    uintptr_t handler = NextHandler(signo, context, &would_kill);
+    if (handler != 0) return handler;  // 0: another thread took it away
+  }
+  if (action.is_ignored() && !of_instruction) return 0;
+  Unguard(signo);
+  if (!of_instruction) PassOn(signo, info);
+  return 0;
 }
 
 bool VirtualSignals::IsTaken(int signo) const {
@@ -153,12 +225,9 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
   {
     Locked lock(entry);
     before = Read(entry);
-    if (entry.hold.load(std::memory_order_relaxed) == Hold::kWhileDefault) {
-      KernelSigaction given = wanted.is_default() ? OurAction(entry) : wanted;
-      if (!wanted.is_default() && !wanted.is_ignored() && (wanted.flags & SA_RESETHAND) != 0) {
-        given.handler = reinterpret_cast<uintptr_t>(profagent_reset_hand_entry);
-        given.flags = (wanted.flags & ~static_cast<uint64_t>(SA_RESETHAND)) | SA_SIGINFO;
-      }
+    Hold hold = entry.hold.load(std::memory_order_relaxed);
+    if (hold == Hold::kWhileDefault) {
+      KernelSigaction given = ActionFor(hold, entry, wanted);
       long result = KernelExchange(signo, &given, nullptr);
       if (result != 0) return result;
     }
@@ -219,7 +288,7 @@ bool VirtualSignals::RepairIfReplaced(int signo) {
   Locked lock(entry);
   KernelSigaction found;
   if (KernelExchange(signo, nullptr, &found) != 0) return false;
-  if (found.handler == reinterpret_cast<uintptr_t>(entry.handler)) return false;
+  if (found.handler == reinterpret_cast<uintptr_t>(OurHandler(entry))) return false;
   bool replaced = entry.hold.load(std::memory_order_relaxed) == Hold::kAlways || found.is_default();
   if (!replaced) return false;  // the application's own, where it belongs
   Write(entry, found);
@@ -249,6 +318,9 @@ void VirtualSignals::ResetAfterFork() {
     entry.locked.store(0, std::memory_order_relaxed);
     if ((entry.version.load(std::memory_order_relaxed) & 1) != 0)
       entry.version.fetch_add(1, std::memory_order_relaxed);
+    // The work is the parent's.
+    if (entry.hold.load(std::memory_order_relaxed) == Hold::kGuarded)
+      Unguard(static_cast<int>(&entry - entries_));
   }
 }
 

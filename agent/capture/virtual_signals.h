@@ -10,6 +10,8 @@
 //   kWhileDefault  (SIGTERM, SIGSEGV, ...) The kernel holds ours only while the application's action is
 //                  SIG_DFL: the profile is written before the process dies. A handler or SIG_IGN of the
 //                  application's goes to the kernel as it is, and costs nothing.
+//   kGuarded       (SIGSEGV, ... while the agent does work that may fault) As kAlways, for a short time, on top
+//                  of one of the others.
 // Locks:     one spin lock a signal, held with every signal blocked, so that no handler can wait for its own
 //            thread. fork: the child calls ResetAfterFork, since another thread may have held one.
 #pragma once
@@ -79,7 +81,7 @@ using LibcSigaction = int (*)(int, const struct sigaction*, struct sigaction*);
 
 class VirtualSignals {
  public:
-  enum class Hold : uint8_t { kNot, kAlways, kWhileDefault };
+  enum class Hold : uint8_t { kNot, kAlways, kWhileDefault, kGuarded };
 
   // Before the first Take: libc's own sigaction, which is used once, to learn the restorer that debuggers and
   // unwinders recognise a signal frame by.
@@ -94,6 +96,17 @@ class VirtualSignals {
   // The kernel gets the application's action again. Not for a signal that may be on its way to us: it could
   // kill.
   void GiveBack(int signo);
+
+  // For the time of a piece of work: the kernel holds `handler` (entered as one of Take's is), whatever the
+  // application's action is or becomes; what was in force before, or what belongs there by then, comes back with
+  // Unguard. False: nothing was changed, and Unguard does nothing. One work at a time.
+  bool Guard(int signo, AgentSignalHandler handler);
+  PROF_SIGNAL_SAFE void Unguard(int signo);
+  // For the guarding handler, of a signal that was not for it: NextHandler's answer, exact to the stack that the
+  // application's handler expects; what the agent does for a program whose action is the default; or an end of the
+  // guard, so that the kernel does what is to be done when the signal comes again, which it will. `of_instruction`: the
+  // interrupted instruction raised it, and will again.
+  PROF_SIGNAL_SAFE uintptr_t LeaveToOthers(int signo, siginfo_t* info, void* context, bool of_instruction);
 
   PROF_SIGNAL_SAFE bool IsTaken(int signo) const;
   // The application's action is SIG_DFL. (A signal that was never taken: the kernel is asked.)
@@ -131,6 +144,8 @@ class VirtualSignals {
     std::atomic<uint32_t> locked;
     std::atomic<uint32_t> version;  // odd while `action` is being written
     std::atomic<Hold> hold;
+    Hold hold_beneath;  // of a guarded one
+    AgentSignalHandler guard;
     AgentSignalHandler handler;
     void (*on_other_handler)(int signo);
     KernelSigaction action;  // the application's
@@ -140,8 +155,12 @@ class VirtualSignals {
   static constexpr int kSignals = 65;
   static bool InRange(int signo) { return signo > 0 && signo < kSignals; }
   PROF_SIGNAL_SAFE KernelSigaction Read(const Entry& entry) const;
-  static void Write(Entry& entry, const KernelSigaction& action);
-  KernelSigaction OurAction(const Entry& entry) const;
+  PROF_SIGNAL_SAFE static void Write(Entry& entry, const KernelSigaction& action);
+  PROF_SIGNAL_SAFE static AgentSignalHandler OurHandler(const Entry& entry);
+  PROF_SIGNAL_SAFE KernelSigaction OurAction(const Entry& entry) const;
+  PROF_SIGNAL_SAFE KernelSigaction ActionFor(Hold hold, const Entry& entry,
+                                             const KernelSigaction& wanted) const;
+  bool LearnRestorer(int signo, AgentSignalHandler handler);
 
   LibcSigaction libc_sigaction_ = nullptr;
   uintptr_t restorer_ = 0;

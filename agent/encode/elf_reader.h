@@ -14,12 +14,14 @@
 #include <string_view>
 
 #include "agent/base/arena.h"
+#include "agent/base/holding.h"
 
 namespace profagent {
 
-class ElfReader {
+class ElfReader : private Holding {
  public:
-  explicit ElfReader(Arena& arena) : arena_(arena) {}
+  explicit ElfReader(Arena& arena)
+      : Holding([](Holding* self) { static_cast<ElfReader*>(self)->Close(); }), arena_(arena) {}
   ~ElfReader() { Close(); }
   ElfReader(const ElfReader&) = delete;
   ElfReader& operator=(const ElfReader&) = delete;

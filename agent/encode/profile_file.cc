@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "agent/base/holding.h"
 #include "agent/base/raw_syscall.h"
 
 namespace profagent {
@@ -21,34 +22,40 @@ constexpr uint64_t SignalBit(int signal) { return uint64_t{1} << (signal - 1); }
 
 // The signals that a write can send to its own thread, held back for as long as this lives; what came of it is
 // taken out of the queue again.
-class WriteSignalsHeld {
+class WriteSignalsHeld : private Holding {
  public:
-  WriteSignalsHeld() {
+  WriteSignalsHeld() : Holding([](Holding* self) { static_cast<WriteSignalsHeld*>(self)->Release(); }) {
     uint64_t pending = 0;
     RawSyscall(SYS_rt_sigpending, &pending, sizeof pending);
     ours_ = kSent & ~pending;  // one that waits already is the application's
     uint64_t held = kSent | SignalBit(SIGTTOU);
     RawSyscall(SYS_rt_sigprocmask, SIG_BLOCK, &held, &mask_, sizeof mask_);
   }
-  ~WriteSignalsHeld() {
+  ~WriteSignalsHeld() { Release(); }
+  WriteSignalsHeld(const WriteSignalsHeld&) = delete;
+  WriteSignalsHeld& operator=(const WriteSignalsHeld&) = delete;
+
+ private:
+  void Release() {
     struct timespec now = {0, 0};
     while (RawSyscall(SYS_rt_sigtimedwait, &ours_, nullptr, &now, sizeof ours_) > 0) {
     }
     RawSyscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask_, nullptr, sizeof mask_);
   }
-  WriteSignalsHeld(const WriteSignalsHeld&) = delete;
-  WriteSignalsHeld& operator=(const WriteSignalsHeld&) = delete;
 
- private:
   static constexpr uint64_t kSent = SignalBit(SIGPIPE) | SignalBit(SIGXFSZ);
   uint64_t ours_ = 0;
   uint64_t mask_ = 0;
 };
 
 // Writes until all is written or one error came; remembers which.
-class Descriptor {
+class Descriptor : private Holding {
  public:
-  explicit Descriptor(int fd) : fd_(fd) {}
+  enum class Owner : uint8_t { kAgent, kApplication };
+
+  Descriptor(int fd, Owner owner)
+      : Holding([](Holding* self) { static_cast<Descriptor*>(self)->Close(); }), fd_(fd), owner_(owner) {}
+  ~Descriptor() { Close(); }
 
   bool Write(std::span<const std::byte> bytes) {
     while (!bytes.empty() && error_ == 0) {
@@ -68,6 +75,8 @@ class Descriptor {
     return error_ == 0;
   }
   void Close() {
+    if (owner_ == Owner::kApplication) return;
+    owner_ = Owner::kApplication;  // closed once: the number may be another thread's file by now
     int error = SyscallError(RawSyscall(SYS_close, fd_));
     if (error_ == 0 && error != EINTR)
       error_ = error;  // a network file system may say only now that it is full
@@ -84,7 +93,32 @@ class Descriptor {
   }
 
   int fd_;
+  Owner owner_;
   int error_ = 0;
+};
+
+// Removes what has not been renamed to its true name.
+class TemporaryName : private Holding {
+ public:
+  explicit TemporaryName(const PathBuffer& path)
+      : Holding([](Holding* self) { static_cast<TemporaryName*>(self)->Remove(); }), path_(path) {}
+  ~TemporaryName() { Remove(); }
+
+  // 0, or the kernel's error.
+  int RenameTo(const PathBuffer& path) {
+    int error = SyscallError(RawSyscall(SYS_renameat, AT_FDCWD, path_.c_str(), AT_FDCWD, path.c_str()));
+    there_ = error != 0;
+    return error;
+  }
+
+ private:
+  void Remove() {
+    if (there_) RawSyscall(SYS_unlinkat, AT_FDCWD, path_.c_str(), 0);
+    there_ = false;
+  }
+
+  const PathBuffer& path_;
+  bool there_ = true;
 };
 
 // Long paths are shown by their end, so that the reason behind them is never cut off.
@@ -144,9 +178,11 @@ int FollowLinks(PathBuffer& path) {
   return ELOOP;
 }
 
-Status WriteTo(Descriptor file, bool close, std::string_view path, FunctionRef<Status(ByteSink)> produce) {
+Status WriteTo(int fd, Descriptor::Owner owner, std::string_view path,
+               FunctionRef<Status(ByteSink)> produce) {
+  Descriptor file(fd, owner);
   Status produced = produce([&](std::span<const std::byte> bytes) { return file.Write(bytes); });
-  if (close) file.Close();
+  file.Close();
   return Outcome(path, file, produced);
 }
 
@@ -157,7 +193,7 @@ Status WriteDirectly(const char* path, int flags, FunctionRef<Status(ByteSink)> 
     return Error::Of("cannot write ", Shown(path).cut, Shown(path).end, ": nobody reads from it");
   }
   if (SyscallError(fd) != 0) return CannotWrite(path, SyscallError(fd));
-  return WriteTo(Descriptor(static_cast<int>(fd)), true, path, produce);
+  return WriteTo(static_cast<int>(fd), Descriptor::Owner::kAgent, path, produce);
 }
 
 Status WriteAndRename(const PathBuffer& path, bool exists, FunctionRef<Status(ByteSink)> produce) {
@@ -176,14 +212,12 @@ Status WriteAndRename(const PathBuffer& path, bool exists, FunctionRef<Status(By
     return WriteDirectly(path.c_str(), O_TRUNC | O_NOFOLLOW, produce);
   }
   if (error != 0) return CannotWrite(path.view(), error);
+  TemporaryName name(temporary);
   RawSyscall(SYS_fchmod, fd, 0600);  // an application's umask may have taken its owner's rights too
-  Status status = WriteTo(Descriptor(static_cast<int>(fd)), true, path.view(), produce);
-  if (status) {
-    error = SyscallError(RawSyscall(SYS_renameat, AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str()));
-    if (error == 0) return status;
-    status = CannotWrite(path.view(), error);
-  }
-  RawSyscall(SYS_unlinkat, AT_FDCWD, temporary.c_str(), 0);
+  Status status = WriteTo(static_cast<int>(fd), Descriptor::Owner::kAgent, path.view(), produce);
+  if (!status) return status;
+  error = name.RenameTo(path);
+  if (error != 0) return CannotWrite(path.view(), error);
   return status;
 }
 
@@ -200,7 +234,7 @@ Status WriteProfileFile(const char* path, FunctionRef<Status(ByteSink)> produce)
   int error = FollowLinks(target);
   if (error != 0) return CannotWrite(name, error);
   int fd = DescriptorNamedBy(target.view());
-  if (fd >= 0) return WriteTo(Descriptor(fd), false, name, produce);
+  if (fd >= 0) return WriteTo(fd, Descriptor::Owner::kApplication, name, produce);
 
   struct stat about = {};
   bool exists = RawSyscall(SYS_newfstatat, AT_FDCWD, target.c_str(), &about, 0) == 0;

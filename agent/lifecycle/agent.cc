@@ -172,6 +172,12 @@ void Agent::StopCpu() {
   if (active()) g_cpu_capture.Stop();
 }
 
+void Agent::TurnOff() {
+  StopCpu();
+  g_heap_sampler.Stop();
+  active_.store(false, std::memory_order_release);
+}
+
 void Agent::BeforeFork() { g_cpu_capture.HoldThisThread(); }
 
 void Agent::AfterForkParent() { g_cpu_capture.ReleaseThisThread(); }

@@ -13,15 +13,13 @@
 namespace profagent {
 namespace {
 
-constinit OwnStack* g_stack = nullptr;
-using WriteDump = void (*)();
-constinit WriteDump g_write = nullptr;
+constinit DumpWriter g_writer{};
 constinit std::atomic<bool> g_requested{false};
 constinit std::atomic<bool> g_said{false};
 constinit long g_pid = 0;
 
 void WriteRequested(void*) {
-  while (g_requested.exchange(false, std::memory_order_acq_rel)) g_write();
+  while (g_requested.exchange(false, std::memory_order_acq_rel)) g_writer.write();
 }
 
 void OnDumpSignal(int signo, siginfo_t* info, void* context) {
@@ -46,9 +44,8 @@ void OnHandlerOfTheApplication(int signo) {
 
 }  // namespace
 
-void StartDumpSignal(int signo, OwnStack* stack, void (*write)()) {
-  g_stack = stack;
-  g_write = write;
+void StartDumpSignal(int signo, const DumpWriter& writer) {
+  g_writer = writer;
   g_pid = RawSyscall(SYS_getpid);
   if (signo == 0) return;
   if (!g_virtual_signals.Take(signo, OnDumpSignal, VirtualSignals::Hold::kWhileDefault,
@@ -59,8 +56,10 @@ void StartDumpSignal(int signo, OwnStack* stack, void (*write)()) {
 
 // Whoever finds the stack taken leaves its request to its owner; the owner looks after it has left, so none is forgotten.
 void AnswerDumpRequests() {
-  while (g_stack != nullptr && g_requested.load(std::memory_order_seq_cst)) {
-    if (!g_stack->Run(WriteRequested, nullptr)) return;
+  while (g_writer.stack != nullptr && g_requested.load(std::memory_order_seq_cst)) {
+    OwnStack::Outcome outcome = g_writer.stack->Run(WriteRequested, nullptr);
+    if (outcome == OwnStack::Outcome::kFaulted) g_writer.give_up();
+    if (outcome != OwnStack::Outcome::kDone) return;
   }
 }
 

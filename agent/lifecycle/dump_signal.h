@@ -12,8 +12,12 @@
 
 namespace profagent {
 
-// `stack` is the one that the end of the process writes on; `write` writes one dump, on it.
-void StartDumpSignal(int signo, OwnStack* stack, void (*write)());
+struct DumpWriter {
+  OwnStack* stack;    // the one that the end of the process writes on
+  void (*write)();    // writes one dump, on it
+  void (*give_up)();  // after a fault in there
+};
+void StartDumpSignal(int signo, const DumpWriter& writer);
 
 // By who has just left the stack: answers what came meanwhile.
 void AnswerDumpRequests();

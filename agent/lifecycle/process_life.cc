@@ -1,5 +1,7 @@
 #include "agent/lifecycle/process_life.h"
 
+#include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
@@ -8,6 +10,7 @@
 #include <new>
 
 #include "agent/base/errno_saver.h"
+#include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/process_hooks.h"
@@ -117,10 +120,25 @@ void WriteDump() {
   }
 }
 
+// A failure of the agent's own costs the profiles, and the program nothing.
+void GiveUp() {
+  const OwnStack::Fault& fault = g_life->stack.fault();
+  struct dl_find_object module = {};  // that of the agent, or libc below it
+  bool found = _dl_find_object(reinterpret_cast<void*>(fault.instruction), &module) == 0;
+  std::string_view path(found ? module.dlfo_link_map->l_name : "");
+  uintptr_t start = reinterpret_cast<uintptr_t>(module.dlfo_map_start);
+  Log(Verbosity::kErrors, "no profile written, its samples are lost: the agent failed (signal ", fault.signo,
+      " at ", path.substr(path.rfind('/') + 1), "+", Hex{fault.instruction - start}, ", address ",
+      Hex{fault.address}, ") and is off from here on");
+  g_agent.TurnOff();
+}
+
 // A dump of another thread may be on the stack: the end of the process waits for it, as long as it does for a writer.
 void RunOnOwnStack(void (*work)(void*)) {
   for (int waited = 0; waited < kPatienceMillis; ++waited) {
-    if (g_life->stack.Run(work, nullptr)) break;
+    OwnStack::Outcome outcome = g_life->stack.Run(work, nullptr);
+    if (outcome == OwnStack::Outcome::kFaulted) return GiveUp();
+    if (outcome == OwnStack::Outcome::kDone) break;
     struct timespec millisecond = {0, 1'000'000};
     RawSyscall(SYS_nanosleep, &millisecond, nullptr);
   }
@@ -285,7 +303,7 @@ void StartProcessLife(Lineage lineage) {
   __cxa_at_quick_exit(EndByExit, nullptr);
   pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
   const Options& options = g_agent.options();
-  StartDumpSignal(options.dump_signal, &g_life->stack, WriteDump);
+  StartDumpSignal(options.dump_signal, {&g_life->stack, WriteDump, GiveUp});
   // With the ledger in a file the samples survive any death, and with no file to write at the end they may go: the
   // program's signals are left alone.
   if (g_agent.ledger().in_file() || !WantedBy(options).any_at_end()) return;

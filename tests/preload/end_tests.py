@@ -111,6 +111,19 @@ def crash_in_a_handler_on_an_alternate_stack(t):
     t.expect_work(run, "work_in_handler", 0.1)
 
 
+@each(["return", "exit", "_exit", "exec_fails", "own_handler", "term", "segv"])
+def fault_of_the_agent_costs_the_profile_only(t, how):
+    # A mapping that is gone, a damaged ledger, a bug of ours: the encoder's SIGSEGV took the program's exit status away,
+    # or reached a handler of the program's that knew nothing of it.
+    run = t.run("takes_vdso_away", how, hz=250)
+    if how in ("term", "segv"):
+        t.expect_signal(run, signal.SIGTERM if how == "term" else signal.SIGSEGV)
+    else:
+        t.expect_exit(run, 7)
+    t.expect_one_error_line(run, "no CPU profile written", "signal 11")
+    t.expect(os.listdir(t.dir) == [], "left behind: %s" % os.listdir(t.dir), run)
+
+
 @test()
 def abort_inside_of_malloc(t):
     # libc found the heap corrupt and holds its lock: whoever allocates now waits for ever.
