@@ -78,12 +78,14 @@ uint64_t CollectContention(const LedgerView& ledger, ContentionKind kind, Nanos 
     samples->Add(site.stack.frames, {site.lock, 0}, {.weight = nanos, .first = count});
   };
   uint64_t damaged = ledger.ForEachContentionSite([&](const LedgerView::ContentionSite& site) {
-    if (site.kind == kind) add(site, site.count, site.nanos);
+    // A site is made when a wait begins; nothing was sampled yet while its count is 0.
+    if (site.kind == kind && site.count != 0) add(site, site.count, site.nanos);
   });
   if (kind != ContentionKind::kBlock) return damaged;
   uint64_t rate = ledger.header().block_rate.load(std::memory_order_relaxed);
   return damaged + ledger.ForEachWaiter([&](const LedgerView::Waiter& waiter) {
-    uint64_t waited = now.value > waiter.since_ns ? now.value - waiter.since_ns : 0;
+    uint64_t so_far = now.value > waiter.since_ns ? now.value - waiter.since_ns : 0;
+    uint64_t waited = waiter.waited_ns != 0 ? waiter.waited_ns : so_far;
     if (waited == 0 || waited < waiter.threshold_ns) return;
     ContentionSample sample = BlockSample(Nanos{waited}, rate);
     add(waiter.site, sample.count, sample.nanos);

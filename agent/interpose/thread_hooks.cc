@@ -18,6 +18,7 @@
 #include "agent/base/errno_saver.h"
 #include "agent/base/signal_safe.h"
 #include "agent/base/thread_state.h"
+#include "agent/capture/contention.h"
 #include "agent/capture/cpu_capture.h"
 #include "agent/capture/thread_starts.h"
 #include "agent/interpose/real_functions.h"
@@ -73,6 +74,11 @@ void Abandon(ThreadStart* start) {
   g_thread_starts.Give(start);
 }
 
+void EndThread() {
+  g_contention.EndThread();
+  g_cpu_capture.EndThread();
+}
+
 template <class Result>
 Result RunThread(void* prepared) {
   auto* start = static_cast<ThreadStart*>(prepared);
@@ -85,7 +91,7 @@ Result RunThread(void* prepared) {
   t_state.stack_high = bounds.high;
   if (slot != nullptr) g_cpu_capture.BeginThread(slot, bounds);
   Result result = routine(argument);
-  g_cpu_capture.EndThread();
+  EndThread();
   return result;
 }
 
@@ -113,13 +119,13 @@ PROF_EXPORT int thrd_create(thrd_t* thread, thrd_start_t routine, void* argument
 }
 
 PROF_EXPORT void pthread_exit(void* result) {
-  g_cpu_capture.EndThread();
+  profagent::EndThread();
   Real().pthread_exit(result);
   __builtin_unreachable();
 }
 
 PROF_EXPORT void thrd_exit(int result) {
-  g_cpu_capture.EndThread();
+  profagent::EndThread();
   Real().thrd_exit(result);
   __builtin_unreachable();
 }

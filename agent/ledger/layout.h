@@ -23,7 +23,7 @@
 namespace profagent {
 
 inline constexpr uint64_t kLedgerMagic = 0x31474445'4c464f52;  // "ROFLEDG1"
-inline constexpr uint32_t kLedgerVersion = 2;
+inline constexpr uint32_t kLedgerVersion = 3;
 
 // Where a record stands: its offset from the ledger's first byte, in units of 8 bytes. 0: none.
 using RecordId = uint32_t;
@@ -216,16 +216,18 @@ struct ContentionSiteRecord {
 static_assert(sizeof(ContentionSiteRecord) == 32);
 inline constexpr uint64_t kContentionUnit = 1 << 16;
 
-// A thread that may be waiting. Given back and taken again: never more of them than threads that waited at once.
+// A thread's wait that its site's counters do not hold yet: it is still going on, or it has ended and its owner was not
+// at leisure since to add it (agent/capture/contention.h). Given back and taken again.
 struct WaiterRecord {
   RecordId next;
-  std::atomic<RecordId> site;  // ContentionSiteRecord of kind kBlock; 0: not waiting
+  std::atomic<RecordId> site;  // ContentionSiteRecord of kind kBlock; 0: no wait
   std::atomic<uint32_t> tid;   // of its owner; 0: free
   uint32_t spare;
   std::atomic<uint64_t> since_ns;      // CLOCK_MONOTONIC
   std::atomic<uint64_t> threshold_ns;  // a wait of at least this is sampled: uniform in [0, block_rate)
+  std::atomic<uint64_t> waited_ns;     // how long it was; 0: it goes on
 };
-static_assert(sizeof(WaiterRecord) == 32);
+static_assert(sizeof(WaiterRecord) == 40);
 
 // Chains of any kind are followed by the same code.
 static_assert(offsetof(ModuleRecord, next) == 0 && offsetof(ThreadRecord, next) == 0 &&

@@ -175,7 +175,8 @@ std::optional<LedgerView::Waiter> LedgerView::ReadWaiter(RecordId id) const {
   std::optional<ContentionSite> site = ReadContentionSite(site_id);
   if (!site || site->kind != ContentionKind::kBlock) return {};
   return Waiter{*site, record->since_ns.load(std::memory_order_relaxed),
-                record->threshold_ns.load(std::memory_order_relaxed)};
+                record->threshold_ns.load(std::memory_order_relaxed),
+                record->waited_ns.load(std::memory_order_relaxed)};
 }
 
 }  // namespace profagent

@@ -64,6 +64,7 @@ class LedgerView {
     ContentionSite site;  // of kind kBlock; its values are of the waits that have ended
     uint64_t since_ns;    // CLOCK_MONOTONIC
     uint64_t threshold_ns;
+    uint64_t waited_ns;  // 0: it waits still
   };
 
   // `bytes` (8-byte aligned) may be the whole region, or a copy of its used part, and must outlive the view.
@@ -108,7 +109,7 @@ class LedgerView {
     return ForEachSite<ContentionSiteRecord>(
         contention_sites_, [&](RecordId id) { return Deliver(ReadContentionSite(id), visit); });
   }
-  // Threads that are waiting now, or were when the process died.
+  // Waits that no site holds yet: of threads that are waiting now, or were when the process died, and some that have just ended.
   template <class Visit>
   uint64_t ForEachWaiter(Visit&& visit) const {
     return ForEach<WaiterRecord>(header().waiters, Anywhere<WaiterRecord>, [&](RecordId id) {

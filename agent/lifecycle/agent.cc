@@ -9,12 +9,14 @@
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/thread_state.h"
+#include "agent/capture/contention.h"
 #include "agent/capture/cpu_capture.h"
 #include "agent/capture/cpu_timers.h"
 #include "agent/capture/heap_sampler.h"
 #include "agent/capture/thread_starts.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/library_hooks.h"
+#include "agent/interpose/lock_hooks.h"
 #include "agent/interpose/real_functions.h"
 #include "agent/lifecycle/process_life.h"
 #include "agent/lifecycle/wanted_profiles.h"
@@ -72,6 +74,7 @@ const Options& Agent::options() const { return g_options; }
 void Agent::Start() {
   if (getauxval(AT_SECURE) != 0) return;
   ResolveRealFunctions();
+  ResolveLockFunctions();
   ParseOptions(environ, ReportOption, &g_options);
   g_verbosity = g_options.verbosity;
   Lineage lineage = ReadLineage(environ);
@@ -96,6 +99,7 @@ void Agent::Start() {
   active_.store(true, std::memory_order_release);
   if (g_options.cpu_wanted()) StartCpuCapture();
   StartHeapSampler(g_options.heap_rate);
+  if (g_options.block_wanted || g_options.mutex_wanted) StartContention();
   StartProcessLife(lineage);
 }
 
@@ -154,6 +158,12 @@ void Agent::StartHeapSampler(uint64_t rate) {
   g_heap_sampler.Start({&ledger_, &unwinder_, rate, g_options.max_depth});
 }
 
+void Agent::StartContention() {
+  g_contention.Start({&ledger_, &unwinder_, g_options.block_wanted ? g_options.block_rate : 0,
+                      g_options.mutex_wanted ? g_options.mutex_fraction : 0, g_options.max_depth});
+  UseLockHooks(g_options.block_wanted, g_options.mutex_wanted);
+}
+
 void Agent::StartCpuCapture() {
   CpuCapture::Settings settings{};
   settings.ledger = &ledger_;
@@ -193,6 +203,7 @@ void Agent::RestartAfterForkInChild() {
     active_.store(false, std::memory_order_release);
   }
   g_heap_sampler.RestartAfterFork(record);
+  g_contention.RestartAfterFork(record);
   g_cpu_capture.RestartInForkedChild(record);
 }
 

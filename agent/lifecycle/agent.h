@@ -50,6 +50,7 @@ class Agent {
  private:
   bool OpenLedger();
   void DescribeProcess();
+  void StartContention();
   void StartCpuCapture();
   void StartHeapSampler(uint64_t rate);
 

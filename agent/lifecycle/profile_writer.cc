@@ -41,9 +41,16 @@ bool IsEmpty(const LedgerView& view, ProfileKind kind) {
       view.ForEachHeapSite([&](const LedgerView::HeapSite&) { empty = false; });
       return empty;
     case ProfileKind::kBlock:
-    case ProfileKind::kMutex:
-      view.ForEachContentionSite([&](const LedgerView::ContentionSite&) { empty = false; });
+      // Whether a thread that waits still will be a sample is the encoder's to say.
+      view.ForEachWaiter([&](const LedgerView::Waiter&) { empty = false; });
+      [[fallthrough]];
+    case ProfileKind::kMutex: {
+      auto which = kind == ProfileKind::kBlock ? ContentionKind::kBlock : ContentionKind::kMutex;
+      view.ForEachContentionSite([&](const LedgerView::ContentionSite& site) {
+        if (site.kind == which && site.count != 0) empty = false;
+      });
       return empty;
+    }
   }
   return empty;
 }

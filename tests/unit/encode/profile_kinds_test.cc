@@ -212,8 +212,21 @@ TEST(ContentionProfile, HoldsThreadsThatStillWait) {
   EXPECT_EQ(samples[0].values, (std::vector<int64_t>{1, 2'000'000'000}));
   EXPECT_TRUE(SamplesOf(Parse(Encode(ledger.view(), Of(ProfileKind::kMutex)))).empty());
 
+  // It ended, and its thread had no time to count it yet.
+  waiter->waited_ns = 1'000'000;
+  samples = SamplesOf(Parse(Encode(ledger.view(), Of(ProfileKind::kBlock))));
+  ASSERT_EQ(samples.size(), 1u);
+  EXPECT_EQ(samples[0].values, (std::vector<int64_t>{1, 1'000'000}));
+
   Ledger::GiveWaiter(waiter);
   EXPECT_EQ(ledger.ledger().TakeWaiter(4714), waiter);  // used again
+}
+
+// A site is made when a wait begins; until one was long enough to be drawn it is no sample.
+TEST(ContentionProfile, HasNoSampleOfNothing) {
+  ContentionLedger ledger;
+  ledger.Site(ContentionKind::kBlock, Primitive::kMutexLock);
+  EXPECT_TRUE(SamplesOf(Parse(Encode(ledger.view(), Of(ProfileKind::kBlock)))).empty());
 }
 
 // blocksampled: a short wait that was drawn stands for all those that were not.
