@@ -126,22 +126,24 @@ int ParseSignal(std::string_view text) {
   return from_low ? kFirstRealTime + static_cast<int>(number) : kLastSignal - static_cast<int>(number);
 }
 
-void ReadSignal(const Source& source, std::string_view name, bool zero_is_none, int* signal) {
+// False: not set, or refused; the default stays.
+bool ReadSignal(const Source& source, std::string_view name, bool zero_is_none, int* signal) {
   Value value = source.Find(name);
-  if (!value.set) return;
+  if (!value.set) return false;
   uint64_t number = 0;
   if (zero_is_none && ParseNumber(value.text, &number) && number == 0) {
     *signal = 0;
-    return;
+    return true;
   }
   int parsed = ParseSignal(value.text);
   if (parsed == 0) {
     source.Refuse(value,
                   "a signal's name or number (1 to 64; not KILL, STOP, SEGV, BUS, FPE, ILL, SYS, 32, 33)",
                   zero_is_none ? " or 0 for none" : "", " is accepted; using ", *signal);
-    return;
+    return false;
   }
   *signal = parsed;
+  return true;
 }
 
 // Bytes, with K, M or G (powers of 1024) behind the number if that reads better.
@@ -215,7 +217,7 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
   options->cpu_signal = SIGPROF;
   options->dump_signal = SIGUSR2;
   ReadSignal(source, "PROFAGENT_CPU_SIGNAL", false, &options->cpu_signal);
-  ReadSignal(source, "PROFAGENT_SIGNAL", true, &options->dump_signal);
+  options->dump_signal_named = ReadSignal(source, "PROFAGENT_SIGNAL", true, &options->dump_signal);
   if (options->cpu_signal == options->dump_signal) {
     Value named = source.Find("PROFAGENT_SIGNAL");
     if (!named.set) named = source.Find("PROFAGENT_CPU_SIGNAL");

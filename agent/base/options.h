@@ -53,6 +53,7 @@ struct Options {
   bool mutex_wanted;            // likewise
   OptionText http;              // PROFAGENT_HTTP
   int dump_signal;              // PROFAGENT_SIGNAL; 0: none
+  bool dump_signal_named;       // it was set, and could be used
   bool follow_children;         // PROFAGENT_CHILDREN
   uint32_t max_depth;           // PROFAGENT_MAXDEPTH
   Bytes memory;                 // PROFAGENT_MEMORY

@@ -53,12 +53,12 @@ void HideAllocatorLeaves(const LedgerView& ledger, const ModuleTable& modules, A
   });
   std::span<Frame> frames = leaves.span();
   std::sort(frames.begin(), frames.end(), [](Frame a, Frame b) { return a.value < b.value; });
-  auto* names = arena.AllocateArray<std::string_view>(frames.size());
+  auto* names = arena.AllocateArray<FunctionSymbol>(frames.size());
   // Without memory they are shown.
   if (names == nullptr || !modules.NameFrames(frames, {names, frames.size()})) return;
   size_t hidden = 0;
   for (size_t i = 0; i < frames.size(); ++i) {
-    if (IsAllocationFunction(names[i])) frames[hidden++] = frames[i];
+    if (IsAllocationFunction(names[i].name)) frames[hidden++] = frames[i];
   }
   samples->HideLeaves(frames.first(hidden));
 }

@@ -24,7 +24,7 @@ bool OpenByPath(ElfReader& file, const SymbolRequest& request) {
 
 }  // namespace
 
-void ElfSymbols::operator()(const SymbolRequest& request, std::span<std::string_view> names) const {
+void ElfSymbols::operator()(const SymbolRequest& request, std::span<FunctionSymbol> names) const {
   ElfReader file(arena_);
   uint16_t flags = request.module.flags;
   if ((flags & kModuleIsVdso) != 0) {

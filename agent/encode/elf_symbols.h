@@ -26,7 +26,7 @@ class ElfSymbols {
   explicit ElfSymbols(Arena& arena, Origin origin) : arena_(arena), origin_(origin) {}
 
   // A SymbolSource.
-  void operator()(const SymbolRequest& request, std::span<std::string_view> names) const;
+  void operator()(const SymbolRequest& request, std::span<FunctionSymbol> names) const;
 
  private:
   Arena& arena_;

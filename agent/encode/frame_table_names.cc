@@ -95,7 +95,7 @@ std::string_view MakeName(std::string_view module_name, uint64_t function, Arena
 }  // namespace
 
 void NameFromFrameTable(ElfReader& file, std::string_view module_name, std::span<const uint64_t> addresses,
-                        std::span<std::string_view> names, Arena& arena) {
+                        std::span<FunctionSymbol> names, Arena& arena) {
   FrameTable table(file);
   if (!table.Find()) return;
   constexpr size_t kStretch = 4096;
@@ -108,9 +108,9 @@ void NameFromFrameTable(ElfReader& file, std::string_view module_name, std::span
   size_t at = 0;
   auto name_below = [&](uint64_t limit) {
     for (; at < addresses.size() && addresses[at] < limit; ++at) {
-      if (!have_last || !names[at].empty() || !table.Covers(last, addresses[at])) continue;
+      if (!have_last || !names[at].name.empty() || !table.Covers(last, addresses[at])) continue;
       if (last_name.empty()) last_name = MakeName(module_name, table.FunctionOf(last), arena);
-      names[at] = last_name;
+      names[at] = {last_name, table.FunctionOf(last)};
     }
   };
   for (uint64_t first = 0; first < table.count() && at < addresses.size();) {

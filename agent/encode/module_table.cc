@@ -24,7 +24,7 @@ bool ModuleTable::Collect() {
   return true;
 }
 
-bool ModuleTable::NameFrames(std::span<const Frame> frames, std::span<std::string_view> names) const {
+bool ModuleTable::NameFrames(std::span<const Frame> frames, std::span<FunctionSymbol> names) const {
   auto* addresses = arena_.AllocateArray<uint64_t>(frames.size());
   if (addresses == nullptr) return false;
   for (size_t i = 0; i < frames.size(); ++i) addresses[i] = frames[i].offset();

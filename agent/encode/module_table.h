@@ -36,7 +36,7 @@ class ModuleTable {
 
   // Asks for the names of each module's addresses at once, so that the source can make one pass over a symbol table.
   // `frames` are sorted by value; a frame without a name leaves its entry of `names` as it was. False: no memory.
-  [[nodiscard]] bool NameFrames(std::span<const Frame> frames, std::span<std::string_view> names) const;
+  [[nodiscard]] bool NameFrames(std::span<const Frame> frames, std::span<FunctionSymbol> names) const;
 
   static constexpr uint32_t kSlots = static_cast<uint32_t>(ModuleId::kMaxLoaded) + 1;
 

@@ -9,11 +9,12 @@
 #include <string_view>
 
 #include "agent/encode/elf_reader.h"
+#include "agent/encode/symbol_source.h"
 
 namespace profagent {
 
 // Names those of `addresses` that lie in a section called .plt*, as `memcpy@plt`.
-void NamePltStubs(ElfReader& file, std::span<const uint64_t> addresses, std::span<std::string_view> names,
+void NamePltStubs(ElfReader& file, std::span<const uint64_t> addresses, std::span<FunctionSymbol> names,
                   Arena& arena);
 
 }  // namespace profagent

@@ -51,7 +51,7 @@ std::string_view NameOfSlot(const ElfReader& file, uint64_t slot, Arena& arena) 
 
 }  // namespace
 
-void NamePltStubs(ElfReader& file, std::span<const uint64_t> addresses, std::span<std::string_view> names,
+void NamePltStubs(ElfReader& file, std::span<const uint64_t> addresses, std::span<FunctionSymbol> names,
                   Arena& arena) {
   uint64_t named = 0;
   for (const Elf64_Shdr& section : file.sections()) {
@@ -59,13 +59,13 @@ void NamePltStubs(ElfReader& file, std::span<const uint64_t> addresses, std::spa
     uint64_t stub_size = section.sh_entsize == 8 ? 8 : kStubSize;
     for (size_t i = 0; i < addresses.size() && named < kMaxStubs; ++i) {
       uint64_t in_section = addresses[i] - section.sh_addr;
-      if (in_section >= section.sh_size || !names[i].empty()) continue;
+      if (in_section >= section.sh_size || !names[i].name.empty()) continue;
       uint8_t stub[kStubSize];
       uint64_t start = in_section / stub_size * stub_size;
       size_t size = file.ReadAt(section.sh_offset + start, stub, stub_size);
       uint64_t slot = SlotOf({stub, size}, section.sh_addr + start);
       if (slot == 0) continue;
-      names[i] = NameOfSlot(file, slot, arena);
+      names[i] = {NameOfSlot(file, slot, arena), section.sh_addr + start};
       ++named;
     }
   }

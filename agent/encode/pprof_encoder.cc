@@ -29,22 +29,6 @@ std::string_view EngineName(uint32_t engine) {
   return "unknown engine";
 }
 
-std::string_view SyntheticName(uint64_t kind) {
-  switch (static_cast<SyntheticFrame>(kind)) {
-    case SyntheticFrame::kTruncated:
-      return "[truncated]";
-    case SyntheticFrame::kUnknown:
-      return "[unknown]";
-    case SyntheticFrame::kPrimitives:
-      break;
-  }
-  uint64_t primitive = kind - static_cast<uint64_t>(SyntheticFrame::kPrimitives);
-  if (primitive < static_cast<uint64_t>(Primitive::kCount)) {
-    return PrimitiveName(static_cast<Primitive>(primitive));
-  }
-  return "[synthetic]";
-}
-
 std::string_view LastComponent(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 class Encoder {
@@ -313,7 +297,7 @@ void Encoder::NameLocations() {
   uint32_t count = locations_.size();
   auto* order = arena_.AllocateArray<uint32_t>(count);
   auto* frames = arena_.AllocateArray<Frame>(count);
-  auto* names = arena_.AllocateArray<std::string_view>(count);
+  auto* names = arena_.AllocateArray<FunctionSymbol>(count);
   auto* name_of = arena_.AllocateArray<std::string_view>(count);
   if (order == nullptr || frames == nullptr || names == nullptr || name_of == nullptr) {
     names_incomplete_ = true;
@@ -326,7 +310,7 @@ void Encoder::NameLocations() {
   for (uint32_t i = 0; i < count; ++i) frames[i] = locations_[order[i]].frame;
   if (!modules_.NameFrames({frames, count}, {names, count})) names_incomplete_ = true;
   // Function ids are given in the order of the locations.
-  for (uint32_t i = 0; i < count; ++i) name_of[order[i]] = names[i];
+  for (uint32_t i = 0; i < count; ++i) name_of[order[i]] = names[i].name;
   for (uint32_t i = 0; i < count; ++i) {
     locations_[i].function = FunctionId(NameOf(locations_[i].frame, name_of[i]));
   }
@@ -334,7 +318,7 @@ void Encoder::NameLocations() {
 
 uint32_t Encoder::NameOf(Frame frame, std::string_view symbol) {
   if (!symbol.empty()) return strings_.Add(symbol);
-  if (frame.module() == ModuleId::kSynthetic) return strings_.Add(SyntheticName(frame.offset()));
+  if (frame.module() == ModuleId::kSynthetic) return strings_.Add(SyntheticFrameName(frame));
   if (frame.module() == ModuleId::kNone)
     return strings_.AddCopy(FixedText<24>().Add(Hex{frame.offset()}).view());
   FixedText<320> name;

@@ -17,11 +17,15 @@ struct SymbolRequest {
   std::span<const uint64_t> addresses;  // in the module's own numbering; ascending, each once
 };
 
-// Puts the name of the function that addresses[i] belongs to (as the linker knows it: mangled) into names[i], and
-// leaves the names that it does not know empty. Called once for each module that has samples. Names must live
-// until the profile is written: the same Arena is the place for them.
-using SymbolSource = FunctionRef<void(const SymbolRequest& request, std::span<std::string_view> names)>;
+struct FunctionSymbol {
+  std::string_view name;  // as the linker knows it: mangled; empty: not known
+  uint64_t start = 0;     // of the function, in the module's own numbering
+};
 
-inline void NoSymbols(const SymbolRequest&, std::span<std::string_view>) {}
+// Puts the function that addresses[i] belongs to into names[i], and leaves those that it does not know empty. Called once for each module that has samples. Names must live
+// until the profile is written: the same Arena is the place for them.
+using SymbolSource = FunctionRef<void(const SymbolRequest& request, std::span<FunctionSymbol> names)>;
+
+inline void NoSymbols(const SymbolRequest&, std::span<FunctionSymbol>) {}
 
 }  // namespace profagent

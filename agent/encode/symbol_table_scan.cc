@@ -138,7 +138,7 @@ std::string_view ReadSymbolName(const ElfReader& file, const Elf64_Shdr& strings
 }
 
 void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, std::span<const uint64_t> addresses,
-                         std::span<std::string_view> names, Arena& arena) {
+                         std::span<FunctionSymbol> names, Arena& arena) {
   if (addresses.empty() || table.sh_entsize != sizeof(Elf64_Sym) || table.sh_link >= file.sections().size())
     return;
   const Elf64_Shdr& strings = file.sections()[table.sh_link];
@@ -160,12 +160,12 @@ void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, std::sp
   std::string_view last_name;
   for (size_t i = 0; i < addresses.size(); ++i) {
     const Symbol* symbol = scan.Choose(i);
-    if (symbol == nullptr || !names[i].empty()) continue;
+    if (symbol == nullptr || !names[i].name.empty()) continue;
     if (symbol->name != last_offset) {  // neighbours are mostly in the same function
       last_offset = symbol->name;
       last_name = ReadSymbolName(file, strings, symbol->name, {}, arena);
     }
-    names[i] = last_name;
+    names[i] = {last_name, symbol->start};
   }
 }
 

@@ -118,6 +118,16 @@ constexpr Frame PrimitiveFrame(Primitive primitive) {
                    static_cast<uint64_t>(SyntheticFrame::kPrimitives) + static_cast<uint64_t>(primitive));
 }
 
+// Of a frame of module kSynthetic.
+constexpr std::string_view SyntheticFrameName(Frame frame) {
+  constexpr auto kFirst = static_cast<uint64_t>(SyntheticFrame::kPrimitives);
+  uint64_t kind = frame.offset();
+  if (kind == static_cast<uint64_t>(SyntheticFrame::kTruncated)) return "[truncated]";
+  if (kind == static_cast<uint64_t>(SyntheticFrame::kUnknown)) return "[unknown]";
+  if (kind < kFirst || kind - kFirst >= static_cast<uint64_t>(Primitive::kCount)) return "[synthetic]";
+  return PrimitiveName(static_cast<Primitive>(kind - kFirst));
+}
+
 // Why a walk ended. Stored with the stack; every end but kOutermost is counted as a loss.
 enum class WalkEnd : uint8_t {
   kOutermost,     // the caller of the last frame is marked undefined: the thread's start, or _start

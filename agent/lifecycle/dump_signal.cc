@@ -38,7 +38,7 @@ void OnDumpSignal(int signo, siginfo_t* info, void* context) {
 
 void OnHandlerOfTheApplication(int signo) {
   if (g_said.exchange(true, std::memory_order_relaxed)) return;
-  Log(Verbosity::kErrors, "the program handles signal ", signo,
+  Log(g_writer.loud ? Verbosity::kErrors : Verbosity::kFiles, "the program handles signal ", signo,
       " itself: no profile is written on it; choose another with PROFAGENT_SIGNAL");
 }
 

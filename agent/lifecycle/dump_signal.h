@@ -5,7 +5,9 @@
 // Promises: every signal that arrives is answered by a dump that begins after it; dumps are numbered 1, 2, ... and never
 //           overlap. Signals that arrive while somebody writes (another thread, or the end of the process) are answered
 //           together by who writes, before it goes on: as the kernel makes one of signals that are pending.
-// Others':  a program that sets a handler for this signal keeps it, and is told once how to choose another.
+// Others':  a program that sets a handler for this signal keeps it. Its user is told once how to choose another: in an
+//           error line when dumps are what the agent is here for (`loud`), else at verbosity 1: clang, for one, handles
+//           USR2, and who profiles its CPU time wants its standard error as it is.
 #pragma once
 
 #include "agent/lifecycle/own_stack.h"
@@ -16,6 +18,7 @@ struct DumpWriter {
   OwnStack* stack;    // the one that the end of the process writes on
   void (*write)();    // writes one dump, on it
   void (*give_up)();  // after a fault in there
+  bool loud;
 };
 void StartDumpSignal(int signo, const DumpWriter& writer);
 

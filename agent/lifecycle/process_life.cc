@@ -303,7 +303,12 @@ void StartProcessLife(Lineage lineage) {
   __cxa_at_quick_exit(EndByExit, nullptr);
   pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
   const Options& options = g_agent.options();
-  StartDumpSignal(options.dump_signal, {&g_life->stack, WriteDump, GiveUp});
+  bool dumps_are_wanted =
+      options.dump_signal_named || !options.heap_profile.empty() || !WantedBy(options).any_at_end();
+  StartDumpSignal(options.dump_signal, {.stack = &g_life->stack,
+                                        .write = WriteDump,
+                                        .give_up = GiveUp,
+                                        .loud = dumps_are_wanted && !g_agent.ledger().in_file()});
   // With the ledger in a file the samples survive any death, and with no file to write at the end they may go: the
   // program's signals are left alone.
   if (g_agent.ledger().in_file() || !WantedBy(options).any_at_end()) return;

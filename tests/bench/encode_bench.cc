@@ -63,7 +63,7 @@ Ledger& BigLedger() {
 }
 
 // Names as long as C++ has them.
-void Names(const SymbolRequest& request, std::span<std::string_view> names) {
+void Names(const SymbolRequest& request, std::span<FunctionSymbol> names) {
   static const std::vector<std::string> all = [] {
     std::vector<std::string> made;
     for (uint64_t i = 0; i < kPlacesPerModule; ++i) {
@@ -72,7 +72,7 @@ void Names(const SymbolRequest& request, std::span<std::string_view> names) {
     }
     return made;
   }();
-  for (size_t i = 0; i < names.size(); ++i) names[i] = all[(request.addresses[i] - 0x1000) / 64 % all.size()];
+  for (size_t i = 0; i < names.size(); ++i) names[i].name = all[(request.addresses[i] - 0x1000) / 64 % all.size()];
 }
 
 template <auto kEncode>

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Real programs do the same work with and without the agent: output, exit status, stderr and files, byte for byte.
 
-Everything runs at 1000 Hz and in a directory of the same name, so that paths in outputs agree.
+Everything runs with all profiles at their most extreme rates (1000 Hz; every allocation, wait and contention) and in a
+directory of the same name, so that paths in outputs agree.
 """
 
+import glob
 import hashlib
 import os
 import pathlib
@@ -13,6 +15,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 sys.dont_write_bytecode = True
 
+from harness import Skip  # noqa: E402
 from runner import main, test  # noqa: E402
 
 FIXED = {"SOURCE_DATE_EPOCH": "1000000000", "GIT_AUTHOR_DATE": "2001-09-09T01:46:40Z", "GIT_COMMITTER_DATE": "2001-09-09T01:46:40Z",
@@ -43,7 +46,10 @@ def same(t, script, prepare=None, ignore_files=(), profiled=True, times=1):
         agent = round_number > 0
         env = dict(FIXED)
         if agent:
-            env["CPUPROFILE"] = profiles / "cpu.prof"
+            env.update({"CPUPROFILE": profiles / "cpu.prof", "HEAPPROFILE": profiles / "heap.prof", "MEMPROFILERATE": 1,
+                        "BLOCKPROFILE": profiles / "block.prof", "BLOCKRATE": 1,
+                        "MUTEXPROFILE": profiles / "mutex.prof", "MUTEXFRACTION": 1,
+                        "PROFAGENT_SIGNAL": 0})  # clang handles USR2 itself, of which its user is told
         run = t.run("/bin/bash", "-c", script, agent=agent, hz=1000, env=env, cwd=work, timeout=120)
         files = {name: text for name, text in digest(work).items() if not any(part in name for part in ignore_files)}
         results.append((run, files))
@@ -56,6 +62,7 @@ def same(t, script, prepare=None, ignore_files=(), profiled=True, times=1):
         t.expect(not different, "files differ: %s" % different[:10], run)
     t.expect(plain.status == 0, "the workload itself fails", plain)
     found = list(profiles.glob("cpu.prof*"))
+    t.expect(list(profiles.glob("heap.prof*")), "no heap profile was written", run)
     t.expect(found or not profiled, "no profile was written", run)
     t.note("%d profiles" % len(found))
     return found
@@ -166,6 +173,15 @@ except subprocess.TimeoutExpired as e: print("timeout")
 print(work(2000000))
 sys.exit(0)
 END""")
+
+
+@test()
+def python_passes_its_own_tests(t):
+    # Under PYTHONMALLOC=malloc every object is a malloc of its own.
+    if not glob.glob("/usr/lib/python3*/test/test_dict.py"):
+        raise Skip("python3's own tests are not installed")
+    same(t, "PYTHONMALLOC=malloc /usr/bin/python3 -m test test_json test_dict test_list 2>&1 | "
+            "grep -E 'tests? OK|failed|Tests result|^Result' || true")
 
 
 @test()

@@ -119,7 +119,8 @@ def handler_that_allocates_inside_the_sampler(t):
     profile = run.profile("heap.prof")
     t.expect(profile.cum("Allocate", "alloc_objects") >= 20, "the handler was seen %d times" % profile.cum("Allocate", "alloc_objects"), run)
     allocated, _, live, live_bytes = values(profile, "Allocate")
-    t.expect(live * 2 == allocated and live_bytes == live * 8, "of %d blocks %d live" % (allocated, live), run)
+    # One that stopped the real allocator is taken for a call of that allocator's own.
+    t.expect(abs(live * 2 - allocated) <= 0.05 * allocated + 4 and live_bytes == live * 8, "of %d blocks %d live" % (allocated, live), run)
 
 
 @test()
@@ -280,6 +281,10 @@ def program_with_its_own_dump_signal_keeps_it(t):
     run = t.run("heap", "own_handler", env={"CPUPROFILE": None})
     t.expect_exit(run)
     t.expect_one_error_line(run, "PROFAGENT_SIGNAL")
+    # Who only wants another profile at the end has nothing to be told: clang handles USR2, and its stderr is compared.
+    run = t.run("heap", "own_handler", hz=100)
+    t.expect_exit(run)
+    t.expect_silent(run)
     run = t.run("heap", "own_handler", env={"CPUPROFILE": None, "PROFAGENT_SIGNAL": 0})
     t.expect_exit(run)
     t.expect_silent(run)
@@ -305,8 +310,8 @@ def rate_zero_takes_no_heap_profile(t):
 
 @test()
 def memory_at_the_default_rate_is_small(t):
-    plain = t.run("heap", "storm", 4, 100_000, agent=False)
-    run = run_heap(t, "storm", 4, 100_000, rate=524288)
+    plain = t.run("heap", "storm", 1, 400_000, agent=False)
+    run = run_heap(t, "storm", 1, 400_000, rate=524288)
     more = run.usage.ru_maxrss - plain.usage.ru_maxrss
     t.note("%d KiB more than without the agent" % more)
     t.expect(more <= 8 << 10, "%d KiB more than without the agent" % more, run)

@@ -72,9 +72,15 @@ std::vector<std::string> Names(const Query& query, const std::vector<uint64_t>& 
   module.path = query.path;
   module.build_id = query.build_id;
   Arena arena;
-  std::vector<std::string_view> names(addresses.size());
-  ElfSymbols{arena, query.origin}(SymbolRequest{module, query.directory, addresses}, names);
-  return {names.begin(), names.end()};
+  std::vector<FunctionSymbol> symbols(addresses.size());
+  ElfSymbols{arena, query.origin}(SymbolRequest{module, query.directory, addresses}, symbols);
+  std::vector<std::string> names;
+  for (size_t i = 0; i < symbols.size(); ++i) {
+    names.emplace_back(symbols[i].name);
+    // The offsets of the text form are counted from it.
+    if (!symbols[i].name.empty()) EXPECT_LE(symbols[i].start, addresses[i]);
+  }
+  return names;
 }
 
 // nm's own list of code symbols: start, size, name.

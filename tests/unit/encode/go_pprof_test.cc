@@ -62,10 +62,10 @@ constexpr std::string_view kNames[] = {
     "_ZN3appL6helperEi.constprop.0.isra.0",
 };
 
-void Names(const SymbolRequest& request, std::span<std::string_view> names) {
+void Names(const SymbolRequest& request, std::span<FunctionSymbol> names) {
   for (size_t i = 0; i < names.size(); ++i) {
     size_t page = request.addresses[i] >> 12;
-    if (page >= 1 && page <= std::size(kNames)) names[i] = kNames[page - 1];
+    if (page >= 1 && page <= std::size(kNames)) names[i].name = kNames[page - 1];
   }
 }
 

@@ -16,11 +16,11 @@ namespace profagent {
 namespace {
 
 // A source that knows the function of every address: f1000, f2000... by pages of 4 KiB.
-void PageNames(const SymbolRequest& request, std::span<std::string_view> names) {
+void PageNames(const SymbolRequest& request, std::span<FunctionSymbol> names) {
   static constexpr std::string_view kNames[] = {"_ZN3app4workEv", "_ZN3app4mainEv", "memcpy", "deep.part.0"};
   for (size_t i = 0; i < names.size(); ++i) {
     uint64_t page = request.addresses[i] >> 12;
-    if (page < 4) names[i] = kNames[page];
+    if (page < 4) names[i].name = kNames[page];
   }
 }
 

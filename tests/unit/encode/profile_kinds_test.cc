@@ -2,6 +2,7 @@
 // mprof_test.go), and what is ours beyond them.
 #include <gtest/gtest.h>
 
+#include "agent/encode/text_profile.h"
 #include "agent/ledger/contention_sample.h"
 #include "agent/ledger/heap_sites.h"
 #include "tests/unit/encode/test_ledger.h"
@@ -63,12 +64,12 @@ class HeapLedger : public TestLedger {
   }
 };
 
-void AllocatorNames(const SymbolRequest& request, std::span<std::string_view> names) {
+void AllocatorNames(const SymbolRequest& request, std::span<FunctionSymbol> names) {
   for (size_t i = 0; i < names.size(); ++i) {
     uint64_t page = request.addresses[i] >> 12;
     static constexpr std::string_view kNames[] = {
         "", "main", "_Znwm", "_ZnamRKSt9nothrow_t", "reallocarray", "work"};
-    if (page < std::size(kNames)) names[i] = kNames[page];
+    if (page < std::size(kNames)) names[i].name = kNames[page];
   }
 }
 
@@ -142,6 +143,37 @@ TEST(HeapProfile, IsCutAtTheDepthAfterHiding) {
   EXPECT_EQ(samples[1].stack.back(), "[truncated]");
 }
 
+std::string EncodeAsText(const LedgerView& view, ProfileKind kind, SymbolSource symbols = NoSymbols) {
+  Arena arena;
+  std::string text;
+  auto sink = [&](std::span<const std::byte> part) {
+    text.append(reinterpret_cast<const char*>(part.data()), part.size());
+    return true;
+  };
+  Status status = EncodeText(view, Of(kind), symbols, arena, sink);
+  EXPECT_TRUE(status) << status.error().text.view();
+  return text;
+}
+
+// TestMemoryProfiler's text: raw counts, return addresses behind the @, calls below; columns as Go's tabwriter makes them.
+TEST(TextProfile, IsGosHeapText) {
+  HeapLedger ledger(4096);
+  ledger.AddBlocks({In(1, 0x1017), In(1, 0x5001)}, 32, 32);
+  ledger.AddBlocks({In(2, 0x2010), In(1, 0x1fff)}, 1024, 1024, 1024);
+  std::string text = EncodeAsText(ledger.view(), ProfileKind::kHeap, AllocatorNames);
+  EXPECT_EQ(text.substr(0, text.find("MAPPED_LIBRARIES")),
+            "heap profile: 32: 1024 [1056: 1049600] @ heap/8192\n"
+            "32: 1024 [32: 1024] @ 0x555500001018 0x555500005002\n"
+            "#\t0x555500001017\tmain+0x1017\t/usr/bin/app\n"
+            "#\t0x555500005001\twork+0x5001\t/usr/bin/app\n"
+            "\n"
+            "0: 0 [1024: 1048576] @ 0x555500002000\n"
+            "#\t0x555500001fff\tmain+0x1fff\t/usr/bin/app\n"
+            "\n");
+  EXPECT_EQ(EncodeAsText(ledger.view(), ProfileKind::kAllocs, AllocatorNames).substr(0, 13), "heap profile:");
+  EXPECT_NE(text.find("0x555500001040-0x555500008123 r-xp 0x1040 00:00 0 /usr/bin/app\n"), std::string::npos);
+}
+
 TEST(HeapProfile, ShowsThePeak) {
   HeapLedger ledger(1);
   ledger.AddBlocks({In(1, 0x1001)}, 1000, 5, 5);
@@ -193,6 +225,27 @@ TEST(ContentionProfile, SaysWhoWaitsAndWhoMakesWait) {
       EXPECT_TRUE(samples[0].labels.empty());
     }
   }
+}
+
+// TestBlockProfile's and TestMutexProfile's headers. pprof multiplies by the sampling period: rows are scaled already.
+TEST(TextProfile, IsGosContentionText) {
+  ContentionLedger ledger;
+  ContentionSiteRecord* waiter = ledger.Site(ContentionKind::kBlock, Primitive::kMutexLock);
+  waiter->count = 3 * kContentionUnit;
+  waiter->nanos = 1'000'000;
+  ContentionSiteRecord* holder = ledger.Site(ContentionKind::kMutex, Primitive::kMutexUnlock);
+  holder->count = 10 * kContentionUnit;
+  holder->nanos = 7'000;
+  std::string block = EncodeAsText(ledger.view(), ProfileKind::kBlock, AllocatorNames);
+  EXPECT_EQ(block.substr(0, block.find("MAPPED")),
+            "--- contention:\ncycles/second=1000000000\n"
+            "1000000 3 @ 0x0 0x555500001235\n"
+            "#\t0x0\t\tpthread_mutex_lock\t\n"
+            "#\t0x555500001234\tmain+0x1234\t\t/usr/bin/app\n"
+            "\n");
+  std::string mutex = EncodeAsText(ledger.view(), ProfileKind::kMutex, AllocatorNames);
+  EXPECT_EQ(mutex.substr(0, mutex.find(" @")),
+            "--- mutex:\ncycles/second=1000000000\nsampling period=1\n7000 10");
 }
 
 // Go never shows a deadlocked thread: its wait does not end. Ours is in the profile with the time so far.
