@@ -116,8 +116,9 @@ PROF_SIGNAL_SAFE bool ReadFde(const EhFrameTables& tables, const EntryHeader& he
   return body.ok();
 }
 
-// The entry whose code begins last at or before pc, from the sorted table (which lies inside its segment).
-PROF_SIGNAL_SAFE uintptr_t SearchTable(const EhFrameTables& tables, const TableIndex* index, uintptr_t pc) {
+}  // namespace
+
+uintptr_t FindTableEntry(const EhFrameTables& tables, const TableIndex* index, uintptr_t pc) {
   uint64_t width = TableWidth(tables);
   uint64_t low = 0, high = tables.table_count;
   if (index != nullptr) index->Narrow(tables, pc, &low, &high);
@@ -132,8 +133,6 @@ PROF_SIGNAL_SAFE uintptr_t SearchTable(const EhFrameTables& tables, const TableI
   if (low == 0) return 0;
   return TableValue(tables, tables.table + (low - 1) * 2 * width + width, width);
 }
-
-}  // namespace
 
 EhFrameTables ReadEhFrameHeader(uintptr_t header, const MemoryRange* segments, size_t count, uintptr_t text) {
   EhFrameTables tables;
@@ -165,7 +164,7 @@ EhFrameTables ReadEhFrameHeader(uintptr_t header, const MemoryRange* segments, s
 bool FindFrameEntry(const EhFrameTables& tables, const TableIndex* index, uintptr_t pc, FrameEntry* entry) {
   EntryHeader header;
   if (tables.table != 0) {
-    uintptr_t at = SearchTable(tables, index, pc);
+    uintptr_t at = FindTableEntry(tables, index, pc);
     if (at == 0 || !ReadEntryHeader(tables.segment, at, &header) || header.next == 0) return false;
     return ReadFde(tables, header, entry) && pc >= entry->start && pc < entry->limit;
   }

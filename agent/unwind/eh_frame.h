@@ -51,6 +51,9 @@ struct FrameEntry {
 
 class TableIndex;
 
+// Where the entry stands whose code begins last at or before pc, by the sorted table (which there must be). 0: none.
+PROF_SIGNAL_SAFE uintptr_t FindTableEntry(const EhFrameTables& tables, const TableIndex* index, uintptr_t pc);
+
 // The entry that covers `pc`. False: none, or it is broken. `index`: shortens the search, or nullptr.
 PROF_SIGNAL_SAFE bool FindFrameEntry(const EhFrameTables& tables, const TableIndex* index, uintptr_t pc,
                                      FrameEntry* entry);

@@ -1,6 +1,7 @@
 #include "agent/unwind/generic_step.h"
 
 #include "agent/unwind/dwarf_expression.h"
+#include "agent/unwind/quick_recipe.h"
 
 namespace profagent {
 namespace {
@@ -89,12 +90,22 @@ PROF_SIGNAL_SAFE __attribute__((noinline)) GenericStep ApplyRow(const EhFrameTab
   return row.signal_frame ? GenericStep::kInterrupted : GenericStep::kCaller;
 }
 
-}  // namespace
-
-Recipe DecodeRecipe(ModuleMap* modules, const Module& module, uintptr_t address) {
+PROF_SIGNAL_SAFE __attribute__((noinline)) Recipe DecodeByRow(ModuleMap* modules, const Module& module,
+                                                              uintptr_t address) {
   UnwindRow row;
   if (!FindRowAt(modules, module, address, &row)) return Recipe::Of(RecipeKind::kFramePointer);
   return MakeRecipe(module.tables, row, address);
+}
+
+}  // namespace
+
+Recipe DecodeRecipe(ModuleMap* modules, const Module& module, uintptr_t address) {
+  if (module.tables.table != 0) {
+    uintptr_t entry = FindTableEntry(module.tables, modules->IndexOf(module), address);
+    Recipe quick = QuickRecipe(module.tables, entry, address);
+    if (quick.kind() != RecipeKind::kNone) return quick;
+  }
+  return DecodeByRow(modules, module, address);
 }
 
 GenericStep StepByRow(ModuleMap* modules, StackMemory* memory, uintptr_t address, Registers* registers) {

@@ -54,4 +54,12 @@ static_assert(sizeof(Recipe) == 8);
 // The recipe of the row at `pc`; kGeneric when the row has a form that does not fit.
 PROF_SIGNAL_SAFE Recipe MakeRecipe(const EhFrameTables& tables, const UnwindRow& row, uintptr_t pc);
 
+// CFA = register + offset, and where registers are saved, in the recipe's fields. kNone: does not fit.
+PROF_ALWAYS_INLINE Recipe MakePlainRecipe(uint64_t cfa_register, uint64_t cfa_offset, uint64_t fields) {
+  constexpr uint64_t kLimit = uint64_t{1} << 24;  // bytes: what 22 bits of words hold, signed
+  if (cfa_register >= kReturnAddress || cfa_offset % 8 != 0 || cfa_offset >= kLimit) return {};
+  return Recipe(static_cast<uint64_t>(RecipeKind::kPlain) | cfa_register << 3 | cfa_offset / 8 << 7 |
+                fields << 34);
+}
+
 }  // namespace profagent

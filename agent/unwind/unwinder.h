@@ -4,7 +4,7 @@
 // Promises:  no lock, no allocation, no call into the loader but _dl_find_object, no read that can fault, no
 //            system call while the stack lies inside `bounds` and has unwind tables (elsewhere: SafeRead, one
 //            for a KiB of stack). At most 1600 bytes of the caller's stack (tests/unit/unwind measures it).
-// How:       a pc's rule is decoded once from .eh_frame and kept in recipe_cache; a warm frame costs one lookup
+// How:       a pc's rule is decoded once from .eh_frame (quick_recipe.h) and kept in recipe_cache; a warm frame costs one lookup
 //            and two loads. The fast walk follows pc, rsp and rbp only; the first frame whose rule needs another
 //            register starts the full walk, which follows them all. Code without CFI: frame_pointer.h.
 // fork:      cache and modules stay valid in the child, whatever its other threads were doing.

@@ -1,25 +1,36 @@
 // Feeds bytes as .eh_frame, .eh_frame_hdr and expressions to every reader of them. Shared by the fuzzer and by the
 // unit test that runs with every build.
 //
-// Nothing is expected of the answers but that they come, without a read outside the bytes.
+// Nothing is expected of the answers but that they come, without a read outside the bytes, and that the quick way to a
+// recipe says nothing else than the general one.
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <vector>
 
 #include "agent/unwind/dwarf_expression.h"
 #include "agent/unwind/eh_frame.h"
+#include "agent/unwind/quick_recipe.h"
 #include "agent/unwind/recipe.h"
 #include "agent/unwind/table_index.h"
 
 namespace profagent {
 
 inline uint32_t TryTables(const EhFrameTables& tables, const TableIndex* index, uintptr_t pc) {
+  Recipe quick;
+  if (tables.table != 0) quick = QuickRecipe(tables, FindTableEntry(tables, index, pc), pc);
+  bool answered = quick.kind() != RecipeKind::kNone;
   FrameEntry entry;
-  if (!FindFrameEntry(tables, index, pc, &entry)) return 0;
   UnwindRow row;
-  if (!FindRow(tables, entry, pc, &row)) return 1;
-  return 2 + static_cast<uint32_t>(MakeRecipe(tables, row, pc).kind());
+  bool found = FindFrameEntry(tables, index, pc, &entry);
+  if (!found || !FindRow(tables, entry, pc, &row)) {
+    if (answered) abort();
+    return found ? 1 : 0;
+  }
+  Recipe recipe = MakeRecipe(tables, row, pc);
+  if (answered && quick != recipe) abort();
+  return 2 + static_cast<uint32_t>(recipe.kind());
 }
 
 // The first 16 bytes choose what is asked; the rest is the segment. Returns how far the last question came.
