@@ -145,7 +145,11 @@ class VirtualSignals {
     Hold hold_beneath;  // of a guarded one
     AgentSignalHandler guard;
     AgentSignalHandler handler;
-    KernelSigaction action;  // the application's
+    // The application's. Words of their own, for a reader may look while a writer is at it: then it looks again.
+    std::atomic<uintptr_t> action_handler;
+    std::atomic<uint64_t> action_flags;
+    std::atomic<uintptr_t> action_restorer;
+    std::atomic<uint64_t> action_mask;
   };
   class Locked;
 
