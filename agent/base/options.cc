@@ -195,6 +195,7 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
   }
 
   ReadText(source, "HEAPPROFILE", &options->heap_profile);
+  ReadText(source, "PEAKPROFILE", &options->peak_profile);
   options->heap_rate = 524288;
   ReadNumber(source, "MEMPROFILERATE", 0, kMaxRate, &options->heap_rate);
 

@@ -43,7 +43,8 @@ struct Options {
   WantedCpuEngine cpu_engine;   // PROFAGENT_CPU_ENGINE
   int cpu_signal;               // PROFAGENT_CPU_SIGNAL
   OptionText heap_profile;      // HEAPPROFILE
-  uint64_t heap_rate;           // MEMPROFILERATE
+  OptionText peak_profile;      // PEAKPROFILE
+  uint64_t heap_rate;           // MEMPROFILERATE; 0: no heap profile
   OptionText block_profile;     // BLOCKPROFILE
   uint64_t block_rate;          // BLOCKRATE, ns
   bool block_wanted;            // either of the two is set, and the rate is not 0

@@ -18,6 +18,16 @@
 namespace profagent {
 
 struct ThreadState {
+  // Heap sampling (agent/capture/heap_sampler.h), first: every malloc looks at it.
+  uint64_t heap_countdown;  // bytes until the next sample; 0 at birth: nothing was drawn yet
+  uint64_t heap_random;     // state of the thread's draws; 0: not seeded
+  uintptr_t in_allocator;   // where on the stack a sampled call of the real allocator is under way; 0: none
+  bool resolves_allocator;  // this thread is looking the allocator's functions up
+  bool heap_started;        // a gap was drawn
+
+  // What is known to be mapped of the thread's own stack; {0, 0}: nothing (agent/unwind/unwinder.h, StackBounds).
+  uintptr_t stack_low, stack_high;
+
   // Index of the thread's slot (agent/capture/thread_slots.h) plus one. 0: none known.
   uint32_t slot_plus_one;
 

@@ -8,6 +8,7 @@
 #include "agent/base/thread_state.h"
 #include "agent/capture/interrupted_call.h"
 #include "agent/capture/perf_events.h"
+#include "agent/capture/walk_losses.h"
 
 extern "C" __attribute__((visibility("hidden"), used)) PROF_SIGNAL_SAFE uintptr_t
 profagent_on_cpu_signal(int signo, siginfo_t* info, void* context) {
@@ -144,22 +145,7 @@ void CpuHandler::Sample(ThreadSlot& account, ThreadSlot* thread, uint64_t weight
   }
   StackBounds bounds = thread != nullptr ? thread->bounds : StackBounds{};
   WalkResult walked = settings_.unwinder->Walk(context, bounds, frames);
-  switch (walked.end) {
-    case WalkEnd::kOutermost:
-      break;
-    case WalkEnd::kDepthLimit:
-      ledger.Count(Loss::kStackDepthLimit);
-      break;
-    case WalkEnd::kUnreadable:
-      ledger.Count(Loss::kStackUnreadable);
-      break;
-    case WalkEnd::kNoUnwindInfo:
-      ledger.Count(Loss::kStackNoInfo);
-      break;
-    case WalkEnd::kNoProgress:
-      ledger.Count(Loss::kStackNoProgress);
-      break;
-  }
+  CountWalkEnd(ledger, walked.end);
   if (walked.depth == 0) {
     frames[0] = MakeSynthetic(SyntheticFrame::kUnknown);
     walked.depth = 1;

@@ -60,10 +60,7 @@ struct alignas(64) ThreadSlot {
   void* spare_stack;  // agent/interpose/alternate_stack_hook.cc
   size_t spare_stack_size;
 
-  // What the trampoline of a new thread runs (agent/interpose/thread_hooks.cc).
   void* start_routine;
-  void* start_argument;
-  size_t stack_size;
   bool started_with_signal_blocked;  // the creator's view of the CPU signal, which the thread inherits
 };
 

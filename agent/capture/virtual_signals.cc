@@ -126,7 +126,8 @@ bool VirtualSignals::LearnRestorer(int signo, AgentSignalHandler handler) {
   return true;
 }
 
-bool VirtualSignals::Take(int signo, AgentSignalHandler handler, Hold hold) {
+bool VirtualSignals::Take(int signo, AgentSignalHandler handler, Hold hold,
+                          void (*on_other_handler)(int signo)) {
   if (!InRange(signo) || libc_sigaction_ == nullptr) return false;
   Entry& entry = entries_[signo];
   Locked lock(entry);
@@ -134,6 +135,7 @@ bool VirtualSignals::Take(int signo, AgentSignalHandler handler, Hold hold) {
   if (KernelExchange(signo, nullptr, &before) != 0) return false;
   if (restorer_ == 0 && !LearnRestorer(signo, handler)) return false;
   entry.handler = handler;
+  entry.on_other_handler = on_other_handler;
   Write(entry, before);
   entry.hold.store(hold, std::memory_order_release);
   KernelSigaction ours = OurAction(entry);
@@ -239,6 +241,8 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
     Write(entry, wanted);
   }
   if (old != nullptr) *old = before;
+  if (entry.on_other_handler != nullptr && !wanted.is_default() && !wanted.is_ignored())
+    entry.on_other_handler(signo);
   return 0;
 }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "agent/encode/collect_samples.h"
 #include "agent/encode/gzip.h"
+#include "agent/encode/module_table.h"
 #include "agent/encode/sample_table.h"
 #include "agent/encode/string_table.h"
 #include "agent/encode/wire_writer.h"
@@ -10,30 +12,8 @@
 namespace profagent {
 namespace {
 
-constexpr uint32_t kMaxValues = 4;
 constexpr uint32_t kMaxComments = 64;
 constexpr size_t kCommentMemory = 16 * 1024;  // a command line is at most 4 KiB
-
-struct ValueType {
-  std::string_view type, unit;
-};
-
-// What distinguishes the kinds of profiles. A new kind adds an entry here and a case in CollectSamples and
-// ValuesOf.
-struct KindDescription {
-  std::span<const ValueType> sample_types;
-  ValueType period_type;
-};
-
-constexpr ValueType kCpuTypes[] = {{"samples", "count"}, {"cpu", "nanoseconds"}};
-
-KindDescription Describe(ProfileKind kind) {
-  switch (kind) {
-    case ProfileKind::kCpu:
-      return {kCpuTypes, {"cpu", "nanoseconds"}};
-  }
-  return {};
-}
 
 std::string_view EngineName(uint32_t engine) {
   switch (static_cast<CpuEngine>(engine)) {
@@ -55,6 +35,12 @@ std::string_view SyntheticName(uint64_t kind) {
       return "[truncated]";
     case SyntheticFrame::kUnknown:
       return "[unknown]";
+    case SyntheticFrame::kPrimitives:
+      break;
+  }
+  uint64_t primitive = kind - static_cast<uint64_t>(SyntheticFrame::kPrimitives);
+  if (primitive < static_cast<uint64_t>(Primitive::kCount)) {
+    return PrimitiveName(static_cast<Primitive>(primitive));
   }
   return "[synthetic]";
 }
@@ -68,8 +54,8 @@ class Encoder {
       : ledger_(ledger),
         request_(request),
         kind_(Describe(request.kind)),
-        symbols_(symbols),
         arena_(arena),
+        modules_(ledger, symbols, arena),
         out_(sink),
         strings_(arena),
         samples_(arena),
@@ -88,34 +74,26 @@ class Encoder {
     Frame frame;
     uint32_t function;  // id
   };
-  struct ModuleEntry {
-    LedgerView::Module module;
-    uint64_t mapping;  // id; 0: no sample met it
-  };
-
-  static constexpr uint32_t kModuleSlots = static_cast<uint32_t>(ModuleId::kMaxLoaded) + 1;
-
   bool CollectModules();
-  void CollectSamples();
-  void ValuesOf(const SampleRow& row, uint64_t* values) const;
 
   void WriteValueType(uint32_t field, const ValueType& type);
   void WriteSamples();
   void WriteSample(const SampleRow& row);
   void WriteMappings();
-  void WriteMapping(uint64_t id, const ModuleEntry* entry);
+  void WriteMapping(uint64_t id, const ModuleTable::Entry* entry);
   void WriteLocations();
   void WriteFunctions();
   void WriteStrings();
+  void WriteTime();
 
   uint32_t LocationId(Frame frame);  // 0: no memory
   void MeetModule(Frame frame);
-  ModuleEntry* EntryOf(ModuleId id);
   void NameLocations();
   uint32_t FunctionId(uint32_t name);
   uint32_t NameOf(Frame frame, std::string_view symbol);
 
   void AddComments();
+  void AddRates();
   template <class... Parts>
   void AddComment(const Parts&... parts);
   std::string_view AbsolutePath(std::string_view path);
@@ -123,8 +101,8 @@ class Encoder {
   const LedgerView& ledger_;
   const EncodeRequest& request_;
   const KindDescription kind_;
-  SymbolSource symbols_;
   Arena& arena_;
+  ModuleTable modules_;
   WireWriter out_;
 
   StringTable strings_;
@@ -136,15 +114,14 @@ class Encoder {
   GrowingArray<uint32_t> functions_;             // names
   HashIndex function_index_;
 
-  ModuleEntry** modules_ = nullptr;   // by ModuleId; null: no such module
-  ModuleEntry* program_ = nullptr;    // mapping 1
-  ModuleEntry** mappings_ = nullptr;  // by mapping id - 1
-  uint64_t mapping_count_ = 1;        // mapping 1 is there in any case
+  ModuleTable::Entry** mappings_ = nullptr;  // by mapping id - 1
+  uint64_t mapping_count_ = 1;               // mapping 1, the program, is there in any case
   uint64_t period_ = 0;
   uint64_t damaged_records_ = 0;
   uint64_t unplaced_frames_ = 0;   // left out of their stacks for want of memory
   bool names_incomplete_ = false;  // for want of memory
-  uint32_t thread_key_ = 0;
+  uint32_t name_key_ = 0;
+  uint32_t size_key_ = 0;
   // Comments have memory of their own, so that the one which says that there was none is always written.
   char* comment_memory_;
   TextWriter comment_text_;
@@ -153,15 +130,15 @@ class Encoder {
 };
 
 Status Encoder::Run() {
-  const LedgerHeader& header = ledger_.header();
-  uint32_t hz = header.cpu_hz.load(std::memory_order_relaxed);
-  period_ = hz != 0 ? kNanosPerSecond / hz : 0;
+  period_ = PeriodOf(request_.kind, ledger_.header());
   if (comment_memory_ == nullptr || !CollectModules()) return Error::Of("no memory to encode a profile");
-  CollectSamples();
+  damaged_records_ +=
+      CollectSamples(ledger_, request_.kind, request_.end_monotonic, modules_, arena_, &samples_);
   samples_.Sort();
 
   for (const ValueType& type : kind_.sample_types) WriteValueType(1, type);
-  thread_key_ = strings_.Add("thread");
+  if (!kind_.name_label.empty()) name_key_ = strings_.Add(kind_.name_label);
+  if (!kind_.size_label.empty()) size_key_ = strings_.Add(kind_.size_label);
   WriteSamples();
   WriteMappings();
   NameLocations();
@@ -171,13 +148,9 @@ Status Encoder::Run() {
   // The period's words are the samples' words, but a later kind's may be new: all strings come before field 6.
   uint32_t period_type = strings_.Add(kind_.period_type.type);
   uint32_t period_unit = strings_.Add(kind_.period_type.unit);
+  uint32_t default_type = kind_.default_type.empty() ? 0 : strings_.Add(kind_.default_type);
   WriteStrings();
-
-  uint64_t start = header.cpu_start_monotonic_ns.load(std::memory_order_relaxed);
-  uint64_t stop = header.cpu_stop_monotonic_ns.load(std::memory_order_relaxed);
-  if (stop == 0) stop = request_.end_monotonic.value;
-  out_.Integer(9, header.cpu_start_realtime_ns.load(std::memory_order_relaxed));
-  out_.Integer(10, stop > start && start != 0 ? stop - start : 0);
+  WriteTime();
   out_.Block(11, IntegerSize(period_type) + IntegerSize(period_unit));
   out_.Integer(1, period_type);
   out_.Integer(2, period_unit);
@@ -186,51 +159,18 @@ Status Encoder::Run() {
   for (uint32_t i = 0; i < comment_count_; ++i) size += VarintSize(strings_.size() + i);
   out_.Block(13, size);
   for (uint32_t i = 0; i < comment_count_; ++i) out_.Varint(strings_.size() + i);
+  out_.Integer(14, default_type);
   if (!out_.Flush()) return Error::Of("the profile could not be written out");
   return Done{};
 }
 
 bool Encoder::CollectModules() {
-  modules_ = arena_.AllocateArray<ModuleEntry*>(kModuleSlots);
-  mappings_ = arena_.AllocateArray<ModuleEntry*>(kModuleSlots + 1);
-  if (modules_ == nullptr || mappings_ == nullptr) return false;
-  damaged_records_ += ledger_.ForEachModule([&](const LedgerView::Module& module) {
-    auto id = static_cast<uint32_t>(module.id);
-    if (id == 0 || id >= kModuleSlots || modules_[id] != nullptr) {
-      ++damaged_records_;
-      return;
-    }
-    auto* entry = arena_.AllocateArray<ModuleEntry>(1);
-    if (entry == nullptr) return;  // its frames are then named by its number
-    *entry = ModuleEntry{module, 0};
-    modules_[id] = entry;
-    if ((module.flags & kModuleIsAgent) != 0) samples_.Hide(module.id);
-  });
-  for (uint32_t id = 1; id < kModuleSlots && program_ == nullptr; ++id) {
-    if (modules_[id] != nullptr && (modules_[id]->module.flags & kModuleIsProgram) != 0)
-      program_ = modules_[id];
-  }
-  if (program_ != nullptr) program_->mapping = 1;
-  mappings_[0] = program_;
+  mappings_ = arena_.AllocateArray<ModuleTable::Entry*>(ModuleTable::kSlots + 1);
+  if (mappings_ == nullptr || !modules_.Collect()) return false;
+  damaged_records_ += modules_.damaged();
+  mappings_[0] = modules_.program();
+  if (mappings_[0] != nullptr) mappings_[0]->mapping = 1;
   return true;
-}
-
-void Encoder::CollectSamples() {
-  switch (request_.kind) {
-    case ProfileKind::kCpu:
-      damaged_records_ += ledger_.ForEachCpuSite(
-          [&](const LedgerView::CpuSite& site) { samples_.Add(site.stack.frames, site.name, site.ticks); });
-  }
-}
-
-void Encoder::ValuesOf(const SampleRow& row, uint64_t* values) const {
-  switch (request_.kind) {
-    case ProfileKind::kCpu: {
-      constexpr uint64_t kMax = INT64_MAX;  // more can only come from a damaged ledger
-      values[0] = row.weight < kMax ? row.weight : kMax;
-      values[1] = period_ == 0 || row.weight < kMax / period_ ? row.weight * period_ : kMax;
-    }
-  }
 }
 
 void Encoder::WriteValueType(uint32_t field, const ValueType& type) {
@@ -265,29 +205,36 @@ void Encoder::WriteSample(const SampleRow& row) {
     ids_size += VarintSize(ids_from_root_[i]);
   }
   uint64_t values[kMaxValues];
-  ValuesOf(row, values);
+  ValuesOf(request_.kind, period_, row, values);
   size_t values_size = 0;
   for (size_t i = 0; i < kind_.sample_types.size(); ++i) values_size += VarintSize(values[i]);
-  size_t label_size = 0;
+  size_t name_label = 0, size_label = 0;
   uint32_t name = 0;
-  if (row.name_size > 0) {
-    name = strings_.Add(row.name());
-    label_size = IntegerSize(thread_key_) + IntegerSize(name);
+  if (!row.key.name.empty()) {
+    name = strings_.Add(row.key.name);
+    name_label = IntegerSize(name_key_) + IntegerSize(name);
   }
+  if (row.key.size != 0) size_label = IntegerSize(size_key_) + IntegerSize(row.key.size);
 
   // An empty packed list is not written, as proto3 has it.
   out_.Block(2, (count > 0 ? BlockSize(ids_size) : 0) + BlockSize(values_size) +
-                    (label_size > 0 ? BlockSize(label_size) : 0));
+                    (name_label > 0 ? BlockSize(name_label) : 0) +
+                    (size_label > 0 ? BlockSize(size_label) : 0));
   if (count > 0) out_.Block(1, ids_size);
   for (size_t i = stack.size(); i-- > 0;) {
     if (ids_from_root_[i] != 0) out_.Varint(ids_from_root_[i]);
   }
   out_.Block(2, values_size);
   for (size_t i = 0; i < kind_.sample_types.size(); ++i) out_.Varint(values[i]);
-  if (label_size > 0) {
-    out_.Block(3, label_size);
-    out_.Integer(1, thread_key_);
+  if (name_label > 0) {
+    out_.Block(3, name_label);
+    out_.Integer(1, name_key_);
     out_.Integer(2, name);
+  }
+  if (size_label > 0) {
+    out_.Block(3, size_label);
+    out_.Integer(1, size_key_);
+    out_.Integer(3, row.key.size);
   }
 }
 
@@ -306,12 +253,8 @@ uint32_t Encoder::LocationId(Frame frame) {
   return 0;
 }
 
-Encoder::ModuleEntry* Encoder::EntryOf(ModuleId id) {
-  return static_cast<uint32_t>(id) < kModuleSlots ? modules_[static_cast<uint32_t>(id)] : nullptr;
-}
-
 void Encoder::MeetModule(Frame frame) {
-  ModuleEntry* entry = EntryOf(frame.module());
+  ModuleTable::Entry* entry = modules_.Find(frame.module());
   if (entry == nullptr || entry->mapping != 0) return;
   mappings_[mapping_count_] = entry;
   entry->mapping = ++mapping_count_;
@@ -323,7 +266,7 @@ void Encoder::WriteMappings() {
 
 // As a line of /proc/self/maps would say it: pages, and the file's offset of the first one. Profiles of several
 // runs are merged by size, offset and build-id.
-void Encoder::WriteMapping(uint64_t id, const ModuleEntry* entry) {
+void Encoder::WriteMapping(uint64_t id, const ModuleTable::Entry* entry) {
   constexpr uint64_t kPage = 4096;
   uint64_t start = 0, limit = 0, offset = 0;
   uint32_t file = 0, build_id = 0;
@@ -366,15 +309,13 @@ std::string_view Encoder::AbsolutePath(std::string_view path) {
   return absolute.Add(directory, directory.ends_with('/') ? "" : "/", path).view();
 }
 
-// Asks for the names of each module's addresses at once, sorted, so that the source can make one pass over a
-// symbol table. Function ids are given afterwards, by location.
 void Encoder::NameLocations() {
   uint32_t count = locations_.size();
   auto* order = arena_.AllocateArray<uint32_t>(count);
-  auto* addresses = arena_.AllocateArray<uint64_t>(count);
+  auto* frames = arena_.AllocateArray<Frame>(count);
   auto* names = arena_.AllocateArray<std::string_view>(count);
   auto* name_of = arena_.AllocateArray<std::string_view>(count);
-  if (order == nullptr || addresses == nullptr || names == nullptr || name_of == nullptr) {
+  if (order == nullptr || frames == nullptr || names == nullptr || name_of == nullptr) {
     names_incomplete_ = true;
     for (uint32_t i = 0; i < count; ++i) locations_[i].function = FunctionId(NameOf(locations_[i].frame, {}));
     return;
@@ -382,17 +323,9 @@ void Encoder::NameLocations() {
   for (uint32_t i = 0; i < count; ++i) order[i] = i;
   std::sort(order, order + count,
             [&](uint32_t a, uint32_t b) { return locations_[a].frame.value < locations_[b].frame.value; });
-  for (uint32_t i = 0; i < count; ++i) addresses[i] = locations_[order[i]].frame.offset();
-  for (uint32_t first = 0, last; first < count; first = last) {
-    ModuleId module = locations_[order[first]].frame.module();
-    for (last = first; last < count && locations_[order[last]].frame.module() == module;) ++last;
-    ModuleEntry* entry = EntryOf(module);
-    if (entry == nullptr) continue;
-    symbols_(SymbolRequest{entry->module,
-                           ledger_.Text(ledger_.header().working_directory),
-                           {addresses + first, last - first}},
-             {names + first, last - first});
-  }
+  for (uint32_t i = 0; i < count; ++i) frames[i] = locations_[order[i]].frame;
+  if (!modules_.NameFrames({frames, count}, {names, count})) names_incomplete_ = true;
+  // Function ids are given in the order of the locations.
   for (uint32_t i = 0; i < count; ++i) name_of[order[i]] = names[i];
   for (uint32_t i = 0; i < count; ++i) {
     locations_[i].function = FunctionId(NameOf(locations_[i].frame, name_of[i]));
@@ -405,7 +338,7 @@ uint32_t Encoder::NameOf(Frame frame, std::string_view symbol) {
   if (frame.module() == ModuleId::kNone)
     return strings_.AddCopy(FixedText<24>().Add(Hex{frame.offset()}).view());
   FixedText<320> name;
-  ModuleEntry* entry = EntryOf(frame.module());
+  ModuleTable::Entry* entry = modules_.Find(frame.module());
   std::string_view file = entry != nullptr ? LastComponent(entry->module.path) : std::string_view();
   if (!file.empty()) {
     name.Add(file.substr(0, 255));
@@ -429,7 +362,7 @@ uint32_t Encoder::FunctionId(uint32_t name) {
 void Encoder::WriteLocations() {
   for (uint32_t i = 0; i < locations_.size(); ++i) {
     const Location& location = locations_[i];
-    ModuleEntry* entry = EntryOf(location.frame.module());
+    ModuleTable::Entry* entry = modules_.Find(location.frame.module());
     uint64_t mapping = entry != nullptr ? entry->mapping : 0;
     uint64_t address = location.frame.offset();
     if (location.frame.module() == ModuleId::kSynthetic) address = 0;
@@ -460,12 +393,55 @@ void Encoder::WriteStrings() {
   for (uint32_t i = 0; i < comment_count_; ++i) out_.String(6, comments_[i]);
 }
 
+// Only a CPU profile covers a stretch of time; any other kind says when it was taken.
+void Encoder::WriteTime() {
+  const LedgerHeader& header = ledger_.header();
+  uint64_t end = request_.end_monotonic.value;
+  if (request_.kind != ProfileKind::kCpu) {
+    uint64_t start = header.start_monotonic_ns;
+    out_.Integer(9, header.start_realtime_ns + (end > start ? end - start : 0));
+    return;
+  }
+  uint64_t start = header.cpu_start_monotonic_ns.load(std::memory_order_relaxed);
+  uint64_t stop = header.cpu_stop_monotonic_ns.load(std::memory_order_relaxed);
+  if (stop == 0) stop = end;
+  out_.Integer(9, header.cpu_start_realtime_ns.load(std::memory_order_relaxed));
+  out_.Integer(10, stop > start && start != 0 ? stop - start : 0);
+}
+
 template <class... Parts>
 void Encoder::AddComment(const Parts&... parts) {
   if (comment_count_ == kMaxComments) return;
   size_t before = comment_text_.size();
   comment_text_.Add(parts...);
   comments_[comment_count_++] = comment_text_.view().substr(before);
+}
+
+void Encoder::AddRates() {
+  const LedgerHeader& header = ledger_.header();
+  switch (request_.kind) {
+    case ProfileKind::kCpu: {
+      uint32_t engine = header.cpu_engine.load(std::memory_order_relaxed);
+      AddComment("# cpu: ", header.cpu_hz.load(std::memory_order_relaxed), " Hz, ", EngineName(engine));
+      uint64_t calls = header.handler_calls.load(std::memory_order_relaxed);
+      if (calls != 0) {
+        AddComment("# handler: ", calls, " calls, ", header.handler_ns.load(std::memory_order_relaxed),
+                   " ns");
+      }
+      break;
+    }
+    case ProfileKind::kHeap:
+    case ProfileKind::kAllocs:
+    case ProfileKind::kHeapPeak:
+      AddComment("# heap: one sample in ", period_, " bytes");
+      break;
+    case ProfileKind::kBlock:
+      AddComment("# block: rate ", header.block_rate.load(std::memory_order_relaxed), " ns");
+      break;
+    case ProfileKind::kMutex:
+      AddComment("# mutex: one contention in ", header.mutex_fraction.load(std::memory_order_relaxed));
+      break;
+  }
 }
 
 // What was measured how stands behind a '#', which keeps it out of the reports' heads (`pprof -comments` shows
@@ -477,12 +453,7 @@ void Encoder::AddComments() {
   std::string_view command = ledger_.Text(header.command_line);
   if (!command.empty()) AddComment("# command: ", command);
   AddComment("# pid: ", header.pid);
-  uint32_t engine = header.cpu_engine.load(std::memory_order_relaxed);
-  AddComment("# cpu: ", header.cpu_hz.load(std::memory_order_relaxed), " Hz, ", EngineName(engine));
-  uint64_t calls = header.handler_calls.load(std::memory_order_relaxed);
-  if (calls != 0) {
-    AddComment("# handler: ", calls, " calls, ", header.handler_ns.load(std::memory_order_relaxed), " ns");
-  }
+  AddRates();
   for (std::string_view comment : request_.comments) AddComment(comment);
 
   for (uint32_t i = 0; i < static_cast<uint32_t>(Loss::kCount); ++i) {

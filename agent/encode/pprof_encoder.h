@@ -16,17 +16,16 @@
 #include "agent/base/result.h"
 #include "agent/base/units.h"
 #include "agent/encode/byte_sink.h"
+#include "agent/encode/profile_kind.h"
 #include "agent/encode/symbol_source.h"
 #include "agent/ledger/ledger_view.h"
 
 namespace profagent {
 
-enum class ProfileKind : uint8_t { kCpu };
-
 struct EncodeRequest {
   ProfileKind kind = ProfileKind::kCpu;
   // The end of the profile on the monotonic clock of the process: now, or its death. 0: not known. A CPU profile
-  // that was stopped ended then.
+  // that was stopped ended then. Waits that have not ended are counted up to it.
   Nanos end_monotonic;
   // Further comments. pprof prints those that do not start with '#' at the top of every report.
   std::span<const std::string_view> comments;

@@ -5,15 +5,17 @@
 namespace profagent {
 namespace {
 
-uint64_t Hash(std::span<const Frame> stack, std::string_view name) {
-  uint64_t hash = stack.size();
+uint64_t Hash(std::span<const Frame> stack, const SampleKey& key) {
+  uint64_t hash = stack.size() ^ key.size << 16;
   for (Frame frame : stack) {
     hash = (hash ^ frame.value) * 0x9fb21c651e98df25;
     hash ^= hash >> 32;
   }
-  for (char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+  for (char c : key.name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
   return hash;
 }
+
+uint64_t SaturatingSum(uint64_t a, uint64_t b) { return a + b < a ? UINT64_MAX : a + b; }
 
 bool SameStack(std::span<const Frame> a, std::span<const Frame> b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
@@ -48,9 +50,10 @@ void SortFromRoot(std::span<SampleRow> rows, uint32_t at) {
     }
     std::span<SampleRow> below = rows.first(less), above = rows.subspan(greater);
     std::span<SampleRow> same = rows.subspan(less, greater - less);
-    if (pivot == 0) {  // equal stacks: of different threads
-      std::sort(same.begin(), same.end(),
-                [](const SampleRow& a, const SampleRow& b) { return a.name() < b.name(); });
+    if (pivot == 0) {  // equal stacks
+      std::sort(same.begin(), same.end(), [](const SampleRow& a, const SampleRow& b) {
+        return a.key.name != b.key.name ? a.key.name < b.key.name : a.key.size < b.key.size;
+      });
       same = {};
     }
     // The largest part goes on in this loop, so the recursion is never deeper than log2 of all rows.
@@ -70,20 +73,22 @@ void SortFromRoot(std::span<SampleRow> rows, uint32_t at) {
 
 }  // namespace
 
-void SampleTable::Add(std::span<const Frame> stack, std::string_view name, uint64_t weight) {
-  if (weight == 0) return;
-  stack = WithoutHidden(stack);
-  uint64_t hash = Hash(stack, name);
-  uint32_t found = index_.Find(
-      hash, [&](uint32_t i) { return SameStack(rows_[i].stack(), stack) && rows_[i].name() == name; });
+void SampleTable::Add(std::span<const Frame> stack, const SampleKey& key, const SampleCounts& counts) {
+  if (counts.weight == 0 && counts.first == 0 && counts.second == 0) return;
+  stack = Cut(WithoutHidden(stack));
+  uint64_t hash = Hash(stack, key);
+  uint32_t found = index_.Find(hash, [&](uint32_t i) {
+    return rows_[i].key.size == key.size && SameStack(rows_[i].stack(), stack) &&
+           rows_[i].key.name == key.name;
+  });
   if (found != HashIndex::kNone) {
-    uint64_t& sum = rows_[found].weight;
-    sum = sum + weight < sum ? UINT64_MAX : sum + weight;
+    SampleCounts& sum = rows_[found].counts;
+    sum.weight = SaturatingSum(sum.weight, counts.weight);
+    sum.first = SaturatingSum(sum.first, counts.first);
+    sum.second = SaturatingSum(sum.second, counts.second);
     return;
   }
-  SampleRow row{stack.data(), static_cast<uint32_t>(stack.size()), static_cast<uint32_t>(name.size()),
-                name.data(), weight};
-  if (!rows_.Add(row)) {
+  if (!rows_.Add(SampleRow{stack.data(), static_cast<uint32_t>(stack.size()), key, counts})) {
     ++left_out_;
     return;
   }
@@ -96,8 +101,16 @@ void SampleTable::Add(std::span<const Frame> stack, std::string_view name, uint6
 // Time in a hook of ours (or under the function that every thread of an interposed pthread_create starts in)
 // belongs to the application's frames around it.
 std::span<const Frame> SampleTable::WithoutHidden(std::span<const Frame> stack) {
-  if (hidden_ == ModuleId::kNone) return stack;
-  auto is_hidden = [&](Frame frame) { return frame.module() == hidden_; };
+  size_t leaves = 0;
+  while (leaves < stack.size() &&
+         std::binary_search(hidden_leaves_.begin(), hidden_leaves_.end(), stack[leaves],
+                            [](Frame a, Frame b) { return a.value < b.value; })) {
+    ++leaves;
+  }
+  if (leaves < stack.size()) stack = stack.subspan(leaves);
+
+  if (hidden_module_ == ModuleId::kNone) return stack;
+  auto is_hidden = [&](Frame frame) { return frame.module() == hidden_module_; };
   size_t hidden = static_cast<size_t>(std::count_if(stack.begin(), stack.end(), is_hidden));
   if (hidden == 0 || hidden == stack.size()) return stack;
   Frame* kept = arena_.AllocateArray<Frame>(stack.size() - hidden);
@@ -106,12 +119,21 @@ std::span<const Frame> SampleTable::WithoutHidden(std::span<const Frame> stack) 
   return {kept, stack.size() - hidden};
 }
 
+std::span<const Frame> SampleTable::Cut(std::span<const Frame> stack) {
+  if (stack.size() <= max_depth_) return stack;
+  Frame* kept = arena_.AllocateArray<Frame>(max_depth_);
+  if (kept == nullptr) return stack.first(max_depth_);
+  std::copy_n(stack.begin(), max_depth_, kept);
+  kept[max_depth_ - 1] = MakeSynthetic(SyntheticFrame::kTruncated);
+  return {kept, max_depth_};
+}
+
 void SampleTable::Sort() {
   std::span<SampleRow> rows = rows_.span();
   std::sort(rows.begin(), rows.end(),
-            [](const SampleRow& a, const SampleRow& b) { return a.weight > b.weight; });
+            [](const SampleRow& a, const SampleRow& b) { return a.counts.weight > b.counts.weight; });
   for (size_t first = 0, last; first < rows.size(); first = last) {
-    for (last = first; last < rows.size() && rows[last].weight == rows[first].weight;) ++last;
+    for (last = first; last < rows.size() && rows[last].counts.weight == rows[first].counts.weight;) ++last;
     SortFromRoot(rows.subspan(first, last - first), 0);
   }
 }

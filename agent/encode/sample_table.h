@@ -1,8 +1,8 @@
 // The samples of one profile, as it will be written: equal ones added up, in their final order.
 //
 // Context:   `dump`, `offline`.
-// Invariant: the order depends on the samples alone (largest value first, then the stack from its root, then the
-//            thread name), not on hash chains or on which thread recorded first: equal ledger content gives equal
+// Invariant: the order depends on the samples alone (largest weight first, then the stack from its root, then name
+//            and size), not on hash chains or on which thread recorded first: equal ledger content gives equal
 //            profiles. From the root, because neighbours then share most of their stacks, and a profile of many
 //            stacks takes a third less space compressed than in an order from the leaf.
 // When full: samples are left out and counted.
@@ -16,15 +16,26 @@
 
 namespace profagent {
 
+// What is added up for one sample; what the counts are is the kind's business (pprof_encoder.cc).
+struct SampleCounts {
+  uint64_t weight = 0;  // what the profile shows by default: samples are written in its order
+  uint64_t first = 0;
+  uint64_t second = 0;
+};
+
+// What tells samples of one stack apart.
+struct SampleKey {
+  std::string_view name;  // of the thread, or the lock; empty: none
+  uint64_t size = 0;      // bytes of a block
+};
+
 struct SampleRow {
-  const Frame* frames;  // leaf first, without those of the agent itself
+  const Frame* frames;  // leaf first, without those that are hidden
   uint32_t depth;
-  uint32_t name_size;
-  const char* name_data;  // of the thread
-  uint64_t weight;        // what the profile counts: ticks of a CPU profile
+  SampleKey key;
+  SampleCounts counts;
 
   std::span<const Frame> stack() const { return {frames, depth}; }
-  std::string_view name() const { return {name_data, name_size}; }
 };
 
 class SampleTable {
@@ -32,9 +43,14 @@ class SampleTable {
   explicit SampleTable(Arena& arena) : arena_(arena), rows_(arena), index_(arena) {}
 
   // Frames of this module are left out of stacks, as long as any other frame is left.
-  void Hide(ModuleId module) { hidden_ = module; }
+  void HideModule(ModuleId module) { hidden_module_ = module; }
+  // Frames in this list (sorted by value; it must outlive the table) are left out at the leaf's end, as long as any other
+  // frame is left.
+  void HideLeaves(std::span<const Frame> frames) { hidden_leaves_ = frames; }
+  // Stacks are cut to this, [truncated] being the last frame then. 0: not at all.
+  void CutAt(uint32_t max_depth) { max_depth_ = max_depth != 0 ? max_depth : kMaxStackRecord; }
 
-  void Add(std::span<const Frame> stack, std::string_view name, uint64_t weight);
+  void Add(std::span<const Frame> stack, const SampleKey& key, const SampleCounts& counts);
   void Sort();
 
   std::span<const SampleRow> rows() { return rows_.span(); }
@@ -42,11 +58,14 @@ class SampleTable {
 
  private:
   std::span<const Frame> WithoutHidden(std::span<const Frame> stack);
+  std::span<const Frame> Cut(std::span<const Frame> stack);
 
   Arena& arena_;
   GrowingArray<SampleRow> rows_;
   HashIndex index_;
-  ModuleId hidden_ = ModuleId::kNone;
+  ModuleId hidden_module_ = ModuleId::kNone;
+  std::span<const Frame> hidden_leaves_;
+  uint32_t max_depth_ = kMaxDepthLimit;
   uint64_t left_out_ = 0;
 };
 

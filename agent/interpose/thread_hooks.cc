@@ -1,7 +1,7 @@
 // Threads: pthread_create, thrd_create, the ways in which a thread ends, and the ways in which it is named.
 //
 // Context: `hook`. Nothing here allocates from the application's heap: a new thread's start routine waits in
-//          its slot.
+//          a place of ours (capture/thread_starts.h).
 // Stack:   the thread pointer of a glibc thread stands less than a page below the top of its stack, and the
 //          stack's size counts from that top. So both bounds are known without pthread_getattr_np, which
 //          allocates and locks.
@@ -17,7 +17,10 @@
 
 #include "agent/base/errno_saver.h"
 #include "agent/base/signal_safe.h"
+#include "agent/base/thread_state.h"
+#include "agent/capture/contention.h"
 #include "agent/capture/cpu_capture.h"
+#include "agent/capture/thread_starts.h"
 #include "agent/interpose/real_functions.h"
 
 namespace profagent {
@@ -47,28 +50,48 @@ StackBounds BoundsOfThread(size_t size) {
   return {(pointer - size + kPage - 1) & ~(kPage - 1), pointer};
 }
 
-ThreadSlot* Prepare(const pthread_attr_t* attributes, void* routine, void* argument) {
-  ThreadSlot* slot = g_cpu_capture.PrepareThread();
-  if (slot == nullptr) return nullptr;
-  slot->start_routine = routine;
-  slot->start_argument = argument;
-  slot->stack_size = StackSize(attributes);
-  sigset_t mask;
-  if (attributes != nullptr && pthread_attr_getsigmask_np(attributes, &mask) == 0) {
-    slot->started_with_signal_blocked = sigismember(&mask, g_cpu_capture.signo()) == 1;
+// nullptr: the thread starts without us.
+ThreadStart* Prepare(const pthread_attr_t* attributes, void* routine, void* argument) {
+  ThreadStart* start = g_thread_starts.Take();
+  if (start == nullptr) return nullptr;
+  start->routine = routine;
+  start->argument = argument;
+  start->stack_size = StackSize(attributes);
+  start->slot = g_cpu_capture.PrepareThread();
+  if (ThreadSlot* slot = start->slot) {
+    slot->start_routine = routine;
+    sigset_t mask;
+    if (attributes != nullptr && pthread_attr_getsigmask_np(attributes, &mask) == 0) {
+      slot->started_with_signal_blocked = sigismember(&mask, g_cpu_capture.signo()) == 1;
+    }
   }
-  return slot;
+  return start;
+}
+
+// The thread was not created after all.
+void Abandon(ThreadStart* start) {
+  if (start->slot != nullptr) g_cpu_capture.AbandonThread(start->slot);
+  g_thread_starts.Give(start);
+}
+
+void EndThread() {
+  g_contention.EndThread();
+  g_cpu_capture.EndThread();
 }
 
 template <class Result>
 Result RunThread(void* prepared) {
-  auto* slot = static_cast<ThreadSlot*>(prepared);
-  // Taken out first: once the thread is known, the slot is shared.
-  auto routine = reinterpret_cast<Result (*)(void*)>(slot->start_routine);
-  void* argument = slot->start_argument;
-  g_cpu_capture.BeginThread(slot, BoundsOfThread(slot->stack_size));
+  auto* start = static_cast<ThreadStart*>(prepared);
+  auto routine = reinterpret_cast<Result (*)(void*)>(start->routine);
+  void* argument = start->argument;
+  ThreadSlot* slot = start->slot;
+  StackBounds bounds = BoundsOfThread(start->stack_size);
+  g_thread_starts.Give(start);
+  t_state.stack_low = bounds.low;
+  t_state.stack_high = bounds.high;
+  if (slot != nullptr) g_cpu_capture.BeginThread(slot, bounds);
   Result result = routine(argument);
-  g_cpu_capture.EndThread();
+  EndThread();
   return result;
 }
 
@@ -80,29 +103,29 @@ using profagent::Real;
 
 PROF_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*routine)(void*),
                                void* argument) {
-  profagent::ThreadSlot* slot = profagent::Prepare(attributes, reinterpret_cast<void*>(routine), argument);
-  if (slot == nullptr) return Real().pthread_create(thread, attributes, routine, argument);
-  int error = Real().pthread_create(thread, attributes, profagent::RunThread<void*>, slot);
-  if (error != 0) g_cpu_capture.AbandonThread(slot);
+  profagent::ThreadStart* start = profagent::Prepare(attributes, reinterpret_cast<void*>(routine), argument);
+  if (start == nullptr) return Real().pthread_create(thread, attributes, routine, argument);
+  int error = Real().pthread_create(thread, attributes, profagent::RunThread<void*>, start);
+  if (error != 0) profagent::Abandon(start);
   return error;
 }
 
 PROF_EXPORT int thrd_create(thrd_t* thread, thrd_start_t routine, void* argument) {
-  profagent::ThreadSlot* slot = profagent::Prepare(nullptr, reinterpret_cast<void*>(routine), argument);
-  if (slot == nullptr) return Real().thrd_create(thread, routine, argument);
-  int status = Real().thrd_create(thread, profagent::RunThread<int>, slot);
-  if (status != thrd_success) g_cpu_capture.AbandonThread(slot);
+  profagent::ThreadStart* start = profagent::Prepare(nullptr, reinterpret_cast<void*>(routine), argument);
+  if (start == nullptr) return Real().thrd_create(thread, routine, argument);
+  int status = Real().thrd_create(thread, profagent::RunThread<int>, start);
+  if (status != thrd_success) profagent::Abandon(start);
   return status;
 }
 
 PROF_EXPORT void pthread_exit(void* result) {
-  g_cpu_capture.EndThread();
+  profagent::EndThread();
   Real().pthread_exit(result);
   __builtin_unreachable();
 }
 
 PROF_EXPORT void thrd_exit(int result) {
-  g_cpu_capture.EndThread();
+  profagent::EndThread();
   Real().thrd_exit(result);
   __builtin_unreachable();
 }

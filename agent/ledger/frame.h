@@ -3,7 +3,9 @@
 // Context: every one. Plain data.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace profagent {
 
@@ -33,9 +35,87 @@ struct Frame {
 enum class SyntheticFrame : uint64_t {
   kTruncated = 1,  // [truncated]: the depth limit cut the root side off
   kUnknown = 2,    // [unknown]: not even the leaf could be read
+  // From here on: the function that the program called to wait or to unlock, the leaf of a block or mutex stack. Our hook
+  // stands in its place in the program, so the ledger has its name.
+  kPrimitives = 16,
 };
 constexpr Frame MakeSynthetic(SyntheticFrame kind) {
   return Frame::Of(ModuleId::kSynthetic, static_cast<uint64_t>(kind));
+}
+
+// The blocking calls and the unlocking ones, each by the name under which programs call it.
+enum class Primitive : uint32_t {
+  kMutexLock,
+  kMutexTimedlock,
+  kMutexClocklock,
+  kMutexUnlock,
+  kRwlockRdlock,
+  kRwlockTimedrdlock,
+  kRwlockClockrdlock,
+  kRwlockWrlock,
+  kRwlockTimedwrlock,
+  kRwlockClockwrlock,
+  kRwlockUnlock,
+  kCondWait,
+  kCondTimedwait,
+  kCondClockwait,
+  kBarrierWait,
+  kSemWait,
+  kSemTimedwait,
+  kSemClockwait,
+  kJoin,
+  kTimedjoin,
+  kClockjoin,
+  kSpinLock,
+  kSpinUnlock,
+  kMtxLock,
+  kMtxTimedlock,
+  kMtxUnlock,
+  kCndWait,
+  kCndTimedwait,
+  kThrdJoin,
+  kFutex,
+  kCount,
+};
+constexpr std::string_view PrimitiveName(Primitive primitive) {
+  constexpr std::string_view kNames[] = {
+      "pthread_mutex_lock",
+      "pthread_mutex_timedlock",
+      "pthread_mutex_clocklock",
+      "pthread_mutex_unlock",
+      "pthread_rwlock_rdlock",
+      "pthread_rwlock_timedrdlock",
+      "pthread_rwlock_clockrdlock",
+      "pthread_rwlock_wrlock",
+      "pthread_rwlock_timedwrlock",
+      "pthread_rwlock_clockwrlock",
+      "pthread_rwlock_unlock",
+      "pthread_cond_wait",
+      "pthread_cond_timedwait",
+      "pthread_cond_clockwait",
+      "pthread_barrier_wait",
+      "sem_wait",
+      "sem_timedwait",
+      "sem_clockwait",
+      "pthread_join",
+      "pthread_timedjoin_np",
+      "pthread_clockjoin_np",
+      "pthread_spin_lock",
+      "pthread_spin_unlock",
+      "mtx_lock",
+      "mtx_timedlock",
+      "mtx_unlock",
+      "cnd_wait",
+      "cnd_timedwait",
+      "thrd_join",
+      "futex",
+  };
+  static_assert(sizeof kNames / sizeof kNames[0] == static_cast<size_t>(Primitive::kCount));
+  return kNames[static_cast<uint32_t>(primitive)];
+}
+constexpr Frame PrimitiveFrame(Primitive primitive) {
+  return Frame::Of(ModuleId::kSynthetic,
+                   static_cast<uint64_t>(SyntheticFrame::kPrimitives) + static_cast<uint64_t>(primitive));
 }
 
 // Why a walk ended. Stored with the stack; every end but kOutermost is counted as a loss.
@@ -54,5 +134,9 @@ struct [[nodiscard]] WalkResult {
 
 inline constexpr uint32_t kDefaultMaxDepth = 128;
 inline constexpr uint32_t kMaxDepthLimit = 1024;  // PROFAGENT_MAXDEPTH's upper bound
+// Frames that a heap stack may begin with and that profiles hide (operator new, reallocarray): it is recorded so much
+// deeper, or the deepest stacks would come out shorter than PROFAGENT_MAXDEPTH says.
+inline constexpr uint32_t kHiddenLeafRoom = 4;
+inline constexpr uint32_t kMaxStackRecord = kMaxDepthLimit + kHiddenLeafRoom;
 
 }  // namespace profagent

@@ -23,7 +23,7 @@
 namespace profagent {
 
 inline constexpr uint64_t kLedgerMagic = 0x31474445'4c464f52;  // "ROFLEDG1"
-inline constexpr uint32_t kLedgerVersion = 1;
+inline constexpr uint32_t kLedgerVersion = 3;
 
 // Where a record stands: its offset from the ledger's first byte, in units of 8 bytes. 0: none.
 using RecordId = uint32_t;
@@ -47,6 +47,8 @@ struct BucketArray {
   RecordId first;
   uint32_t log2_count;
 };
+
+inline constexpr uint32_t kLiveLevels = 10;
 
 struct LedgerHeader {
   uint64_t magic;  // written last, with release: before that there is no ledger here
@@ -79,17 +81,40 @@ struct LedgerHeader {
   std::atomic<uint64_t> handler_calls;
   std::atomic<uint64_t> handler_ns;
 
+  // Frames a stack; a heap stack is recorded a few frames deeper (kHiddenLeafRoom) and cut when it is encoded.
+  uint32_t max_depth;
+
+  // Block and mutex profiles. A rate of 0: not taken.
+  uint32_t spare_word;
+  std::atomic<uint64_t> block_rate;      // ns
+  std::atomic<uint64_t> mutex_fraction;  // 1 in n
+
+  // Heap profile. 0: not taken.
+  std::atomic<uint64_t> heap_rate;  // bytes a sample
+  std::atomic<uint64_t>
+      heap_inuse;  // estimate of live bytes: the sum of HeapSiteRecord::weight of what is live
+  std::atomic<uint64_t> heap_highest;  // the most that heap_inuse was when it last began to fall
+  // The number of the fall from that height; what a site held then is in it (agent/ledger/heap_sites.h).
+  std::atomic<uint64_t> heap_peak;
+  std::atomic<uint64_t> heap_at_peak;  // 1: heap_inuse was never higher than now
+
   std::atomic<uint64_t> losses[kLossSlots];
 
   std::atomic<RecordId> modules;  // ModuleRecord list, newest first
   std::atomic<RecordId> threads;  // ThreadRecord list, newest first
+  std::atomic<RecordId> waiters;  // WaiterRecord list, newest first
+  RecordId spare_id;
   BucketArray texts;
   BucketArray stacks;
   BucketArray cpu_sites;
+  BucketArray heap_sites;
+  BucketArray contention_sites;
+  // The index of live blocks, one bucket array a level, made when the one before it is full (live_allocations.h).
+  std::atomic<RecordId> live_levels[kLiveLevels];
   uint64_t spare[16];  // 0; later kinds of profiles put their tables here
 };
 static_assert(sizeof(LedgerHeader) % kRecordUnit == 0);
-static_assert(sizeof(LedgerHeader) == 560, "another process maps this layout: raise kLedgerVersion");
+static_assert(sizeof(LedgerHeader) == 688, "another process maps this layout: raise kLedgerVersion");
 
 // A string, once. `size` bytes follow, then a null byte.
 struct TextRecord {
@@ -160,9 +185,54 @@ struct CpuSiteRecord {
 };
 static_assert(sizeof(CpuSiteRecord) == 24);
 
+// Blocks of one (stack, size). Go's bucket, so that every value of a heap profile is a count times `size`.
+struct alignas(64) HeapSiteRecord {
+  RecordId next;
+  RecordId stack;  // StackRecord; begins with the caller of the allocation function
+  uint64_t size;   // bytes of each block, as it was asked for
+  // What one sampled block stands for: size / (1 - exp(-size / rate)) bytes.
+  uint64_t weight;
+  std::atomic<uint64_t> allocations;  // sampled
+  std::atomic<uint64_t> frees;        // of those
+  // Blocks that were live when heap_peak was this number; those that are live now when it is older.
+  std::atomic<uint64_t> peak;
+  std::atomic<uint64_t> peak_objects;
+  uint64_t spare;
+};
+static_assert(sizeof(HeapSiteRecord) == 64 && alignof(HeapSiteRecord) == 64);
+
+enum class ContentionKind : uint32_t { kBlock = 0, kMutex = 1 };
+
+// Waiting of one (kind, stack, lock): a block profile's stack is the waiter's, a mutex profile's the unlocker's. The
+// values are unbiased already, as Go's.
+struct ContentionSiteRecord {
+  RecordId next;
+  RecordId stack;  // StackRecord; its leaf is the primitive (PrimitiveFrame)
+  RecordId lock;   // TextRecord: PROFAGENT_LOCK_LABELS; 0: none
+  ContentionKind kind;
+  std::atomic<uint64_t> count;  // in units of 1 / kContentionUnit
+  std::atomic<uint64_t> nanos;
+};
+static_assert(sizeof(ContentionSiteRecord) == 32);
+inline constexpr uint64_t kContentionUnit = 1 << 16;
+
+// A thread's wait that its site's counters do not hold yet: it is still going on, or it has ended and its owner was not
+// at leisure since to add it (agent/capture/contention.h). Given back and taken again.
+struct WaiterRecord {
+  RecordId next;
+  std::atomic<RecordId> site;  // ContentionSiteRecord of kind kBlock; 0: no wait
+  std::atomic<uint32_t> tid;   // of its owner; 0: free
+  uint32_t spare;
+  std::atomic<uint64_t> since_ns;      // CLOCK_MONOTONIC
+  std::atomic<uint64_t> threshold_ns;  // a wait of at least this is sampled: uniform in [0, block_rate)
+  std::atomic<uint64_t> waited_ns;     // how long it was; 0: it goes on
+};
+static_assert(sizeof(WaiterRecord) == 40);
+
 // Chains of any kind are followed by the same code.
 static_assert(offsetof(ModuleRecord, next) == 0 && offsetof(ThreadRecord, next) == 0 &&
               offsetof(TextRecord, next) == 0 && offsetof(StackRecord, next) == 0 &&
-              offsetof(CpuSiteRecord, next) == 0);
+              offsetof(CpuSiteRecord, next) == 0 && offsetof(HeapSiteRecord, next) == 0 &&
+              offsetof(ContentionSiteRecord, next) == 0 && offsetof(WaiterRecord, next) == 0);
 
 }  // namespace profagent

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 
+#include "agent/base/logarithm.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/ledger/record_hash.h"
 
@@ -97,6 +98,13 @@ long ReserveWhole(int fd, uint64_t size) {
     at += static_cast<uint64_t>(result);
   }
   return 0;
+}
+
+// The bytes that a sampled block of `size` stands for: it was drawn with probability 1 - e^(-size / rate).
+Bytes HeapWeight(Bytes size, uint64_t rate) {
+  if (rate <= 1 || size.value == 0) return size;
+  double bytes = static_cast<double>(size.value);
+  return Bytes{static_cast<uint64_t>(bytes / (1 - ExpOfNegative(bytes / static_cast<double>(rate))))};
 }
 
 }  // namespace
@@ -211,7 +219,10 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
   texts_ = header->texts = place(8);
   stacks_ = header->stacks = place(log2_stacks);
   cpu_sites_ = header->cpu_sites = place(log2_stacks - 2);
-  static_assert(sizeof(LedgerHeader) + sizeof(RecordId) * (256 + 65536 + 16384) <= kFirstReserve);
+  heap_sites_ = header->heap_sites = place(log2_stacks - 1);
+  contention_sites_ = header->contention_sites = place(8);
+  static_assert(sizeof(LedgerHeader) + sizeof(RecordId) * (256 + 65536 + 16384 + 32768 + 256) <=
+                kFirstReserve);
   header->used.store(at, std::memory_order_relaxed);
   header->reserved.store(reserved, std::memory_order_relaxed);
 
@@ -278,35 +289,69 @@ bool Ledger::ReserveAgain() {
          0;
 }
 
-RecordId Ledger::Allocate(uint64_t size, uint64_t lost) {
-  size = RoundUp(size, kRecordUnit);
+RecordId Ledger::Allocate(const Place& place) {
+  // Over-aligned records take what they may need to be moved up; the gap before them stays unused.
+  uint64_t size = RoundUp(place.size, kRecordUnit) + (place.alignment - kRecordUnit);
   std::atomic<uint64_t>& used = header()->used;
   // Looked at first, so that a full ledger does not count `used` round the clock.
   uint64_t at = used.load(std::memory_order_relaxed);
   if (at + size > size_) {
-    Count(Loss::kLedgerFull, lost);
+    Count(place.loss, place.lost);
     return 0;
   }
   at = used.fetch_add(size, std::memory_order_relaxed);
   // Wiped since CanRecord: a signal handler forked here, and we are the child.
   if (at < first_record_) return 0;
   if (at + size > size_) {
-    Count(Loss::kLedgerFull, lost);
+    Count(place.loss, place.lost);
     return 0;
   }
   if (in_file_ && !ReserveUpTo(at + size)) {
     uint64_t end = at + size;  // given back, or an hour on a full disk would use the region up
     used.compare_exchange_strong(end, at, std::memory_order_relaxed);
-    Count(Loss::kNoSpace, lost);
+    Count(Loss::kNoSpace, place.lost);
     return 0;
   }
-  return static_cast<RecordId>(at / kRecordUnit);
+  return static_cast<RecordId>(RoundUp(at, place.alignment) / kRecordUnit);
 }
 
-uint64_t Ledger::SampleBucketsStart() const {
-  RecordId first = stacks_.first < cpu_sites_.first ? stacks_.first : cpu_sites_.first;
-  return first * kRecordUnit;
+template <class Record, class Same, class Fill>
+Record* Ledger::FindOrMake(std::atomic<RecordId>& bucket, const Place& place, Same same, Fill fill) {
+  Record* made = nullptr;
+  RecordId made_id = 0;
+  // Everything from here on down the chain was compared already. (A chain can also end at 0 before it: when a
+  // fork wiped it under us.)
+  RecordId seen = 0;
+  RecordId head = bucket.load(std::memory_order_acquire);
+  for (;;) {
+    for (RecordId id = head; id != seen && id != 0; id = At<Record>(id)->next) {
+      if (same(*At<Record>(id))) return At<Record>(id);
+    }
+    seen = head;
+    if (made == nullptr) {
+      made_id = Allocate(place);
+      if (made_id == 0) return nullptr;
+      made = At<Record>(made_id);
+      fill(*made);
+    }
+    made->next = head;
+    // release: the record is filled. acquire: a newer head's record will be compared.
+    if (bucket.compare_exchange_strong(head, made_id, std::memory_order_acq_rel, std::memory_order_acquire)) {
+      return made;
+    }
+  }
 }
+
+template <class Record>
+void Ledger::Publish(std::atomic<RecordId>& list, Record* record) {
+  RecordId head = list.load(std::memory_order_relaxed);
+  do {
+    record->next = head;
+    // release: the record is filled
+  } while (!list.compare_exchange_weak(head, IdOf(record), std::memory_order_release));
+}
+
+uint64_t Ledger::SampleBucketsStart() const { return stacks_.first * kRecordUnit; }
 
 void Ledger::Count(Loss loss, uint64_t times) {
   if (!CanRecord()) return;
@@ -317,44 +362,25 @@ TextId Ledger::InternText(std::string_view text) {
   if (!CanRecord() || text.empty()) return kNoText;
   if (text.size() > kMaxTextSize) text = text.substr(0, kMaxTextSize);
   uint32_t hash = HashText(text);
-  auto& bucket = Bucket(texts_, hash);
-
-  TextRecord* made = nullptr;
-  RecordId made_id = 0;
-  // Everything from here on down the chain was compared already. (A chain can also end at 0 before it: when a
-  // fork wiped it under us.)
-  RecordId seen = 0;
-  RecordId head = bucket.load(std::memory_order_acquire);
-  for (;;) {
-    for (RecordId id = head; id != seen && id != 0; id = At<TextRecord>(id)->next) {
-      auto* record = At<TextRecord>(id);
-      if (record->hash == hash && record->size == text.size() &&
-          std::memcmp(record->data(), text.data(), text.size()) == 0) {
-        return TextId{id};
-      }
-    }
-    seen = head;
-    if (made == nullptr) {
-      made_id = Allocate(sizeof(TextRecord) + text.size() + 1);
-      if (made_id == 0) return kNoText;
-      made = At<TextRecord>(made_id);
-      made->hash = hash;
-      made->size = static_cast<uint32_t>(text.size());
-      std::memcpy(made->data(), text.data(), text.size());
-      made->data()[text.size()] = '\0';
-    }
-    made->next = head;
-    // release: the record is filled. acquire: a newer head's record will be compared.
-    if (bucket.compare_exchange_strong(head, made_id, std::memory_order_acq_rel, std::memory_order_acquire)) {
-      return TextId{made_id};
-    }
-  }
+  auto* record = FindOrMake<TextRecord>(
+      Bucket(texts_, hash), {sizeof(TextRecord) + text.size() + 1},
+      [&](const TextRecord& other) {
+        return other.hash == hash && other.size == text.size() &&
+               std::memcmp(other.data(), text.data(), text.size()) == 0;
+      },
+      [&](TextRecord& made) {
+        made.hash = hash;
+        made.size = static_cast<uint32_t>(text.size());
+        std::memcpy(made.data(), text.data(), text.size());
+        made.data()[text.size()] = '\0';
+      });
+  return record != nullptr ? TextId{IdOf(record)} : kNoText;
 }
 
 bool Ledger::AddModule(const ModuleDescription& module) {
   if (!CanRecord()) return false;
   TextId path = InternText(module.path);
-  RecordId id = Allocate(sizeof(ModuleRecord));
+  RecordId id = Allocate({sizeof(ModuleRecord)});
   if (id == 0) return false;
   auto* record = At<ModuleRecord>(id);
   record->id = module.id;
@@ -369,94 +395,114 @@ bool Ledger::AddModule(const ModuleDescription& module) {
   record->text_start = module.text_start;
   record->text_limit = module.text_limit;
   record->text_file_offset = module.text_file_offset;
-  RecordId head = header()->modules.load(std::memory_order_relaxed);
-  do {
-    record->next = head;
-  } while (!header()->modules.compare_exchange_weak(head, id, std::memory_order_release));
+  Publish(header()->modules, record);
   return true;
 }
 
 ThreadRecord* Ledger::AddThread(uint32_t tid, TextId name) {
   if (!CanRecord()) return nullptr;
-  RecordId id = Allocate(sizeof(ThreadRecord));
+  RecordId id = Allocate({sizeof(ThreadRecord)});
   if (id == 0) return nullptr;
   auto* record = At<ThreadRecord>(id);
   record->tid = tid;
   record->name.store(name.value, std::memory_order_relaxed);
-  RecordId head = header()->threads.load(std::memory_order_relaxed);
-  do {
-    record->next = head;
-  } while (!header()->threads.compare_exchange_weak(head, id, std::memory_order_release));
+  Publish(header()->threads, record);
   return record;
 }
 
 StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end, uint64_t ticks) {
   if (!CanRecord() || frames.empty()) return kNoStack;
-  if (frames.size() > kMaxDepthLimit) frames = frames.first(kMaxDepthLimit);
+  if (frames.size() > kMaxStackRecord) frames = frames.first(kMaxStackRecord);
   uint32_t hash = HashStack(frames, end);
-  auto& bucket = Bucket(stacks_, hash);
-
-  StackRecord* made = nullptr;
-  RecordId made_id = 0;
-  RecordId seen = 0;
-  RecordId head = bucket.load(std::memory_order_acquire);
-  for (;;) {
-    for (RecordId id = head; id != seen && id != 0; id = At<StackRecord>(id)->next) {
-      auto* record = At<StackRecord>(id);
-      if (record->hash == hash && record->depth == frames.size() && record->end == end &&
-          std::memcmp(record->frames(), frames.data(), frames.size_bytes()) == 0) {
-        return StackId{id};
-      }
-    }
-    seen = head;
-    if (made == nullptr) {
-      made_id = Allocate(sizeof(StackRecord) + frames.size_bytes(), ticks);
-      if (made_id == 0) return kNoStack;
-      made = At<StackRecord>(made_id);
-      made->hash = hash;
-      made->depth = static_cast<uint16_t>(frames.size());
-      made->end = end;
-      std::memcpy(made->frames(), frames.data(), frames.size_bytes());
-    }
-    made->next = head;
-    // release: the record is filled. acquire: a newer head's record will be compared.
-    if (bucket.compare_exchange_strong(head, made_id, std::memory_order_acq_rel, std::memory_order_acquire)) {
-      return StackId{made_id};
-    }
-  }
+  auto* record = FindOrMake<StackRecord>(
+      Bucket(stacks_, hash), {.size = sizeof(StackRecord) + frames.size_bytes(), .lost = ticks},
+      [&](const StackRecord& other) {
+        return other.hash == hash && other.depth == frames.size() && other.end == end &&
+               std::memcmp(other.frames(), frames.data(), frames.size_bytes()) == 0;
+      },
+      [&](StackRecord& made) {
+        made.hash = hash;
+        made.depth = static_cast<uint16_t>(frames.size());
+        made.end = end;
+        std::memcpy(made.frames(), frames.data(), frames.size_bytes());
+      });
+  return record != nullptr ? StackId{IdOf(record)} : kNoStack;
 }
 
 bool Ledger::AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks) {
   if (!CanRecord() || stack == kNoStack) return false;
-  uint32_t hash = HashCpuSite(stack.value, thread_name.value);
-  auto& bucket = Bucket(cpu_sites_, hash);
+  auto* site = FindOrMake<CpuSiteRecord>(
+      Bucket(cpu_sites_, HashPair(stack.value, thread_name.value)),
+      {.size = sizeof(CpuSiteRecord), .lost = ticks},
+      [&](const CpuSiteRecord& other) {
+        return other.stack == stack.value && other.name == thread_name.value;
+      },
+      [&](CpuSiteRecord& made) {
+        made.stack = stack.value;
+        made.name = thread_name.value;
+      });
+  if (site == nullptr) return false;
+  site->ticks.fetch_add(ticks, std::memory_order_relaxed);
+  return true;
+}
 
-  CpuSiteRecord* made = nullptr;
-  RecordId made_id = 0;
-  RecordId seen = 0;
-  RecordId head = bucket.load(std::memory_order_acquire);
-  for (;;) {
-    for (RecordId id = head; id != seen && id != 0; id = At<CpuSiteRecord>(id)->next) {
-      auto* record = At<CpuSiteRecord>(id);
-      if (record->stack == stack.value && record->name == thread_name.value) {
-        record->ticks.fetch_add(ticks, std::memory_order_relaxed);
-        return true;
-      }
-    }
-    seen = head;
-    if (made == nullptr) {
-      made_id = Allocate(sizeof(CpuSiteRecord), ticks);
-      if (made_id == 0) return false;
-      made = At<CpuSiteRecord>(made_id);
-      made->stack = stack.value;
-      made->name = thread_name.value;
-      made->ticks.store(ticks, std::memory_order_relaxed);
-    }
-    made->next = head;
-    if (bucket.compare_exchange_strong(head, made_id, std::memory_order_acq_rel, std::memory_order_acquire)) {
-      return true;
+HeapSiteRecord* Ledger::FindHeapSite(StackId stack, Bytes size) {
+  if (!CanRecord() || stack == kNoStack) return nullptr;
+  return FindOrMake<HeapSiteRecord>(
+      Bucket(heap_sites_, HashPair(stack.value, size.value)),
+      {.size = sizeof(HeapSiteRecord), .alignment = alignof(HeapSiteRecord)},
+      [&](const HeapSiteRecord& other) { return other.stack == stack.value && other.size == size.value; },
+      [&](HeapSiteRecord& made) {
+        made.stack = stack.value;
+        made.size = size.value;
+        made.weight = HeapWeight(size, header()->heap_rate.load(std::memory_order_relaxed)).value;
+      });
+}
+
+ContentionSiteRecord* Ledger::FindContentionSite(ContentionKind kind, StackId stack, TextId lock) {
+  if (!CanRecord() || stack == kNoStack) return nullptr;
+  ContentionSiteRecord wanted{};
+  wanted.stack = stack.value;
+  wanted.lock = lock.value;
+  wanted.kind = kind;
+  return FindOrMake<ContentionSiteRecord>(
+      Bucket(contention_sites_, HashSite(wanted)), {sizeof(ContentionSiteRecord)},
+      [&](const ContentionSiteRecord& other) {
+        return other.stack == stack.value && other.lock == lock.value && other.kind == kind;
+      },
+      [&](ContentionSiteRecord& made) {
+        made.stack = stack.value;
+        made.lock = lock.value;
+        made.kind = kind;
+      });
+}
+
+WaiterRecord* Ledger::TakeWaiter(uint32_t tid) {
+  if (!CanRecord()) return nullptr;
+  RecordId id = header()->waiters.load(std::memory_order_acquire);
+  for (; id != 0; id = At<WaiterRecord>(id)->next) {
+    uint32_t free = 0;
+    if (At<WaiterRecord>(id)->tid.compare_exchange_strong(free, tid, std::memory_order_acquire)) {
+      return At<WaiterRecord>(id);
     }
   }
+  id = Allocate({.size = sizeof(WaiterRecord), .loss = Loss::kWaitersFull});
+  if (id == 0) return nullptr;
+  auto* waiter = At<WaiterRecord>(id);
+  waiter->tid.store(tid, std::memory_order_relaxed);
+  Publish(header()->waiters, waiter);
+  return waiter;
+}
+
+void Ledger::GiveWaiter(WaiterRecord* waiter) {
+  waiter->site.store(0, std::memory_order_relaxed);
+  waiter->tid.store(0, std::memory_order_release);
+}
+
+void* Ledger::AllocateTable(Bytes size, Loss loss) {
+  if (!CanRecord()) return nullptr;
+  RecordId id = Allocate({.size = size.value, .alignment = 64, .loss = loss});
+  return id != 0 ? At<std::byte>(id) : nullptr;
 }
 
 }  // namespace profagent

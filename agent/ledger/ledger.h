@@ -1,7 +1,7 @@
 // The writing side of the ledger: made once a process, then only ever added to.
 //
 // Context:   Create and Close in `bootstrap` and after fork. InternText, AddModule, AddThread in `hook`;
-//            InternStack, AddCpuTicks, Count in `signal` too. No locks: a record is filled, then published by
+//            InternStack and what comes behind it in `signal` too. No locks: a record is filled, then published by
 //            one CAS.
 // Memory:    anonymous, or a file on tmpfs under `profagent run`. The region has its full size as address
 //            space from the start and takes pages only as records come. Pages of a file are reserved before
@@ -66,6 +66,10 @@ class Ledger {
   std::string_view note() const { return note_.view(); }
 
   bool is_open() const { return base_ != nullptr; }
+  // False: closed, or this is a forked child that looks at its parent's ledger.
+  PROF_ALWAYS_INLINE bool CanRecord() const {
+    return base_ != nullptr && __atomic_load_n(owner_mark_, __ATOMIC_RELAXED) != 0;
+  }
   bool in_file() const { return in_file_; }
   LedgerHeader* header() const { return reinterpret_cast<LedgerHeader*>(base_); }
 
@@ -78,10 +82,28 @@ class Ledger {
   PROF_SIGNAL_SAFE ThreadRecord* AddThread(uint32_t tid, TextId name);
 
   // Equal stacks get the same id. kNoStack: full; the ticks that it was for are counted as kLedgerFull or
-  // kNoSpace, so that what is kept and what is lost add up. Stacks are cut at kMaxDepthLimit.
+  // kNoSpace, so that what is kept and what is lost add up. Stacks are cut at kMaxStackRecord.
   PROF_SIGNAL_SAFE StackId InternStack(std::span<const Frame> frames, WalkEnd end, uint64_t ticks = 1);
   // False: full, counted.
   PROF_SIGNAL_SAFE bool AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks);
+
+  // The site of that kind, made with all counts 0 when there is none. nullptr: full, counted.
+  PROF_SIGNAL_SAFE HeapSiteRecord* FindHeapSite(StackId stack, Bytes size);
+  PROF_SIGNAL_SAFE ContentionSiteRecord* FindContentionSite(ContentionKind kind, StackId stack, TextId lock);
+  // A record of its own for the calling thread: tid is set, nothing else. nullptr: full, counted.
+  PROF_SIGNAL_SAFE WaiterRecord* TakeWaiter(uint32_t tid);
+  PROF_SIGNAL_SAFE static void GiveWaiter(WaiterRecord* waiter);
+
+  // Zeroed memory that no reader knows of yet, aligned to 64 bytes. nullptr: full; `loss` is counted once.
+  PROF_SIGNAL_SAFE void* AllocateTable(Bytes size, Loss loss);
+
+  template <class Record>
+  Record* At(RecordId id) const {
+    return reinterpret_cast<Record*>(base_ + id * kRecordUnit);
+  }
+  RecordId IdOf(const void* record) const {
+    return static_cast<RecordId>((static_cast<const std::byte*>(record) - base_) / kRecordUnit);
+  }
   PROF_SIGNAL_SAFE void Count(Loss loss, uint64_t times = 1);
 
   // A ledger in a file, when nothing will be sampled any more (end of the process, exec): gives the pages back that hold
@@ -95,20 +117,26 @@ class Ledger {
 
  private:
   Status Format(std::byte* base, uint64_t size, uint64_t reserved);
-  // Zeroed bytes for a record, or 0: full, which loses `lost` (ticks of a sample, or the one record).
-  PROF_SIGNAL_SAFE RecordId Allocate(uint64_t size, uint64_t lost = 1);
+  // Where the bytes are: zeroed, for one record. `lost`: what their absence loses, times of kLedgerFull.
+  struct Place {
+    uint64_t size;
+    uint64_t alignment = kRecordUnit;
+    uint64_t lost = 1;
+    Loss loss = Loss::kLedgerFull;
+  };
+  // 0: full, counted.
+  PROF_SIGNAL_SAFE RecordId Allocate(const Place& place);
+  // The record in this chain that `same` holds for, or a new one, filled by `fill` before it is published. nullptr:
+  // full, counted.
+  template <class Record, class Same, class Fill>
+  PROF_ALWAYS_INLINE Record* FindOrMake(std::atomic<RecordId>& bucket, const Place& place, Same same,
+                                        Fill fill);
+  template <class Record>
+  PROF_ALWAYS_INLINE void Publish(std::atomic<RecordId>& list, Record* record);
   PROF_SIGNAL_SAFE bool ReserveUpTo(uint64_t end);
   uint64_t SampleBucketsStart() const;  // bytes from the start; up to first_record_
-  template <class Record>
-  Record* At(RecordId id) const {
-    return reinterpret_cast<Record*>(base_ + id * kRecordUnit);
-  }
   PROF_ALWAYS_INLINE std::atomic<RecordId>& Bucket(const BucketArray& array, uint32_t hash) const {
     return At<std::atomic<RecordId>>(array.first)[hash & ((uint32_t{1} << array.log2_count) - 1)];
-  }
-  // False: closed, or this is a forked child that looks at its parent's ledger.
-  PROF_ALWAYS_INLINE bool CanRecord() const {
-    return base_ != nullptr && __atomic_load_n(owner_mark_, __ATOMIC_RELAXED) != 0;
   }
 
   std::byte* base_ = nullptr;
@@ -117,7 +145,8 @@ class Ledger {
   const uint32_t* owner_mark_ = nullptr;  // in memory that fork wipes: 0 in a child
   uint32_t* owner_page_ = nullptr;        // of a ledger in a file: the page that holds the mark
   bool in_file_ = false;
-  BucketArray texts_{}, stacks_{}, cpu_sites_{};  // copies: the header may be wiped by fork
+  // copies: the header may be wiped by fork
+  BucketArray texts_{}, stacks_{}, cpu_sites_{}, heap_sites_{}, contention_sites_{};
   FixedText<160> note_;
 };
 

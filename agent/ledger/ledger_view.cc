@@ -45,7 +45,8 @@ Result<LedgerView> LedgerView::Over(std::span<const std::byte> bytes) {
   view.missing_bytes_ = used > view.size_ ? used - view.size_ : 0;
 
   view.first_record_ = sizeof(LedgerHeader);
-  for (const BucketArray& array : {header->texts, header->stacks, header->cpu_sites}) {
+  for (const BucketArray& array :
+       {header->texts, header->stacks, header->cpu_sites, header->heap_sites, header->contention_sites}) {
     uint64_t start = array.first * kRecordUnit;
     uint64_t end = start + (sizeof(RecordId) << (array.log2_count & 31));
     if (array.log2_count > kMaxBucketsLog2 || start < sizeof(LedgerHeader) || end > view.size_) {
@@ -54,6 +55,8 @@ Result<LedgerView> LedgerView::Over(std::span<const std::byte> bytes) {
     if (end > view.first_record_) view.first_record_ = end;
   }
   view.cpu_sites_ = header->cpu_sites;
+  view.heap_sites_ = header->heap_sites;
+  view.contention_sites_ = header->contention_sites;
   return view;
 }
 
@@ -67,14 +70,7 @@ bool LedgerView::Holds(RecordId id, uint64_t size) const {
 
 // Counts the distinct records of a chain, so that the walk after it needs no further check: Brent's way to find
 // a circle, then the number of records before it. Three short passes at worst, and nothing to remember.
-LedgerView::Chain LedgerView::Measure(RecordId head, uint64_t record_size, uint32_t bucket) const {
-  auto may_follow = [&](RecordId id) {
-    if (!Holds(id, record_size)) return false;
-    if (bucket == kNoBucket) return true;
-    // In its own bucket only, so chains of a damaged file cannot run into one another.
-    auto* site = At<CpuSiteRecord>(id);
-    return (HashCpuSite(site->stack, site->name) & ((uint32_t{1} << cpu_sites_.log2_count) - 1)) == bucket;
-  };
+LedgerView::Chain LedgerView::Measure(RecordId head, MayFollow may_follow) const {
   auto next = [&](RecordId id) { return *At<RecordId>(id); };
 
   uint64_t length = 0;
@@ -115,7 +111,7 @@ std::optional<LedgerView::Stack> LedgerView::FindStack(RecordId id) const {
   if (!Holds(id, sizeof(StackRecord))) return {};
   auto* record = At<StackRecord>(id);
   uint32_t depth = record->depth;
-  if (depth == 0 || depth > kMaxDepthLimit) return {};
+  if (depth == 0 || depth > kMaxStackRecord) return {};
   if (!Holds(id, sizeof(StackRecord) + depth * sizeof(Frame))) return {};
   Stack stack{{record->frames(), depth}, record->end};
   if (stack.end > WalkEnd::kNoProgress) return {};
@@ -143,6 +139,44 @@ std::optional<LedgerView::CpuSite> LedgerView::ReadCpuSite(RecordId id) const {
   std::optional<Stack> stack = FindStack(record->stack);
   if (!stack) return {};
   return CpuSite{record->stack, *stack, Text(record->name), record->ticks.load(std::memory_order_relaxed)};
+}
+
+std::optional<LedgerView::HeapSite> LedgerView::ReadHeapSite(RecordId id) const {
+  auto* record = At<HeapSiteRecord>(id);
+  std::optional<Stack> stack = FindStack(record->stack);
+  if (!stack) return {};
+  // Frees first: a block that is allocated and freed between the two loads must not count as freed only.
+  uint64_t frees = record->frees.load(std::memory_order_acquire);
+  uint64_t allocations = record->allocations.load(std::memory_order_relaxed);
+  uint64_t inuse = allocations > frees ? allocations - frees : 0;
+  bool saved =
+      header().heap_at_peak.load(std::memory_order_relaxed) == 0 &&
+      record->peak.load(std::memory_order_acquire) == header().heap_peak.load(std::memory_order_relaxed);
+  uint64_t peak = saved ? record->peak_objects.load(std::memory_order_relaxed) : inuse;
+  return HeapSite{record->stack, *stack, record->size, allocations, inuse, peak};
+}
+
+std::optional<LedgerView::ContentionSite> LedgerView::ReadContentionSite(RecordId id) const {
+  auto* record = At<ContentionSiteRecord>(id);
+  std::optional<Stack> stack = FindStack(record->stack);
+  if (!stack || record->kind > ContentionKind::kMutex) return {};
+  return ContentionSite{record->stack,
+                        *stack,
+                        record->kind,
+                        Text(record->lock),
+                        record->count.load(std::memory_order_relaxed),
+                        record->nanos.load(std::memory_order_relaxed)};
+}
+
+std::optional<LedgerView::Waiter> LedgerView::ReadWaiter(RecordId id) const {
+  auto* record = At<WaiterRecord>(id);
+  RecordId site_id = record->site.load(std::memory_order_acquire);
+  if (!Holds(site_id, sizeof(ContentionSiteRecord))) return {};
+  std::optional<ContentionSite> site = ReadContentionSite(site_id);
+  if (!site || site->kind != ContentionKind::kBlock) return {};
+  return Waiter{*site, record->since_ns.load(std::memory_order_relaxed),
+                record->threshold_ns.load(std::memory_order_relaxed),
+                record->waited_ns.load(std::memory_order_relaxed)};
 }
 
 }  // namespace profagent

@@ -14,8 +14,10 @@
 #include <span>
 #include <string_view>
 
+#include "agent/base/function_ref.h"
 #include "agent/base/result.h"
 #include "agent/ledger/layout.h"
+#include "agent/ledger/record_hash.h"
 
 namespace profagent {
 
@@ -42,6 +44,28 @@ class LedgerView {
     std::string_view name;  // of the thread; empty: none known
     uint64_t ticks;
   };
+  struct HeapSite {
+    RecordId stack_id;
+    Stack stack;
+    uint64_t size;         // bytes of a block
+    uint64_t allocations;  // sampled
+    uint64_t inuse;        // of these, live now
+    uint64_t peak;         // of these, live when the heap was at its largest
+  };
+  struct ContentionSite {
+    RecordId stack_id;
+    Stack stack;
+    ContentionKind kind;
+    std::string_view lock;  // empty: not known, or not asked for
+    uint64_t count;         // in units of 1 / kContentionUnit
+    uint64_t nanos;
+  };
+  struct Waiter {
+    ContentionSite site;  // of kind kBlock; its values are of the waits that have ended
+    uint64_t since_ns;    // CLOCK_MONOTONIC
+    uint64_t threshold_ns;
+    uint64_t waited_ns;  // 0: it waits still
+  };
 
   // `bytes` (8-byte aligned) may be the whole region, or a copy of its used part, and must outlive the view.
   // An error says what these bytes are instead of a ledger.
@@ -62,29 +86,39 @@ class LedgerView {
   // known). The order is that of the chains: newest first in a list, by bucket for sites.
   template <class Visit>
   uint64_t ForEachModule(Visit&& visit) const {
-    return ForEach<ModuleRecord>(header().modules, kNoBucket,
+    return ForEach<ModuleRecord>(header().modules, Anywhere<ModuleRecord>,
                                  [&](RecordId id) { return Deliver(ReadModule(id), visit); });
   }
   template <class Visit>
   uint64_t ForEachThread(Visit&& visit) const {
-    return ForEach<ThreadRecord>(header().threads, kNoBucket,
+    return ForEach<ThreadRecord>(header().threads, Anywhere<ThreadRecord>,
                                  [&](RecordId id) { return Deliver(ReadThread(id), visit); });
   }
   template <class Visit>
   uint64_t ForEachCpuSite(Visit&& visit) const {
-    const BucketArray array = cpu_sites_;
-    auto* heads = At<std::atomic<RecordId>>(array.first);
-    uint64_t left_out = 0;
-    for (uint32_t i = 0; i < uint32_t{1} << array.log2_count; ++i) {
-      left_out +=
-          ForEach<CpuSiteRecord>(heads[i], i, [&](RecordId id) { return Deliver(ReadCpuSite(id), visit); });
-    }
-    return left_out;
+    return ForEachSite<CpuSiteRecord>(cpu_sites_,
+                                      [&](RecordId id) { return Deliver(ReadCpuSite(id), visit); });
+  }
+  template <class Visit>
+  uint64_t ForEachHeapSite(Visit&& visit) const {
+    return ForEachSite<HeapSiteRecord>(heap_sites_,
+                                       [&](RecordId id) { return Deliver(ReadHeapSite(id), visit); });
+  }
+  template <class Visit>
+  uint64_t ForEachContentionSite(Visit&& visit) const {
+    return ForEachSite<ContentionSiteRecord>(
+        contention_sites_, [&](RecordId id) { return Deliver(ReadContentionSite(id), visit); });
+  }
+  // Waits that no site holds yet: of threads that are waiting now, or were when the process died, and some that have just ended.
+  template <class Visit>
+  uint64_t ForEachWaiter(Visit&& visit) const {
+    return ForEach<WaiterRecord>(header().waiters, Anywhere<WaiterRecord>, [&](RecordId id) {
+      if (At<WaiterRecord>(id)->site.load(std::memory_order_acquire) == 0) return true;
+      return Deliver(ReadWaiter(id), visit);
+    });
   }
 
  private:
-  static constexpr uint32_t kNoBucket = UINT32_MAX;
-
   struct Chain {
     uint64_t length;  // distinct records that may be followed
     bool broken;      // it ends in an id that names no record, in a stranger, or in itself
@@ -96,11 +130,20 @@ class LedgerView {
   }
   // A record of `size` bytes can stand there.
   bool Holds(RecordId id, uint64_t size) const;
-  Chain Measure(RecordId head, uint64_t record_size, uint32_t bucket) const;
+  // Whether a record may stand in the chain that is being followed.
+  using MayFollow = FunctionRef<bool(RecordId)>;
+  Chain Measure(RecordId head, MayFollow may_follow) const;
+  template <class Record>
+  static bool Anywhere(const Record&) {
+    return true;
+  }
 
   Module ReadModule(RecordId id) const;
   Thread ReadThread(RecordId id) const;
   std::optional<CpuSite> ReadCpuSite(RecordId id) const;
+  std::optional<HeapSite> ReadHeapSite(RecordId id) const;
+  std::optional<ContentionSite> ReadContentionSite(RecordId id) const;
+  std::optional<Waiter> ReadWaiter(RecordId id) const;
 
   template <class Entry, class Visit>
   static bool Deliver(const Entry& entry, Visit& visit) {
@@ -113,11 +156,12 @@ class LedgerView {
     return entry.has_value();
   }
 
-  template <class Record, class Read>
-  uint64_t ForEach(const std::atomic<RecordId>& list, uint32_t bucket, Read&& read) const {
+  template <class Record, class Belongs, class Read>
+  uint64_t ForEach(const std::atomic<RecordId>& list, Belongs&& belongs, Read&& read) const {
     RecordId id = list.load(std::memory_order_acquire);  // acquire: the records behind the id are complete
     if (id == 0) return 0;
-    Chain chain = Measure(id, sizeof(Record), bucket);
+    Chain chain =
+        Measure(id, [&](RecordId at) { return Holds(at, sizeof(Record)) && belongs(*At<Record>(at)); });
     uint64_t left_out = chain.broken ? 1 : 0;
     for (; chain.length > 0; --chain.length) {
       if (!read(id)) ++left_out;
@@ -126,11 +170,26 @@ class LedgerView {
     return left_out;
   }
 
+  // All chains of a table. A site is believed in its own bucket only, so chains of a damaged file cannot run into one
+  // another.
+  template <class Site, class Read>
+  uint64_t ForEachSite(const BucketArray& array, Read&& read) const {
+    auto* heads = At<std::atomic<RecordId>>(array.first);
+    const uint32_t buckets = uint32_t{1} << array.log2_count;
+    uint64_t left_out = 0;
+    for (uint32_t i = 0; i < buckets; ++i) {
+      left_out += ForEach<Site>(
+          heads[i], [&](const Site& site) { return (HashSite(site) & (buckets - 1)) == i; }, read);
+    }
+    return left_out;
+  }
+
   std::span<const std::byte> bytes_;
   uint64_t size_ = 0;          // of the region, or what is here of it
   uint64_t first_record_ = 0;  // bytes before it are header and bucket heads
   uint64_t missing_bytes_ = 0;
-  BucketArray cpu_sites_{};  // as checked: a header in shared memory could change behind the check
+  // as checked: a header in shared memory could change behind the check
+  BucketArray cpu_sites_{}, heap_sites_{}, contention_sites_{};
 };
 
 }  // namespace profagent

@@ -25,6 +25,9 @@ enum class Loss : uint32_t {
   kTimerLimit,       // thread timers refused by RLIMIT_SIGPENDING: one process timer serves them all
   kForeignTick,      // CPU signals that were neither ours nor had an application handler to go to
   kLibraryUnloaded,  // walks that met a library while it was being closed
+  kLiveTableFull,    // heap samples: no room to remember where the block was allocated
+  kMissedFree,       // blocks whose free went past the agent: noticed when their address was given out again
+  kWaitersFull,      // waits: no room to remember who waits
   kCount,
 };
 inline constexpr uint32_t kLossSlots = 32;  // room in the header; a new reason does not move anything
@@ -36,7 +39,8 @@ constexpr std::string_view LossName(Loss loss) {
       "samples_ledger_full", "samples_no_space",       "samples_no_scratch",    "samples_reentered",
       "stacks_depth_limit",  "stacks_unreadable",      "stacks_no_unwind_info", "stacks_no_progress",
       "modules_table_full",  "threads_without_timer",  "handler_replaced",      "timers_refused",
-      "foreign_ticks",       "walks_library_unloaded",
+      "foreign_ticks",       "walks_library_unloaded", "heap_live_table_full",  "heap_missed_frees",
+      "waits_table_full",
   };
   static_assert(sizeof kNames / sizeof kNames[0] == static_cast<size_t>(Loss::kCount));
   return kNames[static_cast<uint32_t>(loss)];
@@ -60,6 +64,9 @@ constexpr std::string_view LossMeaning(Loss loss) {
       "thread timers refused (RLIMIT_SIGPENDING): one process timer serves them all, less exactly",
       "CPU signals that came from somewhere else",
       "stacks that met a library while it was being unloaded",
+      "heap samples dropped: no room in PROFAGENT_MEMORY for the index of live blocks",
+      "blocks freed behind the agent's back, noticed when their address was used again",
+      "waits not considered: no room to remember who waits",
   };
   static_assert(sizeof kMeanings / sizeof kMeanings[0] == static_cast<size_t>(Loss::kCount));
   return kMeanings[static_cast<uint32_t>(loss)];

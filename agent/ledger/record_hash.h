@@ -12,6 +12,7 @@
 
 #include "agent/base/signal_safe.h"
 #include "agent/ledger/frame.h"
+#include "agent/ledger/layout.h"
 
 namespace profagent {
 
@@ -36,9 +37,15 @@ PROF_ALWAYS_INLINE uint32_t HashStack(std::span<const Frame> frames, WalkEnd end
   return FoldHash(hash);
 }
 
-// `stack` and `name` are RecordIds.
-PROF_ALWAYS_INLINE uint32_t HashCpuSite(uint32_t stack, uint32_t name) {
-  return FoldHash(MixHash(MixHash(kHashStart, stack), name));
+PROF_ALWAYS_INLINE uint32_t HashPair(uint64_t a, uint64_t b) {
+  return FoldHash(MixHash(MixHash(kHashStart, a), b));
+}
+
+// Of a site: what makes it one of its kind.
+PROF_ALWAYS_INLINE uint32_t HashSite(const CpuSiteRecord& site) { return HashPair(site.stack, site.name); }
+PROF_ALWAYS_INLINE uint32_t HashSite(const HeapSiteRecord& site) { return HashPair(site.stack, site.size); }
+PROF_ALWAYS_INLINE uint32_t HashSite(const ContentionSiteRecord& site) {
+  return HashPair(uint64_t{site.stack} << 32 | site.lock, static_cast<uint64_t>(site.kind));
 }
 
 }  // namespace profagent

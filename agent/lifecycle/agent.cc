@@ -8,12 +8,18 @@
 #include "agent/base/lineage.h"
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/base/thread_state.h"
+#include "agent/capture/contention.h"
 #include "agent/capture/cpu_capture.h"
 #include "agent/capture/cpu_timers.h"
+#include "agent/capture/heap_sampler.h"
+#include "agent/capture/thread_starts.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/library_hooks.h"
+#include "agent/interpose/lock_hooks.h"
 #include "agent/interpose/real_functions.h"
 #include "agent/lifecycle/process_life.h"
+#include "agent/lifecycle/wanted_profiles.h"
 
 extern "C" void* __libc_stack_end;  // where the kernel put the first thread's stack pointer; ld.so's
 
@@ -68,13 +74,15 @@ const Options& Agent::options() const { return g_options; }
 void Agent::Start() {
   if (getauxval(AT_SECURE) != 0) return;
   ResolveRealFunctions();
+  ResolveLockFunctions();
   ParseOptions(environ, ReportOption, &g_options);
   g_verbosity = g_options.verbosity;
-  // Only the CPU profile is there yet; the other options were checked and wait.
-  if (!g_options.cpu_wanted()) return;
   Lineage lineage = ReadLineage(environ);
-  if (lineage != Lineage::kFirst && !g_options.follow_children) return;
-  if (!OpenLedger()) return;
+  bool follow = lineage == Lineage::kFirst || g_options.follow_children;
+  if (!follow || !WantedBy(g_options).any_taken() || !OpenLedger()) {
+    StartHeapSampler(0);
+    return;
+  }
   // A smaller ledger loses nothing until it is full, which profiles say. One line is enough for a tree of processes.
   if (!ledger_.note().empty()) {
     Log(lineage == Lineage::kFirst ? Verbosity::kErrors : Verbosity::kDebug, ledger_.note());
@@ -84,8 +92,14 @@ void Agent::Start() {
   if (!unwinder) Log(Verbosity::kErrors, "stacks have one frame: ", unwinder.error().text.view());
   SetLibraryEvents(&kLibraryEvents);
   g_virtual_signals.Start(Real().sigaction);
+  StackBounds stack = MainStack();
+  t_state.stack_low = stack.low;
+  t_state.stack_high = stack.high;
+  g_thread_starts.Start();
   active_.store(true, std::memory_order_release);
-  StartCapture();
+  if (g_options.cpu_wanted()) StartCpuCapture();
+  StartHeapSampler(g_options.heap_rate);
+  if (g_options.block_wanted || g_options.mutex_wanted) StartContention();
   StartProcessLife(lineage);
 }
 
@@ -134,9 +148,23 @@ void Agent::DescribeProcess() {
   }
   header->command_line = ledger_.InternText(text).value;
   header->agent_version = ledger_.InternText(PROFAGENT_VERSION).value;
+  header->max_depth = g_options.max_depth;
 }
 
-void Agent::StartCapture() {
+void Agent::StartHeapSampler(uint64_t rate) {
+  if (g_options.heap_rate == 0 && !g_options.heap_profile.empty()) {
+    Log(Verbosity::kErrors, "no heap profile: MEMPROFILERATE is 0");
+  }
+  g_heap_sampler.Start({&ledger_, &unwinder_, rate, g_options.max_depth});
+}
+
+void Agent::StartContention() {
+  g_contention.Start({&ledger_, &unwinder_, g_options.block_wanted ? g_options.block_rate : 0,
+                      g_options.mutex_wanted ? g_options.mutex_fraction : 0, g_options.max_depth});
+  UseLockHooks(g_options.block_wanted, g_options.mutex_wanted);
+}
+
+void Agent::StartCpuCapture() {
   CpuCapture::Settings settings{};
   settings.ledger = &ledger_;
   settings.unwinder = &unwinder_;
@@ -154,6 +182,12 @@ void Agent::StopCpu() {
   if (active()) g_cpu_capture.Stop();
 }
 
+void Agent::TurnOff() {
+  StopCpu();
+  g_heap_sampler.Stop();
+  active_.store(false, std::memory_order_release);
+}
+
 void Agent::BeforeFork() { g_cpu_capture.HoldThisThread(); }
 
 void Agent::AfterForkParent() { g_cpu_capture.ReleaseThisThread(); }
@@ -168,6 +202,8 @@ void Agent::RestartAfterForkInChild() {
   } else {
     active_.store(false, std::memory_order_release);
   }
+  g_heap_sampler.RestartAfterFork(record);
+  g_contention.RestartAfterFork(record);
   g_cpu_capture.RestartInForkedChild(record);
 }
 

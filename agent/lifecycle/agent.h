@@ -30,6 +30,9 @@ class Agent {
   // calls only.
   void StopCpu();
 
+  // A promise was broken inside the agent: nothing is recorded or written any more. Any context.
+  void TurnOff();
+
   // In the thread that is about to fork: holds the CPU signal back, or a large fork never finishes (the
   // kernel restarts it at each signal). Then exactly one of the two, in parent and child. They nest.
   void BeforeFork();
@@ -47,7 +50,9 @@ class Agent {
  private:
   bool OpenLedger();
   void DescribeProcess();
-  void StartCapture();
+  void StartContention();
+  void StartCpuCapture();
+  void StartHeapSampler(uint64_t rate);
 
   Ledger ledger_;
   Unwinder unwinder_;

@@ -15,8 +15,10 @@
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/process_hooks.h"
 #include "agent/lifecycle/agent.h"
+#include "agent/lifecycle/dump_signal.h"
 #include "agent/lifecycle/own_stack.h"
 #include "agent/lifecycle/profile_writer.h"
+#include "agent/lifecycle/wanted_profiles.h"
 
 extern "C" int __cxa_atexit(void (*)(void*), void*, void*) noexcept;  // NOLINT(bugprone-reserved-identifier)
 extern "C" int __cxa_at_quick_exit(void (*)(void*), void*) noexcept;  // NOLINT(bugprone-reserved-identifier)
@@ -33,7 +35,9 @@ struct Life {
   std::atomic<EndState> end{EndState::kAhead};
   std::atomic<uint32_t> exits{0};  // threads that called exit
   std::atomic<long> writer{0};     // tid of who is at it, or was
-  PathText left_behind;            // a profile that was written before an exec or daemon that may still fail
+  uint32_t dumps = 0;              // written so far; only who is on the stack counts
+  // What was written before an exec or daemon that may still fail.
+  PathText left_behind[kWantedProfiles];
   OwnStack stack;
 };
 constinit Life* g_life = nullptr;
@@ -88,38 +92,57 @@ void WaitForWriter() {
   }
 }
 
-PathText Path(WrittenAt when) { return ProfilePath(g_agent.options().cpu_profile.view(), Name(), when, 1); }
-
-// The plain name may be an earlier run's; any other name that is taken already belongs to an earlier image of this process.
-PathText EndPath() {
-  PathText path = Path(WrittenAt::kEnd);
-  return g_life->first ? path : UnusedPath(g_agent.ledger(), path);
+// Writes all that is wanted at the end of this process or before it becomes another program. What is left behind by one
+// that may go on after all is remembered.
+enum class Remember : uint8_t { kNo, kYes };
+void WriteAll(WrittenAt when, Remember remember) {
+  const Ledger& ledger = g_agent.ledger();
+  const WantedProfiles wanted = WantedBy(g_agent.options());
+  for (size_t i = 0; i < kWantedProfiles; ++i) {
+    const WantedProfile& profile = wanted.profiles[i];
+    if (!profile.taken || profile.file.empty()) continue;
+    PathText path = ProfilePath(profile.file, Name(), when, 1);
+    // The plain name may be an earlier run's; any other name that is taken already belongs to an earlier image of this
+    // process.
+    bool plain = when == WrittenAt::kEnd && g_life->first;
+    if (!plain) path = UnusedPath(ledger, path);
+    bool written = WriteProfile(ledger, profile, path.view(), plain ? WhenEmpty::kWrite : WhenEmpty::kSkip);
+    if (written && remember == Remember::kYes) g_life->left_behind[i] = AbsolutePath(ledger, path.view());
+  }
 }
 
-// A failure of the agent's own costs the profile, and the program nothing.
-void RunOnOwnStack(void (*work)(void*)) {
-  if (g_life->stack.Run(work, nullptr) != OwnStack::Outcome::kFaulted) return;
+void WriteDump() {
+  uint32_t number = ++g_life->dumps;
+  const WantedProfiles wanted = WantedBy(g_agent.options());
+  for (const WantedProfile& profile : wanted.profiles) {
+    if (!profile.taken) continue;
+    WriteProfile(g_agent.ledger(), profile, DumpPath(profile, Name(), number).view(), WhenEmpty::kWrite);
+  }
+}
+
+// A failure of the agent's own costs the profiles, and the program nothing.
+void GiveUp() {
   const OwnStack::Fault& fault = g_life->stack.fault();
   struct dl_find_object module = {};  // that of the agent, or libc below it
   bool found = _dl_find_object(reinterpret_cast<void*>(fault.instruction), &module) == 0;
   std::string_view path(found ? module.dlfo_link_map->l_name : "");
   uintptr_t start = reinterpret_cast<uintptr_t>(module.dlfo_map_start);
-  Log(Verbosity::kErrors, "no CPU profile written, its samples are lost: the agent failed (signal ",
-      fault.signo, " at ", path.substr(path.rfind('/') + 1), "+", Hex{fault.instruction - start},
-      ", address ", Hex{fault.address}, ") and is off from here on");
-  g_agent.StopCpu();
+  Log(Verbosity::kErrors, "no profile written, its samples are lost: the agent failed (signal ", fault.signo,
+      " at ", path.substr(path.rfind('/') + 1), "+", Hex{fault.instruction - start}, ", address ",
+      Hex{fault.address}, ") and is off from here on");
+  g_agent.TurnOff();
 }
 
-void WriteAtEnd() {
-  WriteCpuProfile(g_agent.ledger(), EndPath().view(), g_life->first ? WhenEmpty::kWrite : WhenEmpty::kSkip);
-}
-
-void WriteBeforeExec() {
-  const Ledger& ledger = g_agent.ledger();
-  PathText path = UnusedPath(ledger, Path(WrittenAt::kExec));
-  if (WriteCpuProfile(ledger, path.view(), WhenEmpty::kSkip)) {
-    g_life->left_behind = AbsolutePath(ledger, path.view());
+// A dump of another thread may be on the stack: the end of the process waits for it, as long as it does for a writer.
+void RunOnOwnStack(void (*work)(void*)) {
+  for (int waited = 0; waited < kPatienceMillis; ++waited) {
+    OwnStack::Outcome outcome = g_life->stack.Run(work, nullptr);
+    if (outcome == OwnStack::Outcome::kFaulted) return GiveUp();
+    if (outcome == OwnStack::Outcome::kDone) break;
+    struct timespec millisecond = {0, 1'000'000};
+    RawSyscall(SYS_nanosleep, &millisecond, nullptr);
   }
+  AnswerDumpRequests();
 }
 
 void End(ProcessEnd how) {
@@ -137,7 +160,7 @@ void End(ProcessEnd how) {
   if (g_agent.ledger().in_file()) {
     g_agent.ledger().ReleaseUnused();
   } else {
-    RunOnOwnStack([](void*) { WriteAtEnd(); });
+    RunOnOwnStack([](void*) { WriteAll(WrittenAt::kEnd, Remember::kNo); });
   }
   g_life->end.store(EndState::kDone, std::memory_order_release);
 }
@@ -196,7 +219,7 @@ bool BeforeExec() {
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExecuted);
   if (!g_agent.ledger().in_file()) {
-    RunOnOwnStack([](void*) { WriteBeforeExec(); });
+    RunOnOwnStack([](void*) { WriteAll(WrittenAt::kExec, Remember::kYes); });
   } else if (WasEverAlone()) {
     g_agent.ledger().ReleaseUnused();
   }
@@ -205,8 +228,10 @@ bool BeforeExec() {
 
 // The process goes on and will write all of its samples itself.
 void TakeBackWhatWasLeft() {
-  if (!g_life->left_behind.empty()) RawSyscall(SYS_unlink, g_life->left_behind.c_str());
-  g_life->left_behind = {};
+  for (PathText& path : g_life->left_behind) {
+    if (!path.empty()) RawSyscall(SYS_unlink, path.c_str());
+    path = {};
+  }
 }
 
 void ExecFailed() {
@@ -226,13 +251,7 @@ void BeforeDaemon() {
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExited);
   if (g_agent.ledger().in_file()) return;
-  RunOnOwnStack([](void*) {
-    PathText path = EndPath();
-    if (WriteCpuProfile(g_agent.ledger(), path.view(),
-                        g_life->first ? WhenEmpty::kWrite : WhenEmpty::kSkip)) {
-      g_life->left_behind = AbsolutePath(g_agent.ledger(), path.view());
-    }
-  });
+  RunOnOwnStack([](void*) { WriteAll(WrittenAt::kEnd, Remember::kYes); });
 }
 
 void DaemonFailed() {
@@ -266,7 +285,9 @@ void AfterForkInChild() {
   g_life->end.store(EndState::kAhead, std::memory_order_relaxed);
   g_life->exits.store(0, std::memory_order_relaxed);
   g_life->writer.store(0, std::memory_order_relaxed);
-  g_life->left_behind = {};
+  for (PathText& path : g_life->left_behind) path = {};
+  g_life->dumps = 0;
+  ForgetDumpRequests();
   g_life->stack.Forget();
   g_agent.RestartAfterForkInChild();
 }
@@ -300,13 +321,17 @@ void StartProcessLife(Lineage lineage) {
   __cxa_at_quick_exit(WaitAtQuickExit, nullptr);
   __cxa_at_quick_exit(EndByExit, nullptr);
   pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
-  // With the ledger in a file the samples survive any death: the program's signals are left alone.
-  if (g_agent.ledger().in_file()) return;
+  const Options& options = g_agent.options();
+  StartDumpSignal(options.dump_signal, {&g_life->stack, WriteDump, GiveUp});
+  // With the ledger in a file the samples survive any death, and with no file to write at the end they may go: the
+  // program's signals are left alone.
+  if (g_agent.ledger().in_file() || !WantedBy(options).any_at_end()) return;
   for (int signo : kFaults) g_virtual_signals.Take(signo, OnFatalSignal);
   // To the first process of a container the kernel sends no signal that it has no handler for: with one of ours it would die.
   if (g_life->pid == 1) return;
   for (int signo : kOtherFatalSignals) {
-    if (signo != g_agent.options().cpu_signal) g_virtual_signals.Take(signo, OnFatalSignal);
+    if (signo == options.dump_signal || (options.cpu_wanted() && signo == options.cpu_signal)) continue;
+    g_virtual_signals.Take(signo, OnFatalSignal);
   }
 }
 

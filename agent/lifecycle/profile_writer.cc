@@ -29,6 +29,32 @@ std::string_view TextOf(const Ledger& ledger, RecordId id) {
   return view ? view->Text(id) : std::string_view();
 }
 
+// Nothing was sampled.
+bool IsEmpty(const LedgerView& view, ProfileKind kind) {
+  bool empty = true;
+  switch (kind) {
+    case ProfileKind::kCpu:
+      return view.header().cpu_ticks.load(std::memory_order_relaxed) == 0;
+    case ProfileKind::kHeap:
+    case ProfileKind::kAllocs:
+    case ProfileKind::kHeapPeak:
+      view.ForEachHeapSite([&](const LedgerView::HeapSite&) { empty = false; });
+      return empty;
+    case ProfileKind::kBlock:
+      // Whether a thread that waits still will be a sample is the encoder's to say.
+      view.ForEachWaiter([&](const LedgerView::Waiter&) { empty = false; });
+      [[fallthrough]];
+    case ProfileKind::kMutex: {
+      auto which = kind == ProfileKind::kBlock ? ContentionKind::kBlock : ContentionKind::kMutex;
+      view.ForEachContentionSite([&](const LedgerView::ContentionSite& site) {
+        if (site.kind == which && site.count != 0) empty = false;
+      });
+      return empty;
+    }
+  }
+  return empty;
+}
+
 }  // namespace
 
 PathText AbsolutePath(const Ledger& ledger, std::string_view path) {
@@ -42,33 +68,34 @@ PathText AbsolutePath(const Ledger& ledger, std::string_view path) {
 
 std::string_view ProgramName(const Ledger& ledger) { return TextOf(ledger, ledger.header()->program); }
 
-bool WriteCpuProfile(const Ledger& ledger, std::string_view path, WhenEmpty when_empty) {
+bool WriteProfile(const Ledger& ledger, const WantedProfile& profile, std::string_view path,
+                  WhenEmpty when_empty) {
   if (path.empty()) {
-    Log(Verbosity::kErrors, "no CPU profile written: the name in CPUPROFILE is too long");
+    Log(Verbosity::kErrors, "no ", profile.what, " written: the name in ", profile.variable, " is too long");
     return false;
   }
   auto view = LedgerView::Over(ledger.bytes());
   if (!view) {
-    Log(Verbosity::kErrors, "no CPU profile written: ", view.error().text.view());
+    Log(Verbosity::kErrors, "no ", profile.what, " written: ", view.error().text.view());
     return false;
   }
-  uint64_t ticks = view->header().cpu_ticks.load(std::memory_order_relaxed);
-  if (ticks == 0 && when_empty == WhenEmpty::kSkip) return false;
+  if (when_empty == WhenEmpty::kSkip && IsEmpty(*view, profile.kind)) return false;
 
   // Writing takes no more memory than recording was allowed; with less than it wants, the profile says what is missing.
   Arena arena(ledger.header()->size < kLeastEncoderMemory ? kLeastEncoderMemory : ledger.header()->size);
   ElfSymbols symbols(arena, ElfSymbols::Origin::kThisProcess);
   EncodeRequest request{};
+  request.kind = profile.kind;
   request.end_monotonic = MonotonicNow();
   PathText absolute = AbsolutePath(ledger, path);
   Status written = WriteProfileFile(absolute.c_str(), [&](ByteSink sink) {
     return EncodeProfileGzip(*view, request, symbols, arena, sink);
   });
   if (!written) {
-    Log(Verbosity::kErrors, "no CPU profile written: ", written.error().text.view());
+    Log(Verbosity::kErrors, "no ", profile.what, " written: ", written.error().text.view());
     return false;
   }
-  Log(Verbosity::kFiles, "wrote a CPU profile (", ticks, " samples) to ", absolute.view());
+  Log(Verbosity::kFiles, "wrote a ", profile.what, " to ", absolute.view());
   Nanos took{MonotonicNow().value - request.end_monotonic.value};
   Log(Verbosity::kDebug, "writing it took ", took.value / 1000, " us");
   return true;

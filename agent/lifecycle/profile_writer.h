@@ -9,13 +9,15 @@
 
 #include "agent/ledger/ledger.h"
 #include "agent/lifecycle/profile_names.h"
+#include "agent/lifecycle/wanted_profiles.h"
 
 namespace profagent {
 
 enum class WhenEmpty { kWrite, kSkip };
 
 // True: the file is there now.
-bool WriteCpuProfile(const Ledger& ledger, std::string_view path, WhenEmpty when_empty);
+bool WriteProfile(const Ledger& ledger, const WantedProfile& profile, std::string_view path,
+                  WhenEmpty when_empty);
 
 PathText AbsolutePath(const Ledger& ledger, std::string_view path);
 

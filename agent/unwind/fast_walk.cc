@@ -8,18 +8,23 @@ WalkResult Walker::Truncate() {
   return {static_cast<uint32_t>(frames_.size()), WalkEnd::kDepthLimit};
 }
 
-WalkResult Walker::Fast(const ucontext_t& context, TrailWriter* trail) {
-  auto* gregs = context.uc_mcontext.gregs;
-  auto pc = static_cast<uintptr_t>(gregs[REG_RIP]);
-  auto sp = static_cast<uintptr_t>(gregs[REG_RSP]);
-  auto fp = static_cast<uintptr_t>(gregs[REG_RBP]);
+WalkResult Walker::Fast(FramePosition position, uint32_t skip) {
+  TrailWriter trail(trails_, stack_, cache_->generation());
+  auto [pc, sp, fp] = position;
+  // An interrupted leaf does not come on the trail: its pc is exact, and the next sample's is another.
+  const uint32_t off_trail = skip == 0 ? 1 : 0;
   uint32_t depth = 0;
   uintptr_t address = pc;
   for (;; address = pc - 1) {
     auto [recipe, module] = Look(address);
-    if (depth == frames_.size()) return Truncate();
     Frame frame = FrameOf(address, module);
-    frames_[depth++] = frame;
+    if (skip > 0) {
+      --skip;
+    } else if (depth == frames_.size()) {
+      return Truncate();
+    } else {
+      frames_[depth++] = frame;
+    }
 
     RecipeKind kind = recipe.kind();
     if (kind == RecipeKind::kOutermost) return {depth, WalkEnd::kOutermost};
@@ -43,23 +48,23 @@ WalkResult Walker::Fast(const ucontext_t& context, TrailWriter* trail) {
     if (saved != Recipe::kNotSaved && !memory_.Read(origin - uint64_t{8} * saved, &caller_fp)) {
       return {depth, WalkEnd::kUnreadable};
     }
-    // The leaf is not kept: its pc is exact, and the next sample's is another.
-    if (depth > 1) trail->Add({.sp = sp, .fp = fp, .pc = pc, .fp_saved = trail_saved, .frame = frame});
+    if (depth > off_trail) trail.Add({.sp = sp, .fp = fp, .pc = pc, .fp_saved = trail_saved, .frame = frame});
     pc = caller_pc;
     sp = cfa;
     fp = caller_fp;
     if (pc == 0) return {depth, WalkEnd::kOutermost};
 
-    const TrailEntry* met = trail->Meet(pc, sp, fp);
+    if (skip > 0) continue;  // what the trail holds is to be written
+    const TrailEntry* met = trail.Meet(pc, sp, fp);
     if (met == nullptr) continue;
     const TrailEntry* at = met;
     for (;; --at) {  // pc, sp, fp are those of *at, whose frame is not written yet
-      if (at == trail->outermost()) {
-        trail->Finish();
+      if (at == trail.outermost()) {
+        trail.Finish();
         break;
       }
       if (at->fp_saved == TrailEntry::kNotOnTrail) {
-        trail->Part(met, at + 1);
+        trail.Part(met, at + 1);
         break;
       }
       if (depth == frames_.size()) return Truncate();
@@ -73,7 +78,7 @@ WalkResult Walker::Fast(const ucontext_t& context, TrailWriter* trail) {
       }
       sp = next.sp;
       if (pc != next.pc || fp != next.fp) {
-        trail->Part(met, at);
+        trail.Part(met, at);
         if (pc == 0) return {depth, WalkEnd::kOutermost};
         break;
       }

@@ -23,8 +23,9 @@ RecipeCache::Hit Walker::Decode(uintptr_t address) {
   return {recipe, module->id};
 }
 
-WalkResult Walker::Full(Registers* registers, bool interrupted, uint32_t skip) {
+WalkResult Walker::FollowAll(Registers* registers, uint32_t skip) {
   uint32_t depth = 0;
+  bool interrupted = true;
   for (;;) {
     uintptr_t address = registers->pc() - (interrupted ? 0 : 1);
     auto [recipe, module] = Look(address);
@@ -49,6 +50,18 @@ WalkResult Walker::Full(Registers* registers, bool interrupted, uint32_t skip) {
       return {depth, WalkEnd::kNoProgress};
     }
   }
+}
+
+WalkResult Walker::Full(const ucontext_t& context) {
+  Registers registers;
+  LoadRegisters(context, &registers);
+  return FollowAll(&registers, 0);
+}
+
+WalkResult Walker::FullFromHere(uint32_t skip) {
+  Registers registers;
+  CaptureRegisters(&registers);
+  return FollowAll(&registers, skip + 1);  // this function's frame, too
 }
 
 bool Walker::IsFunctionStart(uintptr_t pc) {

@@ -38,6 +38,13 @@ inline constexpr size_t kCalleeSavedCount = sizeof kCalleeSaved;
 // Bytes below the stack pointer that belong to a leaf function. The kernel keeps signal frames out of them.
 inline constexpr uintptr_t kRedZone = 128;
 
+// What the fast walk follows of a frame.
+struct FramePosition {
+  uintptr_t pc = 0;
+  uintptr_t sp = 0;
+  uintptr_t fp = 0;
+};
+
 struct Registers {
   uint64_t value[kRegisterCount];
 
@@ -48,6 +55,13 @@ struct Registers {
 
 // The registers at the instruction that a signal interrupted.
 PROF_SIGNAL_SAFE void LoadRegisters(const ucontext_t& context, Registers* registers);
+
+// The same without what the fast walk has no use for.
+PROF_ALWAYS_INLINE FramePosition PositionOf(const ucontext_t& context) {
+  const greg_t* gregs = context.uc_mcontext.gregs;
+  return {static_cast<uintptr_t>(gregs[REG_RIP]), static_cast<uintptr_t>(gregs[REG_RSP]),
+          static_cast<uintptr_t>(gregs[REG_RBP])};
+}
 
 // The registers at this very place in the function that this is inlined into. Those that a call may destroy
 // are 0: nobody's unwind rule can refer to them at a call.
@@ -67,6 +81,16 @@ PROF_ALWAYS_INLINE void CaptureRegisters(Registers* registers) {
       :
       : "a"(v)
       : "rcx", "memory");
+}
+
+PROF_ALWAYS_INLINE FramePosition CapturePosition() {
+  FramePosition here;
+  asm volatile(
+      "leaq (%%rip), %0\n\t"
+      "movq %%rsp, %1\n\t"
+      "movq %%rbp, %2\n\t"
+      : "=&r"(here.pc), "=&r"(here.sp), "=&r"(here.fp));
+  return here;
 }
 
 // One word of the stack. An instruction of our own, because address and thread sanitizers must not look at

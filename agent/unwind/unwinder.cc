@@ -55,31 +55,24 @@ PROF_ALWAYS_INLINE MemoryRange Readable(StackBounds bounds, uintptr_t sp) {
 
 WalkResult Unwinder::Walk(const ucontext_t& context, StackBounds bounds, std::span<Frame> frames) {
   if (frames.empty()) return {0, WalkEnd::kDepthLimit};
-  auto pc = static_cast<uintptr_t>(context.uc_mcontext.gregs[REG_RIP]);
+  FramePosition leaf = PositionOf(context);
   if (pools_ == nullptr) {
-    frames[0] = Frame::Of(ModuleId::kNone, pc);
+    frames[0] = Frame::Of(ModuleId::kNone, leaf.pc);
     return {1, WalkEnd::kNoUnwindInfo};
   }
-  MemoryRange readable = Readable(bounds, static_cast<uintptr_t>(context.uc_mcontext.gregs[REG_RSP]));
-  Walker walker(&cache_, &modules_, &pools_->windows, readable, frames);
-  {
-    TrailWriter trail(&pools_->trails, readable.limit, cache_.generation());
-    WalkResult result = walker.Fast(context, &trail);
-    if (!walker.needs_all_registers()) return result;
-  }
-  Registers registers;
-  LoadRegisters(context, &registers);
-  return walker.Full(&registers, true, 0);
+  Walker walker(&cache_, &modules_, &pools_->windows, &pools_->trails, Readable(bounds, leaf.sp), frames);
+  WalkResult result = walker.Fast(leaf, 0);
+  return walker.needs_all_registers() ? walker.Full(context) : result;
 }
 
 __attribute__((noinline)) WalkResult Unwinder::WalkFromHere(StackBounds bounds, uint32_t skip_frames,
                                                             std::span<Frame> frames) {
   if (frames.empty() || pools_ == nullptr) return {0, WalkEnd::kDepthLimit};
-  Registers registers;
-  CaptureRegisters(&registers);
-  Walker walker(&cache_, &modules_, &pools_->windows, Readable(bounds, registers.sp()), frames);
-  // This function itself and the one that asks are not part of the answer.
-  return walker.Full(&registers, true, skip_frames + 2);
+  FramePosition here = CapturePosition();
+  Walker walker(&cache_, &modules_, &pools_->windows, &pools_->trails, Readable(bounds, here.sp), frames);
+  const uint32_t skip = skip_frames + 2;  // this function and the one that calls it are no part of the answer
+  WalkResult result = walker.Fast(here, skip);
+  return walker.needs_all_registers() ? walker.FullFromHere(skip) : result;
 }
 
 void Unwinder::BeforeLibraryClose() {

@@ -3,7 +3,7 @@
 // Context:   Walk and WalkFromHere in `signal` and `hook`; Start in `bootstrap`; the rest in `hook`.
 // Promises:  no lock, no allocation, no call into the loader but _dl_find_object, no read that can fault, no
 //            system call while the stack lies inside `bounds` and has unwind tables (elsewhere: SafeRead, one
-//            for a KiB of stack). At most 1.5 KiB of the caller's stack (tests/unit/unwind measures it).
+//            for a KiB of stack). At most 1600 bytes of the caller's stack (tests/unit/unwind measures it).
 // How:       a pc's rule is decoded once from .eh_frame and kept in recipe_cache; a warm frame costs one lookup
 //            and two loads. The fast walk follows pc, rsp and rbp only; the first frame whose rule needs another
 //            register starts the full walk, which follows them all. Code without CFI: frame_pointer.h.
@@ -56,7 +56,8 @@ class Unwinder {
   PROF_SIGNAL_SAFE WalkResult Walk(const ucontext_t& context, StackBounds bounds, std::span<Frame> frames);
 
   // The stack of the caller of the function that calls this: frame 0 is the call site in that caller.
-  // `skip_frames` more are left out (hooks hide themselves). The caller must not be inlined anywhere.
+  // `skip_frames` more are left out (hooks hide themselves). The caller must not be inlined anywhere, nor end in
+  // this call (a tail call leaves no frame to hide). No frame is a leaf: each is the last byte of its call.
   PROF_SIGNAL_SAFE WalkResult WalkFromHere(StackBounds bounds, uint32_t skip_frames, std::span<Frame> frames);
 
   // One frame for the instruction at `address`, whoever stands there.

@@ -21,17 +21,25 @@ namespace profagent {
 class Walker {
  public:
   PROF_ALWAYS_INLINE Walker(RecipeCache* cache, ModuleMap* modules, StackWindowPool* windows,
-                            MemoryRange bounds, std::span<Frame> frames)
-      : cache_(cache), modules_(modules), memory_(bounds, windows), frames_(frames) {}
+                            TrailPool* trails, MemoryRange bounds, std::span<Frame> frames)
+      : cache_(cache),
+        modules_(modules),
+        trails_(trails),
+        stack_(bounds.limit),
+        memory_(bounds, windows),
+        frames_(frames) {}
+
+  // All begin at an instruction that was about to run, not behind a call. The first `skip` frames are left out.
 
   // Follows pc, rsp and rbp only (fast_walk.cc). When a frame needs more than that, needs_all_registers() is true
   // afterwards and the result means nothing: the full walk has to start over.
-  PROF_SIGNAL_SAFE WalkResult Fast(const ucontext_t& context, TrailWriter* trail);
+  PROF_SIGNAL_SAFE WalkResult Fast(FramePosition position, uint32_t skip);
   bool needs_all_registers() const { return needs_all_registers_; }
 
-  // Follows all registers (full_walk.cc). `interrupted`: pc is an instruction that was about to run, not the
-  // place behind a call. The first `skip` frames are not written.
-  PROF_SIGNAL_SAFE WalkResult Full(Registers* registers, bool interrupted, uint32_t skip);
+  // Follow all registers (full_walk.cc): those of `context`, or those of the caller of FullFromHere. The room for them
+  // is in their own frames, not below the fast walk's, which may have to decode.
+  PROF_SIGNAL_SAFE __attribute__((noinline)) WalkResult Full(const ucontext_t& context);
+  PROF_SIGNAL_SAFE __attribute__((noinline)) WalkResult FullFromHere(uint32_t skip);
 
  private:
   enum class Step : uint8_t { kCaller, kInterrupted, kEnd };
@@ -42,6 +50,7 @@ class Walker {
       return hit;
     return Decode(address);
   }
+  PROF_ALWAYS_INLINE WalkResult FollowAll(Registers* registers, uint32_t skip);
   PROF_SIGNAL_SAFE __attribute__((noinline)) RecipeCache::Hit Decode(uintptr_t address);
   PROF_SIGNAL_SAFE __attribute__((noinline)) bool IsFunctionStart(uintptr_t pc);
   PROF_SIGNAL_SAFE Step Apply(Recipe recipe, uintptr_t address, bool interrupted, Registers* registers);
@@ -62,6 +71,8 @@ class Walker {
 
   RecipeCache* cache_;
   ModuleMap* modules_;
+  TrailPool* trails_;
+  uintptr_t stack_;  // what the trail is found by: the stack's upper bound, 0: not known
   StackMemory memory_;
   std::span<Frame> frames_;
   WalkEnd end_ = WalkEnd::kOutermost;

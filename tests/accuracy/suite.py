@@ -8,6 +8,8 @@ Errors that are allowed, and why:
  - the share p of one function: ticks fall at moments that have nothing to do with the program, so the count of a
    function's ticks is at most binomial: a standard error of sqrt(p (1 - p) / n), n being the signals that were delivered
    (not the ticks: above CONFIG_HZ one signal carries several). Three standard errors.
+ - heap: of N blocks of s bytes each is drawn with p = 1 - e^(-s/rate), so the estimate of N has a standard error of
+   sqrt(N (1 - p) / p). Four of them, or Go's own criterion (10 %, best of three).
 """
 
 import math
@@ -139,6 +141,53 @@ def long_run(t, threads):
     run = run_known(t, "total", threads, 30000 // threads, 1000)
     used = float(run.out)
     t.expect_near("CPU seconds in the profile", run.profile().cpu_seconds(), used, 0.02 * used, run)
+
+
+RATE = 16 << 10
+
+
+def heap_truth(run):
+    return {name: (int(objects), int(size)) for name, objects, size in (line.split() for line in run.out.decode().splitlines())}
+
+
+def run_heap(t, how, count, rate=RATE):
+    run = t.run(t.tools.build / "tests" / "accuracy" / "known_heap", how, count, timeout=120,
+                env={"CPUPROFILE": None, "HEAPPROFILE": "heap.prof", "MEMPROFILERATE": rate})
+    t.expect_exit(run)
+    t.expect_silent(run)
+    return run
+
+
+@each(["wide", "narrow"])
+def heap_sampling_is_unbiased(t, mix):
+    # Go's heapsampling.go: 16 KiB a sample, blocks around it and far below it; objects, bytes and their sums within 10 %.
+    worst = []
+    for _ in range(3):
+        run = run_heap(t, mix, 50_000)
+        profile, errors = run.profile("heap.prof"), []
+        truth = heap_truth(run)
+        for name, (objects, size) in truth.items():
+            errors.append(abs(profile.cum(name, "alloc_objects") / objects - 1))
+            errors.append(abs(profile.cum(name, "alloc_space") / size - 1))
+        whole = sum(size for _, size in truth.values())
+        errors.append(abs(profile.cum("main", "alloc_space") / whole - 1))
+        worst.append(max(errors))
+        (t.dir / "heap.prof").unlink()
+        if worst[-1] <= 0.1:
+            break
+    t.note("largest errors %s" % ["%.3f" % w for w in worst])
+    t.expect(min(worst) <= 0.1, "errors of %s in three runs" % worst, run)
+
+
+@each([4096, 65536, 524288])
+def heap_values_are_within_their_error(t, rate):
+    # A bias of one percent would pass Go's test for ever; here it would fail by and by.
+    run = run_heap(t, "narrow", 100_000, rate)
+    profile = run.profile("heap.prof")
+    for name, (objects, size) in heap_truth(run).items():
+        p = 1 - math.exp(-size / objects / rate)
+        t.expect_near(name, profile.cum(name, "alloc_objects"), objects, 4 * math.sqrt(objects * (1 - p) / p), run)
+        t.expect_near(name + " live", profile.cum(name, "inuse_objects"), objects, 4 * math.sqrt(objects * (1 - p) / p), run)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-// What one walk of 30 warm frames costs inside a signal handler, ours beside the others, in one interleaved run.
+// What one walk of 30 warm frames costs inside a signal handler, ours beside the others, in one interleaved run; and what
+// ours costs from a hook (malloc, pthread_mutex_lock), which is no other walk but begins in the hook's own frames.
 //
 // Bound: ours <= 600 ns median (design.md section 4). For scale: unw_backtrace 0.3 us, libgcc 6-9, unw_step 27.
 // How:   a chain of 30 calls without frame pointers raises a signal; the handler walks its own interrupted stack
-//        in batches, the four unwinders in turn, a few hundred rounds. A batch's time divided by its walks is one
-//        value; printed are their minimum, median and 99th percentile.
+//        in batches, the four unwinders in turn, a few hundred rounds. Then the chain's last function calls a hook as
+//        often. A batch's time divided by its walks is one value; printed are their minimum, median and 99th
+//        percentile. The stack's bounds are at hand, as they are in the agent.
 #include <unwind.h>
 
 #include <algorithm>
@@ -18,6 +20,8 @@ constexpr int kChain = 30;
 constexpr int kRounds = 300;
 constexpr int kBatch = 20;
 constexpr int kMaxFrames = 256;
+constexpr int kMethodCount = 5;
+constexpr int kHook = 4;
 
 struct Bench {
   Ledger ledger;
@@ -25,13 +29,26 @@ struct Bench {
   LibUnwind libunwind;
   Frame frames[kMaxFrames];
   void* addresses[kMaxFrames];
-  uint32_t depth[4];
-  std::vector<double> nanos[4];
+  StackBounds bounds;
+  uint32_t depth[kMethodCount];
+  std::vector<double> nanos[kMethodCount];
 };
 Bench g_bench;
 
 uint32_t Ours(const ucontext_t& context) {
-  return g_bench.unwinder.Walk(context, InterruptedStackBounds(context), g_bench.frames).depth;
+  return g_bench.unwinder.Walk(context, g_bench.bounds, g_bench.frames).depth;
+}
+
+// As malloc in front of its sampler: the frame in between is the hook's, too.
+__attribute__((noinline)) uint32_t Sampler() {
+  WalkResult result = g_bench.unwinder.WalkFromHere(g_bench.bounds, 1, g_bench.frames);
+  asm volatile("" ::: "memory");  // no tail call
+  return result.depth;
+}
+__attribute__((noinline)) uint32_t Hook() {
+  uint32_t depth = Sampler();
+  asm volatile("" : "+r"(depth));
+  return depth;
 }
 
 uint32_t UnwStep(const ucontext_t& context) {
@@ -66,16 +83,24 @@ uint32_t LibGcc(const ucontext_t&) {
 
 using Method = uint32_t (*)(const ucontext_t&);
 constexpr Method kMethods[] = {Ours, UnwBacktrace, LibGcc, UnwStep};
-constexpr const char* kNames[] = {"profagent", "unw_backtrace", "libgcc", "unw_step"};
+constexpr const char* kNames[kMethodCount] = {"profagent", "unw_backtrace", "libgcc", "unw_step",
+                                              "profagent-hook"};
+
+template <class Walk>
+PROF_ALWAYS_INLINE void Measure(int method, bool counts, Walk walk) {
+  uint64_t start = NowNanos();
+  for (int i = 0; i < kBatch; ++i) g_bench.depth[method] = walk();
+  uint64_t end = NowNanos();
+  if (counts) g_bench.nanos[method].push_back(static_cast<double>(end - start) / kBatch);
+}
 
 void OnSignal(int, siginfo_t*, void* raw) {
   auto& context = *static_cast<ucontext_t*>(raw);
+  g_bench.bounds = InterruptedStackBounds(context);
+  g_bench.bounds.low -= 64 * 1024;  // the hook may stand lower on the stack
   for (int round = 0; round < kRounds; ++round) {
-    for (int method = 0; method < 4; ++method) {
-      uint64_t start = NowNanos();
-      for (int i = 0; i < kBatch; ++i) g_bench.depth[method] = kMethods[method](context);
-      uint64_t end = NowNanos();
-      if (round > 0) g_bench.nanos[method].push_back(static_cast<double>(end - start) / kBatch);
+    for (int method = 0; method < kHook; ++method) {
+      Measure(method, round > 0, [&] { return kMethods[method](context); });
     }
   }
 }
@@ -84,6 +109,7 @@ template <int kDepth>
 __attribute__((noinline)) int Chain(int value) {
   if constexpr (kDepth == 0) {
     raise(SIGUSR1);
+    for (int round = 0; round < kRounds; ++round) Measure(kHook, round > 0, Hook);
     return value;
   } else {
     int result = Chain<kDepth - 1>(value + 1);
@@ -106,9 +132,9 @@ int Run() {
   sigaction(SIGUSR1, &action, nullptr);
   Chain<kChain - 6>(0);  // with raise's frames, main and the start: 30 or so
 
-  printf("warm walk in a signal handler, ns\n%-14s %7s %9s %9s %9s %10s\n", "", "frames", "min", "median",
-         "p99", "ns/frame");
-  for (int method = 0; method < 4; ++method) {
+  printf("warm walk in a signal handler and from a hook, ns\n%-14s %7s %9s %9s %9s %10s\n", "", "frames",
+         "min", "median", "p99", "ns/frame");
+  for (int method = 0; method < kMethodCount; ++method) {
     auto& values = g_bench.nanos[method];
     std::sort(values.begin(), values.end());
     double median = values[values.size() / 2];

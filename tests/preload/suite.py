@@ -12,6 +12,7 @@ from runner import main  # noqa: E402
 import end_tests  # noqa: E402,F401
 import file_tests  # noqa: E402,F401
 import fork_exec_tests  # noqa: E402,F401
+import heap_tests  # noqa: E402,F401
 import limit_tests  # noqa: E402,F401
 import module_tests  # noqa: E402,F401
 import run_command_tests  # noqa: E402,F401

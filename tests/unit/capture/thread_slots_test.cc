@@ -83,10 +83,10 @@ TEST_F(ThreadSlotsTest, NeverGivesOneSlotToTwoThreads) {
       for (int round = 0; round < 20000; ++round) {
         ThreadSlot* a = slots_.Acquire();
         ThreadSlot* b = slots_.Acquire();
-        a->stack_size = b->stack_size = static_cast<size_t>(t);
-        if (a == b || a->stack_size != static_cast<size_t>(t)) ++clashes;
+        a->birth = b->birth = static_cast<uint64_t>(t);
+        if (a == b || a->birth != static_cast<uint64_t>(t)) ++clashes;
         slots_.Release(a);
-        if (b->stack_size != static_cast<size_t>(t)) ++clashes;
+        if (b->birth != static_cast<uint64_t>(t)) ++clashes;
         slots_.Release(b);
       }
     });

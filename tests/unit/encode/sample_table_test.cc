@@ -13,20 +13,20 @@ namespace profagent {
 namespace {
 
 using Plain =
-    std::tuple<uint64_t, std::vector<uint64_t>, std::string>;  // ~weight, frames from the root, thread name
+    std::tuple<uint64_t, std::vector<uint64_t>, std::string, uint64_t>;  // ~weight, frames from the root, key
 
 std::vector<Plain> RowsOf(SampleTable& table) {
   std::vector<Plain> rows;
   for (const SampleRow& row : table.rows()) {
     std::vector<uint64_t> from_root;
     for (size_t i = row.depth; i-- > 0;) from_root.push_back(row.frames[i].value);
-    rows.emplace_back(~row.weight, from_root, std::string(row.name()));
+    rows.emplace_back(~row.counts.weight, from_root, std::string(row.key.name), row.key.size);
   }
   return rows;
 }
 
 // The partition by single frames must give the order that comparing whole samples gives.
-TEST(SampleTable, SortsByValueThenStackFromTheRootThenName) {
+TEST(SampleTable, SortsByValueThenStackFromTheRootThenKey) {
   std::mt19937_64 random(11);
   for (uint64_t frames : {1, 2, 5, 1000}) {
     Arena arena;
@@ -36,7 +36,7 @@ TEST(SampleTable, SortsByValueThenStackFromTheRootThenName) {
       std::vector<Frame>& stack = stacks.emplace_back();
       for (size_t depth = 1 + random() % 12; depth > 0; --depth) stack.push_back(Frame{random() % frames});
       static constexpr std::string_view kNames[] = {"", "a", "ab", "b"};
-      table.Add(stack, kNames[random() % 4], 1 + random() % 3);
+      table.Add(stack, {kNames[random() % 4], random() % 2}, {.weight = 1 + random() % 3});
     }
     table.Sort();
     std::vector<Plain> rows = RowsOf(table), sorted = rows;
@@ -50,24 +50,62 @@ TEST(SampleTable, AddsUpEqualSamplesWithoutWrappingRound) {
   Arena arena;
   SampleTable table(arena);
   Frame frames[] = {Frame{1}, Frame{2}};
-  table.Add(frames, "t", 5);
-  table.Add(frames, "t", 6);
-  table.Add(frames, "t", 0);
+  table.Add(frames, {"t"}, {.weight = 5});
+  table.Add(frames, {"t"}, {.weight = 6});
+  table.Add(frames, {"t"}, {.weight = 0});
   ASSERT_EQ(table.rows().size(), 1u);
-  EXPECT_EQ(table.rows()[0].weight, 11u);
-  table.Add(frames, "t", UINT64_MAX);
-  EXPECT_EQ(table.rows()[0].weight, UINT64_MAX);
+  EXPECT_EQ(table.rows()[0].counts.weight, 11u);
+  table.Add(frames, {"t"}, {.weight = UINT64_MAX});
+  EXPECT_EQ(table.rows()[0].counts.weight, UINT64_MAX);
 }
 
 TEST(SampleTable, CountsWhatItHasNoMemoryFor) {
   Arena arena(64 << 10);
   SampleTable table(arena);
   std::deque<Frame> frames;
-  for (uint64_t i = 0; i < 10000; ++i) table.Add({&frames.emplace_back(Frame{i}), 1}, "", 1);
+  for (uint64_t i = 0; i < 10000; ++i) table.Add({&frames.emplace_back(Frame{i}), 1}, {}, {.weight = 1});
   EXPECT_GT(table.left_out(), 0u);
   EXPECT_EQ(table.rows().size() + table.left_out(), 10000u);
   table.Sort();
   EXPECT_EQ(table.rows()[0].frames[0], Frame{0});
+}
+
+// Go hides its allocator's frames at the leaf of a heap profile's stacks, and nowhere else.
+TEST(SampleTable, HidesLeavesButNeverAWholeStack) {
+  Arena arena;
+  SampleTable table(arena);
+  Frame hidden[] = {Frame{3}, Frame{5}};
+  table.HideLeaves(hidden);
+  Frame stack[] = {Frame{5}, Frame{3}, Frame{7}, Frame{3}, Frame{9}};
+  Frame same[] = {Frame{7}, Frame{3}, Frame{9}};
+  Frame all[] = {Frame{3}, Frame{5}};
+  table.Add(stack, {}, {.weight = 1});
+  table.Add(same, {}, {.weight = 2});
+  table.Add(all, {}, {.weight = 1});
+  table.Sort();
+  ASSERT_EQ(table.rows().size(), 2u);
+  EXPECT_EQ(table.rows()[0].counts.weight, 3u);
+  EXPECT_TRUE(std::ranges::equal(table.rows()[0].stack(), same));
+  EXPECT_TRUE(std::ranges::equal(table.rows()[1].stack(), all));
+}
+
+// Hidden frames must not make the deepest stacks shorter than PROFAGENT_MAXDEPTH says.
+TEST(SampleTable, CutsAfterHiding) {
+  Arena arena;
+  SampleTable table(arena);
+  Frame hidden[] = {Frame{1}};
+  table.HideLeaves(hidden);
+  table.CutAt(3);
+  Frame fits[] = {Frame{1}, Frame{2}, Frame{3}, Frame{4}};
+  Frame deep[] = {Frame{1}, Frame{2}, Frame{3}, Frame{4}, Frame{5}};
+  table.Add(fits, {}, {.weight = 2});
+  table.Add(deep, {}, {.weight = 1});
+  table.Sort();
+  ASSERT_EQ(table.rows().size(), 2u);
+  EXPECT_EQ(table.rows()[0].depth, 3u);
+  EXPECT_EQ(table.rows()[0].frames[2], Frame{4});
+  EXPECT_EQ(table.rows()[1].depth, 3u);
+  EXPECT_EQ(table.rows()[1].frames[2], MakeSynthetic(SyntheticFrame::kTruncated));
 }
 
 }  // namespace

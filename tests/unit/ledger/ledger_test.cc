@@ -223,7 +223,7 @@ TEST_F(LedgerTest, CutsAStackAtTheDeepestThatAReaderTakes) {
   std::vector<Frame> frames(70000, Frame{5});
   StackId id = ledger_.InternStack(frames, WalkEnd::kDepthLimit);
   ASSERT_NE(id, kNoStack);
-  EXPECT_EQ(At<StackRecord>(id.value)->depth, kMaxDepthLimit);
+  EXPECT_EQ(At<StackRecord>(id.value)->depth, kMaxStackRecord);
 }
 
 // Two ids for one stack would do no harm to sums, but would grow the ledger with every race.

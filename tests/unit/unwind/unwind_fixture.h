@@ -95,6 +95,7 @@ class UnwindFixture : public ::testing::Test {
   StackBounds bounds_;
   std::vector<Frame> frames_;
   WalkResult result_;
+  char* hook_frame_ = nullptr;  // of the last function that walked from a hook
 };
 
 }  // namespace profagent

@@ -1,0 +1,222 @@
+#include "agent/capture/contention.h"
+
+#include <algorithm>
+
+#include "agent/base/random.h"
+#include "agent/base/raw_syscall.h"
+#include "agent/base/thread_state.h"
+#include "agent/capture/monotonic_clock.h"
+#include "agent/capture/walk_losses.h"
+#include "agent/ledger/contention_sample.h"
+
+namespace profagent {
+namespace {
+
+// Frames of the agent itself at the leaf's end: the hook, and what stands between it and the walk.
+constexpr uint32_t kOwnFrames = 4;
+constexpr uint32_t kFramesOnStack = kDefaultMaxDepth + kOwnFrames;
+
+// What stands in thread-local storage is also seen by a signal handler of the same thread.
+PROF_ALWAYS_INLINE void OrderForHandlers() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
+PROF_ALWAYS_INLINE uintptr_t FrameHere() { return reinterpret_cast<uintptr_t>(__builtin_frame_address(0)); }
+
+// Whether a wait that was begun at `frame` is over, because this thread is further up its stack now. On another stack than
+// the thread's own (a handler's, a coroutine's) nothing is known: then it is not.
+bool IsLeft(uintptr_t frame, uintptr_t here) {
+  StackBounds own{t_state.stack_low, t_state.stack_high};
+  return frame != 0 && frame <= here && own.Holds(frame, 1) && own.Holds(here, 1);
+}
+
+void Add(ContentionSiteRecord* site, uint64_t count, uint64_t nanos) {
+  site->count.fetch_add(count, std::memory_order_relaxed);
+  site->nanos.fetch_add(nanos, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+constinit Contention g_contention;
+__thread ThreadWaits t_waits __attribute__((tls_model("initial-exec")));
+
+void Contention::Start(const Settings& settings) {
+  settings_ = settings;
+  StartMonotonicClock();
+  own_module_ = settings.unwinder->FrameAt(CodeAddress{reinterpret_cast<uintptr_t>(&Add)}).module();
+  if (settings.max_depth > kDefaultMaxDepth) deep_frames_.Start(settings.max_depth + kOwnFrames);
+  SetRates(settings.block_rate, settings.mutex_fraction);
+}
+
+void Contention::SetRates(uint64_t block_rate, uint64_t mutex_fraction) {
+  LedgerHeader* header = settings_.ledger->header();
+  header->block_rate.store(block_rate, std::memory_order_relaxed);
+  header->mutex_fraction.store(mutex_fraction, std::memory_order_relaxed);
+  block_rate_.store(block_rate, std::memory_order_relaxed);
+  mutex_fraction_.store(mutex_fraction, std::memory_order_relaxed);
+}
+
+void Contention::RestartAfterFork(bool record) {
+  if (block_rate() == 0 && mutex_fraction() == 0) return;
+  locks_.RestartAfterFork();
+  deep_frames_.Reset();
+  // This thread, the child's only one, may be inside a wait whose signal handler forked: that wait finds an empty slot.
+  t_waits = {};
+  if (record) {
+    SetRates(block_rate(), mutex_fraction());
+  } else {
+    block_rate_.store(0, std::memory_order_relaxed);
+    mutex_fraction_.store(0, std::memory_order_relaxed);
+  }
+}
+
+uint64_t* Contention::Random() {
+  ThreadWaits& mine = t_waits;
+  if (mine.random == 0) [[unlikely]] {
+    mine.random = MonotonicNow().value ^ static_cast<uint64_t>(RawSyscall(SYS_gettid)) << 44 ^
+                  reinterpret_cast<uintptr_t>(&mine);
+  }
+  return &mine.random;
+}
+
+// The stack of the hook's caller, under `primitive`. Inlined, so that the agent's own frames are few.
+PROF_ALWAYS_INLINE ContentionSiteRecord* Contention::SiteHere(ContentionKind kind, Primitive primitive,
+                                                              const void*) {
+  Ledger& ledger = *settings_.ledger;
+  if (!ledger.CanRecord()) return nullptr;
+  Frame on_stack[kFramesOnStack];
+  std::span<Frame> buffer = on_stack;
+  std::span<Frame> deep = settings_.max_depth > kDefaultMaxDepth ? deep_frames_.Take() : std::span<Frame>{};
+  if (!deep.empty()) buffer = deep;
+  buffer = buffer.first(std::min<size_t>(buffer.size(), settings_.max_depth + kOwnFrames));
+
+  StackBounds bounds{t_state.stack_low, t_state.stack_high};
+  WalkResult walked = settings_.unwinder->WalkFromHere(bounds, 0, buffer.subspan(1));
+  size_t first = 0;  // where the primitive's frame goes: in the place of our last own one
+  while (first < walked.depth && buffer[first + 1].module() == own_module_) ++first;
+  buffer[first] = PrimitiveFrame(primitive);
+  std::span<Frame> frames = buffer.subspan(first, walked.depth + 1 - first);
+  if (frames.size() > settings_.max_depth) {
+    frames = frames.first(settings_.max_depth);
+    frames.back() = MakeSynthetic(SyntheticFrame::kTruncated);
+    walked.end = WalkEnd::kDepthLimit;
+  }
+  CountWalkEnd(ledger, walked.end);
+  StackId stack = ledger.InternStack(frames, walked.end);
+  if (!deep.empty()) deep_frames_.Give(deep);
+  return ledger.FindContentionSite(kind, stack, kNoText);
+}
+
+WaiterRecord* Contention::RecordOf(WaitSlot* slot) {
+  if (slot->record == nullptr) {
+    ThreadWaits& mine = t_waits;
+    if (mine.tid == 0) mine.tid = static_cast<uint32_t>(RawSyscall(SYS_gettid));
+    slot->record = settings_.ledger->TakeWaiter(mine.tid);
+  }
+  return slot->record;
+}
+
+void Contention::AddEnded(WaiterRecord* record) {
+  // Whoever takes the site out adds: a signal handler of this thread may be at it too.
+  RecordId site = record->site.exchange(0, std::memory_order_relaxed);
+  uint64_t waited = record->waited_ns.load(std::memory_order_relaxed);
+  if (site == 0 || waited == 0) return;
+  ContentionSample sample = BlockSample(Nanos{waited}, block_rate());
+  Add(settings_.ledger->At<ContentionSiteRecord>(site), sample.count, sample.nanos);
+}
+
+void Contention::TakeBackAbandoned(uintptr_t here) {
+  ThreadWaits& mine = t_waits;
+  while (mine.depth > 0 && IsLeft(mine.slots[mine.depth - 1].frame, here)) {
+    Abandon(&mine.slots[mine.depth - 1]);
+  }
+}
+
+__attribute__((noinline)) WaitSlot* Contention::Begin(Primitive primitive, const void* lock) {
+  ThreadWaits& mine = t_waits;
+  if (mine.depth > 0) [[unlikely]]
+    TakeBackAbandoned(FrameHere());
+  if (mine.depth >= ThreadWaits::kSlots) {
+    settings_.ledger->Count(Loss::kWaitersFull);
+    return nullptr;
+  }
+  // Ours from here on, also for a handler that interrupts; its `frame` is 0 and so it is not taken for an abandoned one.
+  WaitSlot* slot = &mine.slots[mine.depth++];
+  OrderForHandlers();
+  slot->since = MonotonicNow().value;
+  slot->recorded = false;
+  slot->lock = lock;
+  slot->arrival = {};
+  slot->frame = FrameHere();
+  OrderForHandlers();
+  // First, so that an unlock that comes while the stack is walked is charged already.
+  if (lock != nullptr && mutex_fraction() != 0) {
+    slot->arrival = locks_.Arrive(lock, Nanos{slot->since});
+    if (slot->arrival.entry_plus_one == 0) settings_.ledger->Count(Loss::kWaitersFull);
+  }
+  uint64_t rate = block_rate();
+  if (rate == 0) return slot;
+  if (WaiterRecord* record = RecordOf(slot)) {
+    AddEnded(record);
+    if (ContentionSiteRecord* site = SiteHere(ContentionKind::kBlock, primitive, lock)) {
+      slot->threshold = NextRandomBelow(rate, Random());
+      record->since_ns.store(slot->since, std::memory_order_relaxed);
+      record->threshold_ns.store(slot->threshold, std::memory_order_relaxed);
+      record->waited_ns.store(0, std::memory_order_relaxed);
+      // release: the fields above
+      record->site.store(settings_.ledger->IdOf(site), std::memory_order_release);
+      slot->recorded = true;
+    }
+  }
+  return slot;
+}
+
+void Contention::End(WaitSlot* slot, bool waited) {
+  if (slot == nullptr || slot->frame == 0) return;  // a fork inside the wait emptied it
+  ThreadWaits& mine = t_waits;
+  auto index = static_cast<uint32_t>(slot - mine.slots);
+  // A handler of this thread began them and was left by a jump.
+  while (mine.depth > index + 1) Abandon(&mine.slots[mine.depth - 1]);
+  if (slot->recorded) {
+    uint64_t length = MonotonicNow().value - slot->since;
+    if (waited && length >= slot->threshold && length != 0) {
+      slot->record->waited_ns.store(length, std::memory_order_release);
+    } else {
+      slot->record->site.store(0, std::memory_order_relaxed);
+    }
+  }
+  if (slot->arrival.entry_plus_one != 0) locks_.Leave(slot->lock, slot->arrival);
+  slot->frame = 0;
+  OrderForHandlers();
+  mine.depth = index;
+}
+
+void Contention::Abandon(WaitSlot* slot) {
+  End(slot, false);
+  t_waits.depth = static_cast<uint32_t>(slot - t_waits.slots);  // also of one that had not begun for good
+}
+
+__attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, const void* lock, Nanos charge) {
+  uint64_t fraction = mutex_fraction();
+  if (fraction == 0 || (fraction > 1 && NextRandomBelow(fraction, Random()) != 0)) return;
+  ContentionSiteRecord* site = SiteHere(ContentionKind::kMutex, primitive, lock);
+  if (site == nullptr) return;
+  uint64_t count = 0;
+  uint64_t nanos = 0;
+  if (__builtin_mul_overflow(fraction, kContentionUnit, &count)) count = UINT64_MAX;
+  if (__builtin_mul_overflow(fraction, charge.value, &nanos)) nanos = UINT64_MAX;
+  Add(site, count, nanos);
+}
+
+void Contention::EndThread() {
+  ThreadWaits& mine = t_waits;
+  while (mine.depth > 0) Abandon(&mine.slots[mine.depth - 1]);
+  for (WaitSlot& slot : mine.slots) {
+    if (slot.record == nullptr) continue;
+    if (settings_.ledger->CanRecord()) {
+      AddEnded(slot.record);
+      Ledger::GiveWaiter(slot.record);
+    }
+    slot.record = nullptr;
+  }
+}
+
+}  // namespace profagent

@@ -1,0 +1,104 @@
+// Block and mutex profiles: which waits and which unlocks are recorded, and with what weight.
+//
+// Context:   Start in `bootstrap`; everything else in `hook`, which includes the application's own signal handlers,
+//            allocators that lock, threads that are being cancelled and forked children. No lock, no allocation, no waiting,
+//            errno untouched.
+// Block:     a wait is sampled with the probability min(1, t / rate), and weighs what BlockSample says. The draw comes first
+//            (a threshold T, uniform in [0, rate); sampled when t >= T), so that the profile of a process whose threads wait
+//            still can be drawn likewise.
+// Before:    stack and site are interned before the wait begins. That delays nobody: the lock is in other hands. The one
+//            exception is a condition variable, whose wait begins with the mutex held (agent/interpose/cond_hooks.cc).
+// After:     when the wait has ended, which for a lock is inside the critical section, only the clock is read and its length
+//            is written into the thread's WaiterRecord; counters are added when the thread waits next, or ends. The record is
+//            in the ledger, and the encoder counts what it finds there. So nothing is late in a profile, and nothing is lost
+//            when the process is killed. (Adding in the unlock instead would have every unlock after a wait look for it.)
+// Mutex:     LockWaits says what an unlock is charged with; one charge in `mutex_fraction` is recorded, that many times its
+//            weight, with the stack of the unlocker, walked after the release.
+// Abandoned: a wait that a siglongjmp or a cancellation left is taken back: at once where libc runs our cleanup handler,
+//            else when this thread comes here again from further up its stack.
+// Depth:     the primitive (PrimitiveFrame) is a frame like any other: a stack has at most max_depth frames with it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "agent/base/units.h"
+#include "agent/capture/lock_waits.h"
+#include "agent/capture/scratch_pool.h"
+#include "agent/ledger/ledger.h"
+#include "agent/unwind/unwinder.h"
+
+namespace profagent {
+
+// One wait of this thread, from Begin to End; a thread has several when a signal handler waits too. Plain data in
+// thread-local storage.
+struct WaitSlot {
+  WaiterRecord* record;  // this thread's for as long as it lives; nullptr: none yet
+  uintptr_t frame;       // where on the stack the wait is; 0: nowhere
+  bool recorded;         // the block profile wants it
+  uint64_t since;
+  uint64_t threshold;
+  const void* lock;  // what it arrived at
+  LockWaits::Arrival arrival;
+};
+
+struct ThreadWaits {
+  static constexpr uint32_t kSlots = 4;
+  WaitSlot slots[kSlots];
+  uint32_t depth;   // slots in use
+  uint32_t tid;     // 0: not asked yet
+  uint64_t random;  // 0: not seeded
+};
+extern __thread ThreadWaits t_waits __attribute__((tls_model("initial-exec")));
+
+class Contention {
+ public:
+  struct Settings {
+    Ledger* ledger;
+    Unwinder* unwinder;
+    uint64_t block_rate;      // ns; 0: no block profile
+    uint64_t mutex_fraction;  // 1 in n; 0: no mutex profile
+    uint32_t max_depth;
+  };
+
+  void Start(const Settings& settings);
+  // From now on. What was recorded keeps its value.
+  void SetRates(uint64_t block_rate, uint64_t mutex_fraction);
+  uint64_t block_rate() const { return block_rate_.load(std::memory_order_relaxed); }
+  uint64_t mutex_fraction() const { return mutex_fraction_.load(std::memory_order_relaxed); }
+
+  // In a forked child, whose ledger is new (or closed: `record` false).
+  void RestartAfterFork(bool record);
+
+  // A wait in `primitive` begins. `lock`: whose unlock will end it; nullptr: no lock. nullptr: nothing to end.
+  WaitSlot* Begin(Primitive primitive, const void* lock);
+  // It has ended. `waited` false: it came to nothing (an error), and is not recorded.
+  void End(WaitSlot* slot, bool waited);
+  // It was left by a jump or by cancellation.
+  void Abandon(WaitSlot* slot);
+
+  LockWaits& locks() { return locks_; }
+  // `lock` was unlocked; `charge` (not 0) is what LockWaits said. The lock may be gone already.
+  void RecordUnlock(Primitive primitive, const void* lock, Nanos charge);
+
+  // This thread ends: what it has not added yet is added, its records are given back.
+  void EndThread();
+
+ private:
+  ContentionSiteRecord* SiteHere(ContentionKind kind, Primitive primitive, const void* lock);
+  WaiterRecord* RecordOf(WaitSlot* slot);
+  void AddEnded(WaiterRecord* record);
+  void TakeBackAbandoned(uintptr_t here);
+  uint64_t* Random();
+
+  Settings settings_{};
+  std::atomic<uint64_t> block_rate_{0};
+  std::atomic<uint64_t> mutex_fraction_{0};
+  ModuleId own_module_ = ModuleId::kNone;
+  ScratchPool deep_frames_;  // for depths that a stack buffer is too small for
+  LockWaits locks_;
+};
+
+extern constinit Contention g_contention;
+
+}  // namespace profagent

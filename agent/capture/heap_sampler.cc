@@ -1,0 +1,139 @@
+#include "agent/capture/heap_sampler.h"
+
+#include <time.h>
+
+#include <algorithm>
+
+#include "agent/base/logarithm.h"
+#include "agent/base/raw_syscall.h"
+#include "agent/capture/walk_losses.h"
+#include "agent/ledger/heap_sites.h"
+
+namespace profagent {
+namespace {
+
+// A thread that has nothing to count asks again after so many bytes: by then a rate may have been set.
+constexpr uint64_t kIdleBytes = uint64_t{1} << 40;
+// Go's limit of the mean: beyond it the gap would not fit 32 bits there. Here it keeps the sums of gaps and sizes small.
+constexpr double kLongestMean = 1e15;
+
+// Frames of the agent itself at the leaf's end: the hook, and what stands between it and Record.
+constexpr uint32_t kOwnFrames = 4;
+constexpr uint32_t kExtraFrames = kOwnFrames + kHiddenLeafRoom;
+constexpr uint32_t kFramesOnStack = kDefaultMaxDepth + kExtraFrames;
+
+uint64_t Seed() {
+  struct timespec now = {};
+  RawSyscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+  uint64_t seed = static_cast<uint64_t>(now.tv_nsec) ^ static_cast<uint64_t>(now.tv_sec) << 30 ^
+                  static_cast<uint64_t>(RawSyscall(SYS_gettid)) << 44 ^
+                  reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+  return seed | 1;
+}
+
+// splitmix64
+uint64_t NextRandom(uint64_t* state) {
+  uint64_t x = *state += 0x9e3779b97f4a7c15;
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+  x = (x ^ x >> 27) * 0x94d049bb133111eb;
+  return x ^ x >> 31;
+}
+
+}  // namespace
+
+constinit HeapSampler g_heap_sampler;
+
+void HeapSampler::Start(const Settings& settings) {
+  settings_ = settings;
+  if (settings.rate > 0) {
+    live_.Start(settings.ledger);
+    own_module_ = settings.unwinder->FrameAt(CodeAddress{reinterpret_cast<uintptr_t>(&Seed)}).module();
+    if (settings.max_depth > kDefaultMaxDepth) deep_frames_.Start(settings.max_depth + kExtraFrames);
+    settings.ledger->header()->heap_rate.store(settings.rate, std::memory_order_relaxed);
+    running_.store(true, std::memory_order_release);
+  }
+  decided_.store(true, std::memory_order_release);
+}
+
+void HeapSampler::RestartAfterFork(bool record) {
+  if (!running()) return;
+  live_.RestartAfterFork();
+  deep_frames_.Reset();
+  if (record) {
+    settings_.ledger->header()->heap_rate.store(settings_.rate, std::memory_order_relaxed);
+    t_state.heap_random = Seed();  // or every child would draw what its parent draws next
+  } else {
+    running_.store(false, std::memory_order_release);
+  }
+}
+
+// -ln(U) * rate, rounded up: P(gap <= s) = 1 - e^(-s/rate) for whole numbers of bytes.
+uint64_t HeapSampler::DrawGap() {
+  if (settings_.rate == 1) return 0;
+  double uniform = (static_cast<double>(NextRandom(&t_state.heap_random) >> 11) + 1) * 0x1p-53;  // (0, 1]
+  double mean = std::min(static_cast<double>(settings_.rate), kLongestMean);
+  return static_cast<uint64_t>(-NaturalLog(uniform) * mean) + 1;
+}
+
+bool HeapSampler::Draws(size_t size) {
+  ThreadState& thread = t_state;
+  if (!running()) {
+    if (decided_.load(std::memory_order_acquire)) thread.heap_countdown = kIdleBytes;
+    return false;
+  }
+  // The real allocator asked for memory by a public name. Should the call have been left by a jump, then its place on the
+  // stack is soon that of a caller.
+  auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  if (thread.in_allocator != 0 && here < thread.in_allocator) return false;
+  if (!thread.heap_started) {
+    thread.heap_started = true;
+    thread.heap_random = Seed();
+    thread.heap_countdown = DrawGap();
+    if (Covers(size)) return false;
+  }
+  thread.heap_countdown = DrawGap();
+  return true;
+}
+
+__attribute__((noinline)) void HeapSampler::Record(void* block, size_t size) {
+  Ledger& ledger = *settings_.ledger;
+  if (!ledger.CanRecord()) return;
+  Frame on_stack[kFramesOnStack];
+  std::span<Frame> buffer = on_stack;
+  std::span<Frame> deep = settings_.max_depth > kDefaultMaxDepth ? deep_frames_.Take() : std::span<Frame>{};
+  if (!deep.empty()) buffer = deep;
+  buffer = buffer.first(std::min<size_t>(buffer.size(), settings_.max_depth + kExtraFrames));
+
+  StackBounds bounds{t_state.stack_low, t_state.stack_high};
+  WalkResult walked = settings_.unwinder->WalkFromHere(bounds, 0, buffer);
+  std::span<Frame> frames = buffer.first(walked.depth);
+  while (frames.size() > 1 && frames[0].module() == own_module_) frames = frames.subspan(1);
+  if (frames.size() > settings_.max_depth + kHiddenLeafRoom) {
+    frames = frames.first(settings_.max_depth + kHiddenLeafRoom);
+    walked.end = WalkEnd::kDepthLimit;
+  }
+  CountWalkEnd(ledger, walked.end);
+  Frame unknown = MakeSynthetic(SyntheticFrame::kUnknown);
+  if (frames.empty()) frames = {&unknown, 1};
+  StackId stack = ledger.InternStack(frames, walked.end);
+  if (!deep.empty()) deep_frames_.Give(deep);
+
+  HeapSiteRecord* site = ledger.FindHeapSite(stack, Bytes{size});
+  if (site == nullptr) return;
+  // Its free went past us (a library that was not bound to us, __libc_free): it is over by now.
+  if (HeapSiteRecord* before = live_.Take(block)) {
+    ledger.Count(Loss::kMissedFree);
+    CountFree(ledger.header(), before);
+  }
+  if (live_.Insert(block, site)) CountAllocation(ledger.header(), site);
+}
+
+void HeapSampler::CountFreed(HeapSiteRecord* site) { CountFree(settings_.ledger->header(), site); }
+
+void HeapSampler::PutBack(void* block, HeapSiteRecord* site) {
+  // Without room for it (another thread took the place meanwhile, and the ledger is full) the block is given up: counted
+  // there, and not as live here.
+  if (!live_.Insert(block, site)) CountFreed(site);
+}
+
+}  // namespace profagent

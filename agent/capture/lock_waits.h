@@ -1,0 +1,107 @@
+// Who waits for which lock: what an unlock needs to know to be charged with the waiting that it ends.
+//
+// Context:    `hook`, `signal`. No lock, no waiting, no system call, no memory asked for; a thread that is stopped in here
+//             stops nobody.
+// Charge:     every waiter is charged to every unlock, for the time since its arrival or since the unlock before, whichever
+//             was later (Go >= 1.22). Summed up over one lock, the charges are the waits, up to the release that ended each.
+// How:        a sum instead of a list, so that an unlock costs the same however many wait. With W waiters, whose time counts
+//             from R(i), the charge of an unlock at `now` is W * now - (R(1) + ... + R(W)); afterwards all R(i) are `now`.
+//             So an entry holds W and the sum of R, and both change in one exchange. All sums are modulo 2^64, where their
+//             differences are exact.
+// Who leaves: takes its own R out of the sum: its arrival if nothing was unlocked since, else the time of the last unlock.
+//             A round number in the entry, raised by each unlock, says which; `released` holds that time, in one of two
+//             places by turns, so that an unlock that is under way does not disturb who leaves meanwhile (a time-out).
+// Order:      an unlock reads the entry, then the clock, then exchanges; when somebody arrived in between it starts again. So
+//             no arrival that it sees lies behind its `now`, and a thread that was stopped between the two charges nothing
+//             negative.
+// Entries:    found by the lock's address, four to a bucket, free again when nobody waits. Two threads may make two entries
+//             of one lock at once: an unlock looks at all of them, each waiter remembers its own.
+// Filter:     a count for each of 4096 classes of addresses of what waits there, raised before the wait begins: with 0 an
+//             unlock need not look. It can only err towards looking. A waiter that an unlock cannot see yet, because the
+//             unlock looked at the filter before it was raised, is charged by none for that moment.
+// When full:  Arrive counts Loss::kWaitersFull and the wait is charged to nobody.
+// fork:       RestartAfterFork empties everything; a wait that a child's only thread inherits finds that it is not there.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "agent/base/signal_safe.h"
+#include "agent/base/units.h"
+#include "agent/capture/wide_word_x86_64.h"
+
+namespace profagent {
+
+class LockWaits {
+ public:
+  static constexpr uint32_t kFilterSize = 4096;
+
+  // What a waiter keeps until it leaves.
+  struct Arrival {
+    uint32_t entry_plus_one;  // 0: it did not arrive
+    uint32_t round;
+    uint64_t since;
+  };
+
+  // False: an unlock of `lock` has nobody to look for.
+  PROF_ALWAYS_INLINE bool MayHold(const void* lock) const {
+    return filter_[FilterClass(lock)].load(std::memory_order_relaxed) != 0;
+  }
+
+  // Somebody waits for `lock` since `since`. An arrival with no entry: full.
+  Arrival Arrive(const void* lock, Nanos since);
+  // It waits no longer: it has the lock, or gave up.
+  void Leave(const void* lock, const Arrival& arrival);
+
+  // `lock` is about to be unlocked: what that is charged with. 0: nobody waits. A waiter that was already charged up to now
+  // is not charged again.
+  Nanos Unlock(const void* lock);
+
+  // For tests: how many wait.
+  uint32_t CountWaiters(const void* lock) const;
+
+  void RestartAfterFork();
+
+ private:
+  static constexpr uint32_t kLog2Buckets = 10;
+  static constexpr uint32_t kWays = 4;
+  // Of WideWord::low: tag | waiters | round. An address of 47 bits, aligned to 4, less the bits that choose the bucket.
+  static constexpr uint32_t kKeyBits = 45;
+  static constexpr uint32_t kTagBits = kKeyBits - kLog2Buckets;
+  static constexpr uint32_t kWaiterBits = 15;
+  static constexpr uint32_t kRoundBits = 64 - kTagBits - kWaiterBits;
+  static constexpr uint64_t kMostWaiters = (uint64_t{1} << kWaiterBits) - 1;
+  static constexpr uint64_t kRoundMask = (uint64_t{1} << kRoundBits) - 1;
+  static constexpr uint16_t kStuck = UINT16_MAX;  // a class that has so many waiters stays raised
+
+  struct Key {
+    uint64_t tag;
+    uint32_t first;  // of its bucket's entries
+  };
+  struct State {
+    uint64_t tag;
+    uint64_t waiters;
+    uint64_t round;
+  };
+  struct alignas(32) Entry {
+    WideWord word;  // low: a State; high: the sum of R
+    std::atomic<uint64_t> released[2];  // when round r began, at r % 2
+  };
+
+  PROF_ALWAYS_INLINE static uint32_t FilterClass(const void* lock) {
+    return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(lock) >> 5) & (kFilterSize - 1);
+  }
+  PROF_ALWAYS_INLINE static Key KeyOf(const void* lock);
+  PROF_ALWAYS_INLINE static State Unpack(uint64_t packed);
+  PROF_ALWAYS_INLINE static uint64_t Pack(const State& state);
+  PROF_ALWAYS_INLINE static bool Holds(const Key& key, uint64_t packed);
+  PROF_ALWAYS_INLINE void RaiseFilter(const void* lock);
+  PROF_ALWAYS_INLINE void LowerFilter(const void* lock);
+  bool TryJoin(uint32_t index, const Key& key, uint64_t since, Arrival* arrival);
+  bool TryOpen(uint32_t index, const Key& key, uint64_t since, Arrival* arrival);
+
+  Entry entries_[kWays << kLog2Buckets] = {};
+  std::atomic<uint16_t> filter_[kFilterSize] = {};
+};
+
+}  // namespace profagent

@@ -1,0 +1,119 @@
+#include "agent/encode/collect_samples.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "agent/encode/tables.h"
+#include "agent/ledger/contention_sample.h"
+
+namespace profagent {
+namespace {
+
+// By which name programs, compilers and Rust's runtime ask for memory.
+bool IsAllocationFunction(std::string_view name) {
+  static constexpr std::string_view kNames[] = {"malloc",
+                                                "calloc",
+                                                "realloc",
+                                                "reallocarray",
+                                                "posix_memalign",
+                                                "aligned_alloc",
+                                                "memalign",
+                                                "valloc",
+                                                "pvalloc",
+                                                "__libc_reallocarray",
+                                                "__rust_alloc",
+                                                "__rust_alloc_zeroed",
+                                                "__rust_realloc",
+                                                "__rdl_alloc",
+                                                "__rdl_alloc_zeroed",
+                                                "__rdl_realloc"};
+  for (std::string_view known : kNames) {
+    if (name == known) return true;
+  }
+  // operator new and new[]: of a size, alone or with an alignment and std::nothrow. Nothing else begins so.
+  if (name.starts_with("_Znwm") || name.starts_with("_Znam")) return true;
+  // Rust's shims carry a hash in front since 1.88.
+  return name.starts_with("_R") &&
+         (name.ends_with("___rust_alloc") || name.ends_with("___rdl_alloc") ||
+          name.ends_with("___rust_alloc_zeroed") || name.ends_with("___rdl_alloc_zeroed") ||
+          name.ends_with("___rust_realloc") || name.ends_with("___rdl_realloc"));
+}
+
+// A stack whose leaf is the allocator's own says where in the allocator, which nobody asks: Go hides runtime.* likewise.
+void HideAllocatorLeaves(const LedgerView& ledger, const ModuleTable& modules, Arena& arena,
+                         SampleTable* samples) {
+  GrowingArray<Frame> leaves(arena);
+  HashIndex index(arena);
+  ledger.ForEachHeapSite([&](const LedgerView::HeapSite& site) {
+    for (Frame frame : site.stack.frames.first(std::min<size_t>(kHiddenLeafRoom, site.stack.frames.size()))) {
+      if (index.Find(frame.value, [&](uint32_t i) { return leaves[i] == frame; }) != HashIndex::kNone)
+        continue;
+      if (leaves.Add(frame) && !index.Add(frame.value, leaves.size() - 1)) leaves.RemoveLast();
+    }
+  });
+  std::span<Frame> frames = leaves.span();
+  std::sort(frames.begin(), frames.end(), [](Frame a, Frame b) { return a.value < b.value; });
+  auto* names = arena.AllocateArray<std::string_view>(frames.size());
+  // Without memory they are shown.
+  if (names == nullptr || !modules.NameFrames(frames, {names, frames.size()})) return;
+  size_t hidden = 0;
+  for (size_t i = 0; i < frames.size(); ++i) {
+    if (IsAllocationFunction(names[i])) frames[hidden++] = frames[i];
+  }
+  samples->HideLeaves(frames.first(hidden));
+}
+
+uint64_t CollectHeap(const LedgerView& ledger, ProfileKind kind, SampleTable* samples) {
+  return ledger.ForEachHeapSite([&](const LedgerView::HeapSite& site) {
+    SampleCounts counts;
+    counts.first = kind == ProfileKind::kHeapPeak ? site.peak : site.allocations;
+    counts.second = kind == ProfileKind::kHeapPeak ? 0 : site.inuse;
+    counts.weight = Product(kind == ProfileKind::kHeap ? counts.second : counts.first, site.size);
+    samples->Add(site.stack.frames, {{}, site.size}, counts);
+  });
+}
+
+uint64_t CollectContention(const LedgerView& ledger, ContentionKind kind, Nanos now, SampleTable* samples) {
+  auto add = [&](const LedgerView::ContentionSite& site, uint64_t count, uint64_t nanos) {
+    samples->Add(site.stack.frames, {site.lock, 0}, {.weight = nanos, .first = count});
+  };
+  uint64_t damaged = ledger.ForEachContentionSite([&](const LedgerView::ContentionSite& site) {
+    // A site is made when a wait begins; nothing was sampled yet while its count is 0.
+    if (site.kind == kind && site.count != 0) add(site, site.count, site.nanos);
+  });
+  if (kind != ContentionKind::kBlock) return damaged;
+  uint64_t rate = ledger.header().block_rate.load(std::memory_order_relaxed);
+  return damaged + ledger.ForEachWaiter([&](const LedgerView::Waiter& waiter) {
+    uint64_t so_far = now.value > waiter.since_ns ? now.value - waiter.since_ns : 0;
+    uint64_t waited = waiter.waited_ns != 0 ? waiter.waited_ns : so_far;
+    if (waited == 0 || waited < waiter.threshold_ns) return;
+    ContentionSample sample = BlockSample(Nanos{waited}, rate);
+    add(waiter.site, sample.count, sample.nanos);
+  });
+}
+
+}  // namespace
+
+uint64_t CollectSamples(const LedgerView& ledger, ProfileKind kind, Nanos now, const ModuleTable& modules,
+                        Arena& arena, SampleTable* samples) {
+  samples->HideModule(modules.agent());
+  switch (kind) {
+    case ProfileKind::kCpu:
+      return ledger.ForEachCpuSite([&](const LedgerView::CpuSite& site) {
+        samples->Add(site.stack.frames, {site.name, 0}, {.weight = site.ticks});
+      });
+    case ProfileKind::kHeap:
+    case ProfileKind::kAllocs:
+    case ProfileKind::kHeapPeak:
+      HideAllocatorLeaves(ledger, modules, arena, samples);
+      samples->CutAt(ledger.header().max_depth);
+      return CollectHeap(ledger, kind, samples);
+    case ProfileKind::kBlock:
+      return CollectContention(ledger, ContentionKind::kBlock, now, samples);
+    case ProfileKind::kMutex:
+      return CollectContention(ledger, ContentionKind::kMutex, now, samples);
+  }
+  return 0;
+}
+
+}  // namespace profagent

@@ -1,0 +1,53 @@
+// The modules of a ledger, by their ids, and the names of functions in them.
+//
+// Context: `dump`, `offline`; memory from an Arena.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "agent/base/arena.h"
+#include "agent/encode/symbol_source.h"
+#include "agent/ledger/ledger_view.h"
+
+namespace profagent {
+
+class ModuleTable {
+ public:
+  struct Entry {
+    LedgerView::Module module;
+    uint64_t mapping;  // id in the profile; 0: no sample met it
+  };
+
+  ModuleTable(const LedgerView& ledger, SymbolSource symbols, Arena& arena)
+      : ledger_(ledger), symbols_(symbols), arena_(arena) {}
+
+  // False: no memory.
+  bool Collect();
+
+  // nullptr: no such module.
+  Entry* Find(ModuleId id) const {
+    return static_cast<uint32_t>(id) < kSlots ? entries_[static_cast<uint32_t>(id)] : nullptr;
+  }
+  Entry* program() const { return program_; }  // nullptr: it was never entered
+  ModuleId agent() const { return agent_; }    // kNone: likewise
+  uint64_t damaged() const { return damaged_; }
+
+  // Asks for the names of each module's addresses at once, so that the source can make one pass over a symbol table.
+  // `frames` are sorted by value; a frame without a name leaves its entry of `names` as it was. False: no memory.
+  [[nodiscard]] bool NameFrames(std::span<const Frame> frames, std::span<std::string_view> names) const;
+
+  static constexpr uint32_t kSlots = static_cast<uint32_t>(ModuleId::kMaxLoaded) + 1;
+
+ private:
+  const LedgerView& ledger_;
+  SymbolSource symbols_;
+  Arena& arena_;
+  Entry** entries_ = nullptr;  // by ModuleId
+  Entry* program_ = nullptr;
+  ModuleId agent_ = ModuleId::kNone;
+  uint64_t damaged_ = 0;
+};
+
+}  // namespace profagent

@@ -1,0 +1,82 @@
+// pthread_mutex_*: who waits for a mutex, and whose unlock ended that.
+//
+// Context:  `hook`: in signal handlers, in allocators, in forked and in vfork children too. Nothing here can fail, wait or touch
+//           errno beyond what libc's function does.
+// Lock:     libc's trylock first, which is what an uncontended lock would do. Only EBUSY goes on; everything else is the
+//           answer: EOWNERDEAD took the lock (a second attempt would wait for ourselves), EAGAIN, EINVAL and ENOTRECOVERABLE
+//           are final. After EBUSY libc's own function decides: it waits, or finds a deadlock (EDEADLK).
+// Trylock:  is not ours. It waits for nobody, and an unlock is looked at however the lock was taken.
+// Unlock:   one look at the filter. A level of a recursive mutex that is not the last ends no wait. What is done before the
+//           release is inside the critical section: one reading of the clock and one exchange, and only if somebody waits.
+// Cost:     uncontended, both profiles on: 2.5 ns over a plain pair (tests/bench/lock_cost.py).
+#include <errno.h>
+#include <pthread.h>
+
+#include "agent/capture/contention.h"
+#include "agent/interpose/lock_hooks.h"
+#include "agent/interpose/lock_waiting.h"
+
+namespace profagent {
+namespace {
+
+// What libc's headers call PTHREAD_MUTEX_KIND_MASK_NP inside: the kind without robust, PI and the like.
+constexpr int kKindMask = 3;
+
+bool IsInnerLevel(const pthread_mutex_t* mutex) {
+  return (mutex->__data.__kind & kKindMask) == PTHREAD_MUTEX_RECURSIVE && mutex->__data.__count > 1;
+}
+
+__attribute__((noinline)) int LockBusy(pthread_mutex_t* mutex) {
+  WaitSlot* wait = g_contention.Begin(Primitive::kMutexLock, mutex);
+  int error = g_real_locks.pthread_mutex_lock(mutex);
+  g_contention.End(wait, HasWaited(error));
+  return error;
+}
+
+__attribute__((noinline)) int UnlockWanted(pthread_mutex_t* mutex) {
+  if (IsInnerLevel(mutex)) return g_real_locks.pthread_mutex_unlock(mutex);
+  Nanos charge = g_contention.locks().Unlock(mutex);
+  int error = g_real_locks.pthread_mutex_unlock(mutex);
+  if (error == 0 && charge.value != 0) g_contention.RecordUnlock(Primitive::kMutexUnlock, mutex, charge);
+  return error;
+}
+
+}  // namespace
+
+namespace instrumented {
+
+int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
+  int error = g_real_locks.pthread_mutex_trylock(mutex);
+  if (error != EBUSY) [[likely]]
+    return error;
+  return LockBusy(mutex);
+}
+
+int pthread_mutex_timedlock(pthread_mutex_t* mutex, const struct timespec* deadline) noexcept {
+  int error = g_real_locks.pthread_mutex_trylock(mutex);
+  if (error != EBUSY) return error;
+  WaitSlot* wait = g_contention.Begin(Primitive::kMutexTimedlock, mutex);
+  error = g_real_locks.pthread_mutex_timedlock(mutex, deadline);
+  g_contention.End(wait, HasWaited(error));
+  return error;
+}
+
+int pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock, const struct timespec* deadline) noexcept {
+  // libc refuses a clock that it does not know even when the mutex is free.
+  if (!IsWaitClock(clock)) return g_real_locks.pthread_mutex_clocklock(mutex, clock, deadline);
+  int error = g_real_locks.pthread_mutex_trylock(mutex);
+  if (error != EBUSY) return error;
+  WaitSlot* wait = g_contention.Begin(Primitive::kMutexClocklock, mutex);
+  error = g_real_locks.pthread_mutex_clocklock(mutex, clock, deadline);
+  g_contention.End(wait, HasWaited(error));
+  return error;
+}
+
+int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept {
+  if (!g_contention.locks().MayHold(mutex)) [[likely]]
+    return g_real_locks.pthread_mutex_unlock(mutex);
+  return UnlockWanted(mutex);
+}
+
+}  // namespace instrumented
+}  // namespace profagent

@@ -1,0 +1,103 @@
+#include "agent/ledger/live_allocations.h"
+
+namespace profagent {
+
+// A bijection of the low kKeyBits bits: steps that can each be undone.
+uint64_t LiveAllocations::Scramble(uintptr_t address) {
+  constexpr uint64_t kMask = (uint64_t{1} << kKeyBits) - 1;
+  uint64_t key = address >> kAlignmentBits & kMask;
+  key = (key ^ key >> 21) * 0x9e3779b97f4a7c15 & kMask;
+  return key ^ key >> 23;
+}
+
+LiveAllocations::Bucket* LiveAllocations::BucketIn(uint32_t level, uint64_t key) const {
+  RecordId first = ledger_->header()->live_levels[level].load(std::memory_order_acquire);
+  uint64_t buckets = uint64_t{1} << (kFirstLog2Buckets + kLog2Growth * level);
+  return first != 0 ? ledger_->At<Bucket>(first) + (key & (buckets - 1)) : nullptr;
+}
+
+bool LiveAllocations::AddLevel(uint32_t level) {
+  if (level >= kLiveLevels) {
+    ledger_->Count(Loss::kLiveTableFull);
+    return false;
+  }
+  uint64_t size = sizeof(Bucket) << (kFirstLog2Buckets + kLog2Growth * level);
+  std::atomic<RecordId>& place = ledger_->header()->live_levels[level];
+  if (place.load(std::memory_order_acquire) == 0) {
+    void* made = ledger_->AllocateTable(Bytes{size}, Loss::kLiveTableFull);
+    if (made == nullptr) return false;
+    RecordId none = 0;
+    // Lost the race: the table that we made stays unused, once in the life of a process.
+    place.compare_exchange_strong(none, ledger_->IdOf(made), std::memory_order_acq_rel);
+  }
+  uint32_t before = level;
+  levels_.compare_exchange_strong(before, level + 1, std::memory_order_release, std::memory_order_relaxed);
+  return true;
+}
+
+bool LiveAllocations::Insert(const void* block, HeapSiteRecord* site) {
+  auto address = reinterpret_cast<uintptr_t>(block);
+  uint64_t key = Scramble(address);
+  uint64_t entry = key >> kFirstLog2Buckets << kSiteBits | ledger_->IdOf(site) / kSiteUnits;
+  RaiseFilter(address);
+  for (uint32_t level = 0;; ++level) {
+    if (level == levels_.load(std::memory_order_acquire) && !AddLevel(level)) break;
+    Bucket* bucket = BucketIn(level, key);
+    if (bucket == nullptr) break;  // a fork emptied the ledger under us
+    for (std::atomic<uint64_t>& place : bucket->entries) {
+      uint64_t empty = 0;
+      if (place.load(std::memory_order_relaxed) == 0 &&
+          place.compare_exchange_strong(empty, entry, std::memory_order_relaxed)) {
+        return true;
+      }
+    }
+  }
+  LowerFilter(address);
+  return false;
+}
+
+HeapSiteRecord* LiveAllocations::Take(const void* block) {
+  if (!MayHold(block) || !ledger_->CanRecord()) return nullptr;
+  auto address = reinterpret_cast<uintptr_t>(block);
+  uint64_t key = Scramble(address);
+  uint64_t tag = key >> kFirstLog2Buckets;
+  for (uint32_t level = levels_.load(std::memory_order_acquire); level-- > 0;) {
+    Bucket* bucket = BucketIn(level, key);
+    if (bucket == nullptr) continue;
+    for (std::atomic<uint64_t>& place : bucket->entries) {
+      uint64_t entry = place.load(std::memory_order_relaxed);
+      if (entry == 0 || entry >> kSiteBits != tag) continue;
+      place.store(0, std::memory_order_relaxed);
+      LowerFilter(address);
+      return ledger_->At<HeapSiteRecord>(
+          static_cast<RecordId>((entry & ((uint64_t{1} << kSiteBits) - 1)) * kSiteUnits));
+    }
+  }
+  return nullptr;
+}
+
+void LiveAllocations::RaiseFilter(uintptr_t address) {
+  std::atomic<uint8_t>& count = filter_[FilterClass(address)];
+  uint8_t old = count.load(std::memory_order_relaxed);
+  while (old != kStuck &&
+         !count.compare_exchange_weak(old, static_cast<uint8_t>(old + 1), std::memory_order_relaxed)) {
+  }
+}
+
+void LiveAllocations::LowerFilter(uintptr_t address) {
+  std::atomic<uint8_t>& count = filter_[FilterClass(address)];
+  uint8_t old = count.load(std::memory_order_relaxed);
+  while (old != kStuck && old != 0 &&
+         !count.compare_exchange_weak(old, static_cast<uint8_t>(old - 1), std::memory_order_relaxed)) {
+  }
+}
+
+void LiveAllocations::RestartAfterFork() {
+  levels_.store(0, std::memory_order_relaxed);
+  for (std::atomic<uint8_t>& count : filter_) {
+    if (count.load(std::memory_order_relaxed) != 0)
+      count.store(0, std::memory_order_relaxed);  // no page for nothing
+  }
+}
+
+}  // namespace profagent

@@ -1,0 +1,71 @@
+#include "agent/lifecycle/dump_signal.h"
+
+#include <signal.h>
+
+#include <atomic>
+
+#include "agent/base/errno_saver.h"
+#include "agent/base/log.h"
+#include "agent/base/raw_syscall.h"
+#include "agent/capture/interrupted_call.h"
+#include "agent/capture/virtual_signals.h"
+
+namespace profagent {
+namespace {
+
+constinit DumpWriter g_writer{};
+constinit std::atomic<bool> g_requested{false};
+constinit std::atomic<bool> g_said{false};
+constinit long g_pid = 0;
+
+void WriteRequested(void*) {
+  while (g_requested.exchange(false, std::memory_order_acq_rel)) g_writer.write();
+}
+
+void OnDumpSignal(int signo, siginfo_t* info, void* context) {
+  if (!g_virtual_signals.IsDefault(signo)) {  // the application set a handler since the kernel chose ours
+    g_virtual_signals.PassOn(signo, info);
+    return;
+  }
+  // A vfork child shares our memory, and a child of a raw clone has a copy of it: no profile is theirs.
+  if (RawSyscall(SYS_getpid) == g_pid) {
+    ErrnoSaver keep_errno;
+    g_requested.store(true, std::memory_order_seq_cst);
+    AnswerDumpRequests();
+  }
+  RestartInterruptedCall(static_cast<ucontext_t*>(context));
+}
+
+void OnHandlerOfTheApplication(int signo) {
+  if (g_said.exchange(true, std::memory_order_relaxed)) return;
+  Log(Verbosity::kErrors, "the program handles signal ", signo,
+      " itself: no profile is written on it; choose another with PROFAGENT_SIGNAL");
+}
+
+}  // namespace
+
+void StartDumpSignal(int signo, const DumpWriter& writer) {
+  g_writer = writer;
+  g_pid = RawSyscall(SYS_getpid);
+  if (signo == 0) return;
+  if (!g_virtual_signals.Take(signo, OnDumpSignal, VirtualSignals::Hold::kWhileDefault,
+                              OnHandlerOfTheApplication)) {
+    Log(Verbosity::kErrors, "no profile on a signal: the kernel refuses a handler for signal ", signo);
+  }
+}
+
+// Whoever finds the stack taken leaves its request to its owner; the owner looks after it has left, so none is forgotten.
+void AnswerDumpRequests() {
+  while (g_writer.stack != nullptr && g_requested.load(std::memory_order_seq_cst)) {
+    OwnStack::Outcome outcome = g_writer.stack->Run(WriteRequested, nullptr);
+    if (outcome == OwnStack::Outcome::kFaulted) g_writer.give_up();
+    if (outcome != OwnStack::Outcome::kDone) return;
+  }
+}
+
+void ForgetDumpRequests() {
+  g_requested.store(false, std::memory_order_relaxed);
+  g_pid = RawSyscall(SYS_getpid);
+}
+
+}  // namespace profagent

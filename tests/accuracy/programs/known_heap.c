@@ -1,0 +1,51 @@
+// Allocates known amounts in known functions, and prints NAME OBJECTS BYTES for each: Go's test/heapsampling.go.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void* volatile g_keep;
+
+#define ALLOCATES(name, size)                               \
+  static __attribute__((noinline, noipa)) void name(void) { \
+    g_keep = malloc(size);                                  \
+    __asm__ volatile("");                                   \
+  }
+ALLOCATES(alloc_17k, 17 * 1024)
+ALLOCATES(alloc_1k, 1024)
+ALLOCATES(alloc_18k, 18 * 1024)
+ALLOCATES(alloc_512, 512)
+ALLOCATES(alloc_16k, 16 * 1024)
+ALLOCATES(alloc_256, 256)
+
+static void Print(const char* name, long count, long size) {
+  printf("%s %ld %ld\n", name, count, count * size);
+}
+
+int main(int argc, char** argv) {
+  long count = atol(argv[2]);
+  if (strcmp(argv[1], "wide") == 0) {
+    for (long i = 0; i < count; ++i) {
+      alloc_17k();
+      alloc_1k();
+      alloc_18k();
+      alloc_512();
+      alloc_16k();
+      alloc_256();
+      // What is kept of so much would not fit: the profile of allocations is what is looked at.
+      if (i % 64 != 0) free(g_keep);
+    }
+    Print("alloc_17k", count, 17 * 1024);
+    Print("alloc_18k", count, 18 * 1024);
+    Print("alloc_16k", count, 16 * 1024);
+  } else {
+    for (long i = 0; i < count; ++i) {
+      alloc_1k();
+      alloc_512();
+      alloc_256();
+    }
+  }
+  Print("alloc_1k", count, 1024);
+  Print("alloc_512", count, 512);
+  Print("alloc_256", count, 256);
+  return 0;
+}

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""What a heap profile costs: nanoseconds a malloc+free pair, CPU time and memory of real programs, other tools beside it.
+
+Pairs: tests/bench/malloc_pairs, 16 to 256 bytes, 1 and 2 threads, every variant once a round, each round beginning with another
+one. The figure is the difference of the minima over all rounds: what a virtual machine adds is never negative, and the
+difference is a few cycles. Bounds (design.md section 4): +4 ns at the default rate, +2 ns with MEMPROFILERATE=0.
+
+Programs: paired runs as in cpu_cost.py, CPU time of the process tree against the mean of the two plain runs of the round.
+Bounds (issue 3): 1 % at the default rate, all but noise; 8 MiB of memory; at rate 1 less CPU time than heaptrack.
+"""
+
+import glob
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+from common import Bench, Skip, interval_text, median, median_interval, run
+from workloads import clang, python3, sqlite3
+
+PAIR_BOUND_NS = {"agent": 4.0, "agent, rate 0": 2.0}
+CPU_BOUND, MEMORY_MIB = 1.0, 8.0
+
+
+def library(name):
+    found = glob.glob("/usr/lib/*/" + name) + glob.glob("/usr/lib/heaptrack/" + name)
+    return found[0] if found else None
+
+
+def variants_of(bench):
+    """name -> environment."""
+    agent = {"LD_PRELOAD": bench.tools.agent, "HEAPPROFILE": bench.dir / "heap.prof"}
+    found = {"plain": {}, "plain again": {}, "agent": agent, "agent, rate 0": {**agent, "HEAPPROFILE": "", "MEMPROFILERATE": 0},
+             "agent, rate 1": {**agent, "MEMPROFILERATE": 1}}
+    for name, file, env in [("tcmalloc, sampling", "libtcmalloc.so.4", {"TCMALLOC_SAMPLE_PARAMETER": 524288}),
+                            ("jemalloc, prof", "libjemalloc.so.2", {"MALLOC_CONF": "prof:true,lg_prof_sample:19,prof_final:false"}),
+                            ("heaptrack", "libheaptrack_preload.so", {"DUMP_HEAPTRACK_OUTPUT": "/dev/null"})]:
+        path = library(file)
+        if path is None:
+            bench.skip(name, "%s is not installed" % file)
+        else:
+            found[name] = {"LD_PRELOAD": path, **env}
+    return found
+
+
+def pairs(bench, variants):
+    program = bench.tools.build / "tests" / "bench" / "malloc_pairs"
+    slices = 5 if bench.options.quick else 30
+    for threads in 1, 2:
+        for how in "immediate", "random":
+            least = {name: [] for name in variants}
+            middle = {name: [] for name in variants}
+            order = list(variants)
+            for round_number in range(bench.pairs):
+                for at in range(len(order)):
+                    name = order[(at + round_number) % len(order)]
+                    # What takes 50 times as long needs no precision.
+                    count = max(1, slices // 15) if name in ("heaptrack", "agent, rate 1") else slices
+                    env = bench.environment(**variants[name])
+                    done = subprocess.run([program, str(threads), how, str(count)], env=env, capture_output=True, text=True, check=True,
+                                          cwd=bench.dir)
+                    low, mid = map(float, done.stdout.split())
+                    least[name].append(low)
+                    middle[name].append(mid)
+            plain = min(least["plain"] + least["plain again"])
+            print("\n%d thread%s, %s: ns a pair (minimum, median) and over plain, %d rounds" %
+                  (threads, "s"[:threads > 1], how, bench.pairs))
+            for name in order:
+                print("  %-20s %8.2f %8.2f   %+8.2f" % (name, min(least[name]), median(middle[name]), min(least[name]) - plain))
+            for name, bound in PAIR_BOUND_NS.items():
+                added = min(least[name]) - plain
+                noise = abs(min(least["plain"]) - min(least["plain again"]))
+                bench.verdict(added <= bound, added - noise > bound, "malloc+free, %d thread%s, %s, %s: %+.2f ns, bound %.0f ns" %
+                              (threads, "s"[:threads > 1], how, name, added, bound))
+
+
+def redis(bench, env):
+    """CPU seconds of the server for a fixed number of requests, its peak memory."""
+    server, client = bench.need("redis-server"), bench.need("redis-benchmark")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([server, "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--daemonize", "no"],
+                               env=bench.environment(**env), cwd=bench.dir, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.1).close()
+            break
+        except OSError:
+            time.sleep(0.02)
+    subprocess.run([client, "-p", str(port), "-n", "60000", "-q", "-P", "8", "-r", "10000", "-t", "set,get,lpush,lpop,sadd,hset"],
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process.send_signal(signal.SIGTERM)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = status
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+
+
+def with_malloc(env):
+    return {**env, "PYTHONMALLOC": "malloc"}
+
+
+def programs(bench, variants):
+    def ordinary(workload, change=lambda env: env):
+        argv = workload(bench, 0.25)
+
+        def once(env):
+            _, cpu, status, usage = run(argv, bench.environment(**change(env)), bench.dir)
+            if status != 0:
+                raise SystemExit("%s ended with status %#x" % (argv[0], status))
+            return cpu, usage.ru_maxrss
+        return once
+
+    works = {"clang": lambda: ordinary(clang), "python3": lambda: ordinary(python3, with_malloc), "sqlite3": lambda: ordinary(sqlite3),
+             "redis-server": lambda: lambda env: redis(bench, env)}
+    for name, make in works.items():
+        if bench.options.only and name not in bench.options.only:
+            continue
+        try:
+            once = make()
+            once(variants["plain"])  # warms the page cache
+        except Skip as skip:
+            bench.skip(name, skip)
+            continue
+        order, cpu, memory = list(variants), {v: [] for v in variants}, {v: [] for v in variants}
+        for round_number in range(bench.pairs):
+            for at in range(len(order)):
+                variant = order[(at + round_number) % len(order)]
+                seconds, kib = once(variants[variant])
+                cpu[variant].append(seconds)
+                memory[variant].append(kib)
+        print("\n%s: plain %.3f s of CPU time, %d rounds" % (name, median(cpu["plain"] + cpu["plain again"]), bench.pairs))
+        added = {}
+        for variant in order[1:]:
+            base = [(a + b) / 2 for a, b in zip(cpu["plain"], cpu["plain again"])]
+            added[variant] = [100 * (x / b - 1) for x, b in zip(cpu[variant], base)]
+            if variant == "plain again":
+                added[variant] = [100 * (b / a - 1) for a, b in zip(cpu["plain"], cpu["plain again"])]
+            more = median([m - p for m, p in zip(memory[variant], memory["plain"])]) / 1024
+            print("  %-20s %+8.2f %%  (%s)  memory %+7.2f MiB" %
+                  (variant, median(added[variant]), interval_text(*median_interval(added[variant]), "%+.2f"), more))
+            if variant == "agent":
+                low, _ = median_interval(added[variant])
+                bench.verdict(median(added[variant]) <= CPU_BOUND, low > CPU_BOUND, "%s, heap profile at the default rate: %+.2f %%, bound %.0f %%" %
+                              (name, median(added[variant]), CPU_BOUND))
+                bench.verdict(more <= MEMORY_MIB, True, "%s, memory at the default rate: %+.2f MiB, bound %.0f MiB" % (name, more, MEMORY_MIB))
+        if "heaptrack" in added:
+            ours, theirs = median(added["agent, rate 1"]), median(added["heaptrack"])
+            bench.verdict(ours < theirs, True, "%s, every allocation recorded: %+.0f %%, heaptrack %+.0f %%" % (name, ours, theirs))
+
+
+def main():
+    with Bench(__doc__.split("\n")[0], pairs=11, quick_pairs=2) as bench:
+        variants = variants_of(bench)
+        if not bench.options.only or "pairs" in bench.options.only:
+            pairs(bench, variants)
+        if bench.options.only != ["pairs"]:
+            programs(bench, variants)
+
+
+if __name__ == "__main__":
+    main()
