@@ -55,7 +55,7 @@ ThreadSlot* CpuHandler::OwnerOf(int perf_fd) const {
   // A thread that was found, not made through us, does not know its slot.
   for (uint32_t i = 0; i < settings_.slots->limit(); ++i) {
     ThreadSlot* slot = settings_.slots->At(i);
-    if (slot->use.load(std::memory_order_relaxed) == SlotUse::kTimed &&
+    if (slot->use.load(std::memory_order_acquire) == SlotUse::kTimed &&  // acquire: who timed it filled it
         slot->perf_fd.load(std::memory_order_relaxed) == perf_fd) {
       return slot;
     }

@@ -121,7 +121,7 @@ ThreadSlots::Found ThreadSlots::Find(uint64_t value) {
   if (index >= limit_.load(std::memory_order_acquire)) return {Meaning::kStale, nullptr};
   ThreadSlot* slot = &slots_[index];
   if ((slot->generation.load(std::memory_order_acquire) & 0x7fff) != (value >> 16 & 0x7fff) ||
-      slot->use.load(std::memory_order_relaxed) != SlotUse::kTimed) {
+      slot->use.load(std::memory_order_acquire) != SlotUse::kTimed) {  // acquire: who timed it filled it
     return {Meaning::kStale, nullptr};
   }
   return {Meaning::kThread, slot};

@@ -73,7 +73,11 @@ class VirtualSignals::Locked {
 KernelSigaction VirtualSignals::Read(const Entry& entry) const {
   for (;;) {
     uint32_t version = entry.version.load(std::memory_order_acquire);
-    KernelSigaction action = entry.action;
+    KernelSigaction action;
+    action.handler = entry.action_handler.load(std::memory_order_relaxed);
+    action.flags = entry.action_flags.load(std::memory_order_relaxed);
+    action.restorer = entry.action_restorer.load(std::memory_order_relaxed);
+    action.mask = entry.action_mask.load(std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_acquire);
     if ((version & 1) == 0 && entry.version.load(std::memory_order_relaxed) == version) return action;
   }
@@ -82,7 +86,10 @@ KernelSigaction VirtualSignals::Read(const Entry& entry) const {
 void VirtualSignals::Write(Entry& entry, const KernelSigaction& action) {
   entry.version.fetch_add(1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
-  entry.action = action;
+  entry.action_handler.store(action.handler, std::memory_order_relaxed);
+  entry.action_flags.store(action.flags, std::memory_order_relaxed);
+  entry.action_restorer.store(action.restorer, std::memory_order_relaxed);
+  entry.action_mask.store(action.mask, std::memory_order_relaxed);
   entry.version.fetch_add(1, std::memory_order_release);
 }
 

@@ -148,7 +148,11 @@ class VirtualSignals {
     AgentSignalHandler guard;
     AgentSignalHandler handler;
     void (*on_other_handler)(int signo);
-    KernelSigaction action;  // the application's
+    // The application's. Words of their own, for a reader may look while a writer is at it: then it looks again.
+    std::atomic<uintptr_t> action_handler;
+    std::atomic<uint64_t> action_flags;
+    std::atomic<uintptr_t> action_restorer;
+    std::atomic<uint64_t> action_mask;
   };
   class Locked;
 

@@ -167,6 +167,23 @@ void End(ProcessEnd how) {
 
 void EndByExit(void*) { End(ProcessEnd::kExited); }
 
+// Of two threads that exit at once (one of them by a return from main, which no hook sees), libc gives each exit handler
+// to one, and the thread that finds none left ends the process, in the middle of the other one's write (glibc before
+// 2.41). So there is always one more to find, that waits for the writer: it enters itself again first, for the next
+// thread. It allocates nothing, since the place that it left is free.
+// Not a wrapper around main, which would exit by our hook: its frame would be in every backtrace that the program prints.
+void WaitAtExit(void*) {
+  if (!IsOurProcess() || g_life->end.load(std::memory_order_acquire) != EndState::kWriting) return;
+  __cxa_atexit(WaitAtExit, nullptr, nullptr);
+  WaitForWriter();
+}
+
+void WaitAtQuickExit(void*) {
+  if (!IsOurProcess() || g_life->end.load(std::memory_order_acquire) != EndState::kWriting) return;
+  __cxa_at_quick_exit(WaitAtQuickExit, nullptr);
+  WaitForWriter();
+}
+
 // Raised by the very instruction that the handler returns to.
 bool IsFault(int signo, const siginfo_t* info) {
   return info->si_code > 0 && (signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL);
@@ -299,7 +316,9 @@ void StartProcessLife(Lineage lineage) {
   SetProcessEvents(&kEvents);
   // Registered before the program's own handlers, and with no library to belong to: so they run after all
   // others, destructors of libraries included, and the profile holds their time too.
+  __cxa_atexit(WaitAtExit, nullptr, nullptr);
   __cxa_atexit(EndByExit, nullptr, nullptr);
+  __cxa_at_quick_exit(WaitAtQuickExit, nullptr);
   __cxa_at_quick_exit(EndByExit, nullptr);
   pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
   const Options& options = g_agent.options();

@@ -153,6 +153,18 @@ def four_threads_exit_at_once(t):
 
 
 @test()
+def main_returns_while_a_thread_exits(t):
+    # The thread that finds no exit handler left ends the process, and the other one was writing the profile.
+    for micros in (0, 300, 1000, 2000, 3000, 5000, 8000, 12000):
+        directory = t.new_dir("after_%d" % micros)
+        run = t.run("many_stacks", "300", "return_during_exit", micros, hz=1000, cwd=directory)
+        t.expect_exit(run, 7)
+        t.expect_silent(run)
+        t.expect(run.profiles() == ["cpu.prof"], "files: %s" % sorted(os.listdir(directory)), run)
+        t.expect(run.profile().total("cpu") >= 0.25e9, "time is missing", run)
+
+
+@test()
 def first_process_of_a_container(t):
     # To process 1 of a PID namespace a signal whose action is the default does nothing. A profiler that handles SIGTERM
     # there and then "dies of it" hangs, or kills what would have lived.

@@ -132,6 +132,8 @@ def stack_and_frame_pointer_point_anywhere(t, where):
     value = WILD[where]
     for rsp, rbp in ((value, value), (value, "64"), ("-16", value)):
         directory = t.new_dir("%s_%s" % (rsp, rbp))
+        if rsp == WILD["hole"] and t.run("wild_frames", "registers", rsp, rbp, agent=False, cwd=directory).status != 0:
+            continue  # AMD's processors do not return from an interrupt to a stack pointer that is no address
         run = t.run("wild_frames", "registers", rsp, rbp, hz=1000, cwd=directory)
         t.expect_exit(run)
         t.expect_silent(run)

@@ -121,6 +121,10 @@ def main(suite):
     parser.add_argument("-v", "--verbose", action="store_true", help="print measured figures")
     parser.add_argument("-j", "--jobs", type=int, default=2)
     options = parser.parse_args()
+    # Started in a shell's background or by nohup, we and all programs under test would ignore these.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
     chosen = [t for t in _tests if (options.full or not t.full or options.names) and
               (not options.names or any(name in t.name for name in options.names))]

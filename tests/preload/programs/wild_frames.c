@@ -16,7 +16,7 @@ WORK(work_below_no_cfi)
 
 static void For(long millis, void (*step)(long, long, long), long a, long b) {
   int64_t end = ThreadCpuNanos() + millis * 1000000;
-  while (ThreadCpuNanos() < end) step(20000, a, b);
+  while (ThreadCpuNanos() < end) step(200000, a, b);  // some 60 us: reading the clock takes 2
 }
 
 static void Leaf(long count, long a, long b) { spin_without_cfi(count); }
