@@ -21,11 +21,15 @@ PROF_ALWAYS_INLINE void OrderForHandlers() { std::atomic_signal_fence(std::memor
 
 PROF_ALWAYS_INLINE uintptr_t FrameHere() { return reinterpret_cast<uintptr_t>(__builtin_frame_address(0)); }
 
+// Less than what the kernel puts on the stack for a handler, so that a wait in a handler is further down than this from the one
+// that it interrupted; more than the frames of two hooks differ by.
+constexpr uintptr_t kHandlerDistance = 512;
+
 // Whether a wait that was begun at `frame` is over, because this thread is further up its stack now. On another stack than
 // the thread's own (a handler's, a coroutine's) nothing is known: then it is not.
 bool IsLeft(uintptr_t frame, uintptr_t here) {
   StackBounds own{t_state.stack_low, t_state.stack_high};
-  return frame != 0 && frame <= here && own.Holds(frame, 1) && own.Holds(here, 1);
+  return frame != 0 && frame <= here + kHandlerDistance && own.Holds(frame, 1) && own.Holds(here, 1);
 }
 
 // Who was woken from a condition variable and wants `mutex` back, as a lock of its own: an address inside the mutex, which
@@ -264,6 +268,10 @@ __attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, Nan
   if (__builtin_mul_overflow(fraction, kContentionUnit, &count)) count = UINT64_MAX;
   if (__builtin_mul_overflow(fraction, charge.value, &nanos)) nanos = UINT64_MAX;
   Add(site, count, nanos);
+}
+
+uint32_t Contention::CountWaiters(const void* lock) const {
+  return locks_.CountWaiters(lock) + locks_.CountWaiters(WokenFor(lock));
 }
 
 void Contention::EndThread() {

@@ -98,6 +98,9 @@ class Contention {
   // It was unlocked; `charge` is not 0. The lock may be gone already. `same_stack`: a wait that begins in the same call.
   void RecordUnlock(Primitive primitive, Nanos charge, const WaitSlot* same_stack = nullptr);
 
+  // For tests: how many wait for `lock`, or were woken and want it back.
+  uint32_t CountWaiters(const void* lock) const;
+
   // This thread ends: what it has not added yet is added, its records are given back.
   void EndThread();
 
