@@ -9,7 +9,7 @@
 #define PROF_ALWAYS_INLINE inline __attribute__((always_inline))
 
 // For a symbol that leaves the library. Everything else is hidden (-fvisibility=hidden and
-// agent/exports.map).
+// agent/exports.txt).
 #define PROF_EXPORT extern "C" __attribute__((visibility("default")))
 
 // clang -Wthread-safety annotations; nothing under GCC.

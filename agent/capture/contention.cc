@@ -21,12 +21,20 @@ PROF_ALWAYS_INLINE void OrderForHandlers() { std::atomic_signal_fence(std::memor
 
 PROF_ALWAYS_INLINE uintptr_t FrameHere() { return reinterpret_cast<uintptr_t>(__builtin_frame_address(0)); }
 
+// Less than what the kernel puts on the stack for a handler, so that a wait in a handler is further down than this from the one
+// that it interrupted; more than the frames of two hooks differ by.
+constexpr uintptr_t kHandlerDistance = 512;
+
 // Whether a wait that was begun at `frame` is over, because this thread is further up its stack now. On another stack than
 // the thread's own (a handler's, a coroutine's) nothing is known: then it is not.
 bool IsLeft(uintptr_t frame, uintptr_t here) {
   StackBounds own{t_state.stack_low, t_state.stack_high};
-  return frame != 0 && frame <= here && own.Holds(frame, 1) && own.Holds(here, 1);
+  return frame != 0 && frame <= here + kHandlerDistance && own.Holds(frame, 1) && own.Holds(here, 1);
 }
+
+// Who was woken from a condition variable and wants `mutex` back, as a lock of its own: an address inside the mutex, which
+// no other lock can have.
+const void* WokenFor(const void* mutex) { return static_cast<const char*>(mutex) + 4; }
 
 void Add(ContentionSiteRecord* site, uint64_t count, uint64_t nanos) {
   site->count.fetch_add(count, std::memory_order_relaxed);
@@ -57,6 +65,7 @@ void Contention::SetRates(uint64_t block_rate, uint64_t mutex_fraction) {
 void Contention::RestartAfterFork(bool record) {
   if (block_rate() == 0 && mutex_fraction() == 0) return;
   locks_.RestartAfterFork();
+  conditions_.RestartAfterFork();
   deep_frames_.Reset();
   // This thread, the child's only one, may be inside a wait whose signal handler forked: that wait finds an empty slot.
   t_waits = {};
@@ -78,10 +87,9 @@ uint64_t* Contention::Random() {
 }
 
 // The stack of the hook's caller, under `primitive`. Inlined, so that the agent's own frames are few.
-PROF_ALWAYS_INLINE ContentionSiteRecord* Contention::SiteHere(ContentionKind kind, Primitive primitive,
-                                                              const void*) {
+PROF_ALWAYS_INLINE StackId Contention::StackHere(Primitive primitive) {
   Ledger& ledger = *settings_.ledger;
-  if (!ledger.CanRecord()) return nullptr;
+  if (!ledger.CanRecord()) return kNoStack;
   Frame on_stack[kFramesOnStack];
   std::span<Frame> buffer = on_stack;
   std::span<Frame> deep = settings_.max_depth > kDefaultMaxDepth ? deep_frames_.Take() : std::span<Frame>{};
@@ -91,7 +99,7 @@ PROF_ALWAYS_INLINE ContentionSiteRecord* Contention::SiteHere(ContentionKind kin
   StackBounds bounds{t_state.stack_low, t_state.stack_high};
   WalkResult walked = settings_.unwinder->WalkFromHere(bounds, 0, buffer.subspan(1));
   size_t first = 0;  // where the primitive's frame goes: in the place of our last own one
-  while (first < walked.depth && buffer[first + 1].module() == own_module_) ++first;
+  while (first < kOwnFrames && first < walked.depth && buffer[first + 1].module() == own_module_) ++first;
   buffer[first] = PrimitiveFrame(primitive);
   std::span<Frame> frames = buffer.subspan(first, walked.depth + 1 - first);
   if (frames.size() > settings_.max_depth) {
@@ -102,7 +110,7 @@ PROF_ALWAYS_INLINE ContentionSiteRecord* Contention::SiteHere(ContentionKind kin
   CountWalkEnd(ledger, walked.end);
   StackId stack = ledger.InternStack(frames, walked.end);
   if (!deep.empty()) deep_frames_.Give(deep);
-  return ledger.FindContentionSite(kind, stack, kNoText);
+  return stack;
 }
 
 WaiterRecord* Contention::RecordOf(WaitSlot* slot) {
@@ -143,8 +151,10 @@ __attribute__((noinline)) WaitSlot* Contention::Begin(Primitive primitive, const
   OrderForHandlers();
   slot->since = MonotonicNow().value;
   slot->recorded = false;
+  slot->stack = 0;
   slot->lock = lock;
   slot->arrival = {};
+  slot->condition_entry = 0;
   slot->frame = FrameHere();
   OrderForHandlers();
   // First, so that an unlock that comes while the stack is walked is charged already.
@@ -156,7 +166,10 @@ __attribute__((noinline)) WaitSlot* Contention::Begin(Primitive primitive, const
   if (rate == 0) return slot;
   if (WaiterRecord* record = RecordOf(slot)) {
     AddEnded(record);
-    if (ContentionSiteRecord* site = SiteHere(ContentionKind::kBlock, primitive, lock)) {
+    StackId stack = StackHere(primitive);
+    slot->stack = stack.value;
+    if (ContentionSiteRecord* site =
+            settings_.ledger->FindContentionSite(ContentionKind::kBlock, stack, kNoText)) {
       slot->threshold = NextRandomBelow(rate, Random());
       record->since_ns.store(slot->since, std::memory_order_relaxed);
       record->threshold_ns.store(slot->threshold, std::memory_order_relaxed);
@@ -184,6 +197,7 @@ void Contention::End(WaitSlot* slot, bool waited) {
     }
   }
   if (slot->arrival.entry_plus_one != 0) locks_.Leave(slot->lock, slot->arrival);
+  if (slot->condition_entry != 0) LeaveCondition(slot, false);
   slot->frame = 0;
   OrderForHandlers();
   mine.depth = index;
@@ -194,16 +208,70 @@ void Contention::Abandon(WaitSlot* slot) {
   t_waits.depth = static_cast<uint32_t>(slot - t_waits.slots);  // also of one that had not begun for good
 }
 
-__attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, const void* lock, Nanos charge) {
+__attribute__((noinline)) WaitSlot* Contention::BeginAtCondition(Primitive primitive, const void* condition,
+                                                                const void* mutex) {
+  WaitSlot* slot = Begin(primitive, nullptr);
+  if (slot == nullptr || mutex_fraction() == 0) return slot;
+  slot->lock = mutex;
+  slot->condition = condition;
+  slot->condition_entry = conditions_.Arrive(condition, mutex);
+  if (slot->condition_entry == 0) settings_.ledger->Count(Loss::kWaitersFull);
+  return slot;
+}
+
+void Contention::EndAtCondition(WaitSlot* slot, bool waited, bool was_woken) {
+  if (slot != nullptr && slot->frame != 0) LeaveCondition(slot, was_woken);
+  End(slot, waited);
+}
+
+void Contention::LeaveCondition(WaitSlot* slot, bool was_woken) {
+  if (conditions_.Leave(slot->condition, slot->condition_entry, was_woken)) {
+    locks_.LeaveAny(WokenFor(slot->lock));
+  }
+  slot->condition_entry = 0;
+}
+
+void Contention::Signal(const void* condition, uint32_t most) {
+  // A condition has one entry but for accidents of timing, and then two; a broadcast means them all.
+  for (int entries = 0; entries < 2 && most > 0; ++entries) {
+    ConditionWaits::Waiting waiting = conditions_.Look(condition);
+    if (waiting.count == 0) return;
+    uint32_t wanted = waiting.count < most ? waiting.count : most;
+    const void* group = WokenFor(waiting.mutex);
+    // They arrive before they are moved: whoever returns and takes a move finds that its arrival is there.
+    if (!locks_.ArriveMany(group, wanted, MonotonicNow())) {
+      settings_.ledger->Count(Loss::kWaitersFull, wanted);
+      return;
+    }
+    uint32_t moved = conditions_.Move(condition, waiting.mutex, wanted);
+    for (uint32_t i = moved; i < wanted; ++i) locks_.LeaveAny(group);
+    most -= moved;
+  }
+}
+
+Nanos Contention::Unlock(const void* lock, bool woken_sleep) {
+  Nanos charge = locks_.Unlock(lock);
+  return woken_sleep ? charge + locks_.Unlock(WokenFor(lock)) : charge;
+}
+
+__attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, Nanos charge,
+                                                        const WaitSlot* same_stack) {
   uint64_t fraction = mutex_fraction();
   if (fraction == 0 || (fraction > 1 && NextRandomBelow(fraction, Random()) != 0)) return;
-  ContentionSiteRecord* site = SiteHere(ContentionKind::kMutex, primitive, lock);
+  StackId stack{same_stack != nullptr ? same_stack->stack : 0};
+  if (stack == kNoStack) stack = StackHere(primitive);
+  ContentionSiteRecord* site =
+      settings_.ledger->FindContentionSite(ContentionKind::kMutex, stack, kNoText);
   if (site == nullptr) return;
   uint64_t count = 0;
   uint64_t nanos = 0;
   if (__builtin_mul_overflow(fraction, kContentionUnit, &count)) count = UINT64_MAX;
   if (__builtin_mul_overflow(fraction, charge.value, &nanos)) nanos = UINT64_MAX;
   Add(site, count, nanos);
+}
+
+uint32_t Contention::CountWaiters(const void* lock) const {
+  return locks_.CountWaiters(lock) + locks_.CountWaiters(WokenFor(lock));
 }
 
 void Contention::EndThread() {

@@ -14,6 +14,8 @@
 //            when the process is killed. (Adding in the unlock instead would have every unlock after a wait look for it.)
 // Mutex:     LockWaits says what an unlock is charged with; one charge in `mutex_fraction` is recorded, that many times its
 //            weight, with the stack of the unlocker, walked after the release.
+// Condition: a wait at a condition variable unlocks its mutex and takes it back. The first is an unlock like any other; the
+//            second is contention of the mutex from the moment of the signal (ConditionWaits).
 // Abandoned: a wait that a siglongjmp or a cancellation left is taken back: at once where libc runs our cleanup handler,
 //            else when this thread comes here again from further up its stack.
 // Depth:     the primitive (PrimitiveFrame) is a frame like any other: a stack has at most max_depth frames with it.
@@ -23,6 +25,7 @@
 #include <cstdint>
 
 #include "agent/base/units.h"
+#include "agent/capture/condition_waits.h"
 #include "agent/capture/lock_waits.h"
 #include "agent/capture/scratch_pool.h"
 #include "agent/ledger/ledger.h"
@@ -36,10 +39,13 @@ struct WaitSlot {
   WaiterRecord* record;  // this thread's for as long as it lives; nullptr: none yet
   uintptr_t frame;       // where on the stack the wait is; 0: nowhere
   bool recorded;         // the block profile wants it
+  RecordId stack;        // of its beginning; 0: not walked
   uint64_t since;
   uint64_t threshold;
-  const void* lock;  // what it arrived at
+  const void* lock;  // what it arrived at; of a condition: its mutex
   LockWaits::Arrival arrival;
+  const void* condition;
+  uint32_t condition_entry;  // plus one; 0: none
 };
 
 struct ThreadWaits {
@@ -77,18 +83,33 @@ class Contention {
   // It was left by a jump or by cancellation.
   void Abandon(WaitSlot* slot);
 
-  LockWaits& locks() { return locks_; }
-  // `lock` was unlocked; `charge` (not 0) is what LockWaits said. The lock may be gone already.
-  void RecordUnlock(Primitive primitive, const void* lock, Nanos charge);
+  // The same at a condition variable. `was_woken` false: it timed out.
+  WaitSlot* BeginAtCondition(Primitive primitive, const void* condition, const void* mutex);
+  void EndAtCondition(WaitSlot* slot, bool waited, bool was_woken);
+  bool MayWaitAt(const void* condition) const { return conditions_.MayHold(condition); }
+  // `condition` is about to be signalled: up to `most` of those who wait there will want their mutex.
+  void Signal(const void* condition, uint32_t most);
+
+  // Whether somebody may wait for `lock`: a wait for it, or threads that were woken and want it back.
+  PROF_ALWAYS_INLINE bool MayWaitFor(const void* lock) const { return locks_.MayHold(lock); }
+  // `lock` is about to be unlocked: what that is charged with. `woken_sleep`: those who were woken have come as far as
+  // sleeping at the lock, to the best of the caller's knowledge.
+  Nanos Unlock(const void* lock, bool woken_sleep);
+  // It was unlocked; `charge` is not 0. The lock may be gone already. `same_stack`: a wait that begins in the same call.
+  void RecordUnlock(Primitive primitive, Nanos charge, const WaitSlot* same_stack = nullptr);
+
+  // For tests: how many wait for `lock`, or were woken and want it back.
+  uint32_t CountWaiters(const void* lock) const;
 
   // This thread ends: what it has not added yet is added, its records are given back.
   void EndThread();
 
  private:
-  ContentionSiteRecord* SiteHere(ContentionKind kind, Primitive primitive, const void* lock);
+  StackId StackHere(Primitive primitive);
   WaiterRecord* RecordOf(WaitSlot* slot);
   void AddEnded(WaiterRecord* record);
   void TakeBackAbandoned(uintptr_t here);
+  void LeaveCondition(WaitSlot* slot, bool was_woken);
   uint64_t* Random();
 
   Settings settings_{};
@@ -97,6 +118,7 @@ class Contention {
   ModuleId own_module_ = ModuleId::kNone;
   ScratchPool deep_frames_;  // for depths that a stack buffer is too small for
   LockWaits locks_;
+  ConditionWaits conditions_;
 };
 
 extern constinit Contention g_contention;

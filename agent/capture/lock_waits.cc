@@ -4,15 +4,6 @@
 
 namespace profagent {
 
-// A bijection of the address's 45 bits, so that tag and bucket together are the address: no lock is taken for another.
-LockWaits::Key LockWaits::KeyOf(const void* lock) {
-  constexpr uint64_t kMask = (uint64_t{1} << kKeyBits) - 1;
-  uint64_t key = reinterpret_cast<uintptr_t>(lock) >> 2 & kMask;
-  key = (key ^ key >> 21) * 0x9e3779b97f4a7c15 & kMask;
-  key ^= key >> 23;
-  return {key >> kLog2Buckets, static_cast<uint32_t>(key & ((1 << kLog2Buckets) - 1)) * kWays};
-}
-
 LockWaits::State LockWaits::Unpack(uint64_t packed) {
   return {packed >> (kWaiterBits + kRoundBits), packed >> kRoundBits & kMostWaiters, packed & kRoundMask};
 }
@@ -21,78 +12,73 @@ uint64_t LockWaits::Pack(const State& state) {
   return state.tag << (kWaiterBits + kRoundBits) | state.waiters << kRoundBits | (state.round & kRoundMask);
 }
 
-bool LockWaits::Holds(const Key& key, uint64_t packed) {
+bool LockWaits::Holds(const LockKey& key, uint64_t packed) {
   State state = Unpack(packed);
   return state.tag == key.tag && state.waiters != 0;
 }
 
-void LockWaits::RaiseFilter(const void* lock) {
-  std::atomic<uint16_t>& count = filter_[FilterClass(lock)];
-  uint16_t old = count.load(std::memory_order_relaxed);
-  // seq_cst: raised before the waiter looks at the lock again.
-  while (old != kStuck && !count.compare_exchange_weak(old, static_cast<uint16_t>(old + 1))) {
-  }
-}
-
-void LockWaits::LowerFilter(const void* lock) {
-  std::atomic<uint16_t>& count = filter_[FilterClass(lock)];
-  uint16_t old = count.load(std::memory_order_relaxed);
-  while (old != kStuck && old != 0 &&
-         !count.compare_exchange_weak(old, static_cast<uint16_t>(old - 1), std::memory_order_relaxed)) {
-  }
-}
-
-// One more in an entry that holds the lock already.
-bool LockWaits::TryJoin(uint32_t index, const Key& key, uint64_t since, Arrival* arrival) {
-  Entry& entry = entries_[index];
+// More in an entry that holds the lock already.
+bool LockWaits::TryJoin(Entry& entry, const LockKey& key, uint32_t count, uint64_t since, Arrival* arrival) {
   for (;;) {
     WidePair old = entry.word.Load();
     if (!Holds(key, old.low)) return false;
     State state = Unpack(old.low);
-    if (state.waiters == kMostWaiters) return false;
+    if (state.waiters + count > kMostWaiters) return false;
     // Who was stopped on its way here may have begun before the last unlock, which is over and was charged to the others.
     uint64_t released = entry.released[state.round % 2].load(std::memory_order_relaxed);
     uint64_t from = since > released ? since : released;
-    if (entry.word.Exchange(old, {Pack({state.tag, state.waiters + 1, state.round}), old.high + from})) {
-      *arrival = {index + 1, static_cast<uint32_t>(state.round), from};
+    State joined{state.tag, state.waiters + count, state.round};
+    if (entry.word.Exchange(old, {Pack(joined), old.high + count * from})) {
+      arrival->round = static_cast<uint32_t>(state.round);
+      arrival->since = from;
       return true;
     }
   }
 }
 
 // The first in an entry that nobody waits in.
-bool LockWaits::TryOpen(uint32_t index, const Key& key, uint64_t since, Arrival* arrival) {
-  Entry& entry = entries_[index];
+bool LockWaits::TryOpen(Entry& entry, const LockKey& key, uint32_t count, uint64_t since, Arrival* arrival) {
   WidePair old = entry.word.Load();
   State state = Unpack(old.low);
   if (state.waiters != 0) return false;
-  State opened{key.tag, 1, (state.round + 1) & kRoundMask};
-  if (!entry.word.Exchange(old, {Pack(opened), since})) return false;
-  *arrival = {index + 1, static_cast<uint32_t>(opened.round), since};
+  State opened{key.tag, count, (state.round + 1) & kRoundMask};
+  if (!entry.word.Exchange(old, {Pack(opened), count * since})) return false;
+  arrival->round = static_cast<uint32_t>(opened.round);
+  arrival->since = since;
   return true;
 }
 
-LockWaits::Arrival LockWaits::Arrive(const void* lock, Nanos since) {
-  RaiseFilter(lock);
-  Key key = KeyOf(lock);
+LockWaits::Arrival LockWaits::ArriveAs(const void* lock, uint32_t count, Nanos since) {
+  LockKey key = LockKey::Of(lock);
+  uint32_t first = key.bucket * kWays;
   Arrival arrival{};
   // More than once, because others arrive in the same instant; not for ever, because the bucket may be full.
-  for (uint32_t round = 0; round < 2 * kWays; ++round) {
-    for (uint32_t way = 0; way < kWays; ++way) {
-      if (TryJoin(key.first + way, key, since.value, &arrival)) return arrival;
+  for (uint32_t attempt = 0; attempt < 2 * kWays; ++attempt) {
+    for (uint32_t index = first; index < first + kWays; ++index) {
+      if (!TryJoin(entries_[index], key, count, since.value, &arrival)) continue;
+      arrival.entry_plus_one = index + 1;
+      return arrival;
     }
-    for (uint32_t way = 0; way < kWays; ++way) {
-      if (TryOpen(key.first + way, key, since.value, &arrival)) return arrival;
+    for (uint32_t index = first; index < first + kWays; ++index) {
+      if (!TryOpen(entries_[index], key, count, since.value, &arrival)) continue;
+      arrival.entry_plus_one = index + 1;
+      return arrival;
     }
   }
-  LowerFilter(lock);
-  return {};
+  return arrival;
+}
+
+LockWaits::Arrival LockWaits::Arrive(const void* lock, Nanos since) {
+  filter_.Raise(lock);
+  Arrival arrival = ArriveAs(lock, 1, since);
+  if (arrival.entry_plus_one == 0) filter_.Lower(lock);
+  return arrival;
 }
 
 void LockWaits::Leave(const void* lock, const Arrival& arrival) {
   if (arrival.entry_plus_one == 0) return;
   Entry& entry = entries_[arrival.entry_plus_one - 1];
-  Key key = KeyOf(lock);
+  LockKey key = LockKey::Of(lock);
   for (;;) {
     WidePair old = entry.word.Load();
     if (!Holds(key, old.low)) return;  // a fork emptied it
@@ -100,16 +86,44 @@ void LockWaits::Leave(const void* lock, const Arrival& arrival) {
     uint64_t from = state.round == arrival.round
                         ? arrival.since
                         : entry.released[state.round % 2].load(std::memory_order_relaxed);
-    if (entry.word.Exchange(old, {Pack({state.tag, state.waiters - 1, state.round}), old.high - from})) break;
+    State left{state.tag, state.waiters - 1, state.round};
+    if (entry.word.Exchange(old, {Pack(left), old.high - from})) break;
   }
-  LowerFilter(lock);
+  filter_.Lower(lock);
+}
+
+bool LockWaits::ArriveMany(const void* group, uint32_t count, Nanos since) {
+  for (uint32_t i = 0; i < count; ++i) filter_.Raise(group);
+  if (ArriveAs(group, count, since).entry_plus_one != 0) return true;
+  for (uint32_t i = 0; i < count; ++i) filter_.Lower(group);
+  return false;
+}
+
+void LockWaits::LeaveAny(const void* group) {
+  LockKey key = LockKey::Of(group);
+  for (uint32_t way = 0; way < kWays; ++way) {
+    Entry& entry = entries_[key.bucket * kWays + way];
+    for (;;) {
+      WidePair old = entry.word.Load();
+      if (!Holds(key, old.low)) break;
+      State state = Unpack(old.low);
+      // The average of what lies before now, which unlike the sum does not run over.
+      uint64_t now = MonotonicNow().value;
+      auto waited = static_cast<int64_t>(state.waiters * now - old.high);
+      uint64_t from = now - static_cast<uint64_t>(waited / static_cast<int64_t>(state.waiters));
+      State left{state.tag, state.waiters - 1, state.round};
+      if (!entry.word.Exchange(old, {Pack(left), old.high - from})) continue;
+      filter_.Lower(group);
+      return;
+    }
+  }
 }
 
 Nanos LockWaits::Unlock(const void* lock) {
-  Key key = KeyOf(lock);
+  LockKey key = LockKey::Of(lock);
   uint64_t charge = 0;
   for (uint32_t way = 0; way < kWays; ++way) {
-    Entry& entry = entries_[key.first + way];
+    Entry& entry = entries_[key.bucket * kWays + way];
     for (;;) {
       WidePair old = entry.word.Load();
       if (!Holds(key, old.low)) break;
@@ -118,7 +132,8 @@ Nanos LockWaits::Unlock(const void* lock) {
       uint64_t next = state.round + 1;
       // Before the exchange that begins the round. Only the holder of the lock writes it, and there is one of those.
       entry.released[next % 2].store(now, std::memory_order_relaxed);
-      if (!entry.word.Exchange(old, {Pack({state.tag, state.waiters, next}), state.waiters * now})) continue;
+      State charged{state.tag, state.waiters, next & kRoundMask};
+      if (!entry.word.Exchange(old, {Pack(charged), state.waiters * now})) continue;
       auto waited = static_cast<int64_t>(state.waiters * now - old.high);
       if (waited > 0) charge += static_cast<uint64_t>(waited);
       break;
@@ -128,10 +143,10 @@ Nanos LockWaits::Unlock(const void* lock) {
 }
 
 uint32_t LockWaits::CountWaiters(const void* lock) const {
-  Key key = KeyOf(lock);
+  LockKey key = LockKey::Of(lock);
   uint64_t count = 0;
   for (uint32_t way = 0; way < kWays; ++way) {
-    uint64_t packed = entries_[key.first + way].word.low.load(std::memory_order_relaxed);
+    uint64_t packed = entries_[key.bucket * kWays + way].word.low.load(std::memory_order_relaxed);
     if (Holds(key, packed)) count += Unpack(packed).waiters;
   }
   return static_cast<uint32_t>(count);
@@ -139,14 +154,11 @@ uint32_t LockWaits::CountWaiters(const void* lock) const {
 
 void LockWaits::RestartAfterFork() {
   for (Entry& entry : entries_) {
-    // Not written where nothing was: no page for nothing.
-    if (entry.word.low.load(std::memory_order_relaxed) == 0) continue;
+    if (entry.word.low.load(std::memory_order_relaxed) == 0) continue;  // no page for nothing
     entry.word.low.store(0, std::memory_order_relaxed);
     entry.word.high.store(0, std::memory_order_relaxed);
   }
-  for (std::atomic<uint16_t>& count : filter_) {
-    if (count.load(std::memory_order_relaxed) != 0) count.store(0, std::memory_order_relaxed);
-  }
+  filter_.Reset();
 }
 
 }  // namespace profagent

@@ -16,10 +16,12 @@
 //             negative.
 // Entries:    found by the lock's address, four to a bucket, free again when nobody waits. Two threads may make two entries
 //             of one lock at once: an unlock looks at all of them, each waiter remembers its own.
-// Filter:     a count for each of 4096 classes of addresses of what waits there, raised before the wait begins: with 0 an
-//             unlock need not look. It can only err towards looking. A waiter that an unlock cannot see yet, because the
-//             unlock looked at the filter before it was raised, is charged by none for that moment.
-// When full:  Arrive counts Loss::kWaitersFull and the wait is charged to nobody.
+// Filter:     raised before a wait begins: where it is not, an unlock need not look. A waiter that an unlock cannot see yet,
+//             because it looked at the filter before that was raised, is charged by none for that moment.
+// Groups:     arrivals whose waiters are not known one by one (ArriveMany, LeaveAny): threads that were woken from a condition
+//             variable and now want its mutex. Whoever leaves takes the average R. That is its own where a mutex was unlocked
+//             since all of them came, or where they came at once; else a part of its wait is charged a round too late.
+// When full:  Arrive says so, and the wait is charged to nobody.
 // fork:       RestartAfterFork empties everything; a wait that a child's only thread inherits finds that it is not there.
 #pragma once
 
@@ -28,15 +30,15 @@
 
 #include "agent/base/signal_safe.h"
 #include "agent/base/units.h"
+#include "agent/capture/address_filter.h"
+#include "agent/capture/lock_key.h"
 #include "agent/capture/wide_word_x86_64.h"
 
 namespace profagent {
 
 class LockWaits {
  public:
-  static constexpr uint32_t kFilterSize = 4096;
-
-  // What a waiter keeps until it leaves.
+  // What a waiter keeps until it leaves. Plain data, for thread-local storage.
   struct Arrival {
     uint32_t entry_plus_one;  // 0: it did not arrive
     uint32_t round;
@@ -44,9 +46,7 @@ class LockWaits {
   };
 
   // False: an unlock of `lock` has nobody to look for.
-  PROF_ALWAYS_INLINE bool MayHold(const void* lock) const {
-    return filter_[FilterClass(lock)].load(std::memory_order_relaxed) != 0;
-  }
+  PROF_ALWAYS_INLINE bool MayHold(const void* lock) const { return filter_.MayHold(lock); }
 
   // Somebody waits for `lock` since `since`. An arrival with no entry: full.
   Arrival Arrive(const void* lock, Nanos since);
@@ -57,51 +57,42 @@ class LockWaits {
   // is not charged again.
   Nanos Unlock(const void* lock);
 
+  // `count` threads that nobody keeps arrivals of. False: full.
+  bool ArriveMany(const void* group, uint32_t count, Nanos since);
+  void LeaveAny(const void* group);
+
   // For tests: how many wait.
   uint32_t CountWaiters(const void* lock) const;
 
   void RestartAfterFork();
 
  private:
-  static constexpr uint32_t kLog2Buckets = 10;
   static constexpr uint32_t kWays = 4;
-  // Of WideWord::low: tag | waiters | round. An address of 47 bits, aligned to 4, less the bits that choose the bucket.
-  static constexpr uint32_t kKeyBits = 45;
-  static constexpr uint32_t kTagBits = kKeyBits - kLog2Buckets;
+  // Of WideWord::low: tag | waiters | round.
   static constexpr uint32_t kWaiterBits = 15;
-  static constexpr uint32_t kRoundBits = 64 - kTagBits - kWaiterBits;
+  static constexpr uint32_t kRoundBits = 64 - LockKey::kTagBits - kWaiterBits;
   static constexpr uint64_t kMostWaiters = (uint64_t{1} << kWaiterBits) - 1;
   static constexpr uint64_t kRoundMask = (uint64_t{1} << kRoundBits) - 1;
-  static constexpr uint16_t kStuck = UINT16_MAX;  // a class that has so many waiters stays raised
 
-  struct Key {
-    uint64_t tag;
-    uint32_t first;  // of its bucket's entries
-  };
   struct State {
     uint64_t tag;
     uint64_t waiters;
     uint64_t round;
   };
   struct alignas(32) Entry {
-    WideWord word;  // low: a State; high: the sum of R
+    WideWord word;                      // low: a State; high: the sum of R
     std::atomic<uint64_t> released[2];  // when round r began, at r % 2
   };
 
-  PROF_ALWAYS_INLINE static uint32_t FilterClass(const void* lock) {
-    return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(lock) >> 5) & (kFilterSize - 1);
-  }
-  PROF_ALWAYS_INLINE static Key KeyOf(const void* lock);
   PROF_ALWAYS_INLINE static State Unpack(uint64_t packed);
   PROF_ALWAYS_INLINE static uint64_t Pack(const State& state);
-  PROF_ALWAYS_INLINE static bool Holds(const Key& key, uint64_t packed);
-  PROF_ALWAYS_INLINE void RaiseFilter(const void* lock);
-  PROF_ALWAYS_INLINE void LowerFilter(const void* lock);
-  bool TryJoin(uint32_t index, const Key& key, uint64_t since, Arrival* arrival);
-  bool TryOpen(uint32_t index, const Key& key, uint64_t since, Arrival* arrival);
+  PROF_ALWAYS_INLINE static bool Holds(const LockKey& key, uint64_t packed);
+  static bool TryJoin(Entry& entry, const LockKey& key, uint32_t count, uint64_t since, Arrival* arrival);
+  static bool TryOpen(Entry& entry, const LockKey& key, uint32_t count, uint64_t since, Arrival* arrival);
+  Arrival ArriveAs(const void* lock, uint32_t count, Nanos since);
 
-  Entry entries_[kWays << kLog2Buckets] = {};
-  std::atomic<uint16_t> filter_[kFilterSize] = {};
+  Entry entries_[kWays << LockKey::kLog2Buckets] = {};
+  AddressFilter filter_;
 };
 
 }  // namespace profagent

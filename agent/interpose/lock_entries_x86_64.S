@@ -6,30 +6,48 @@
             then. */
 #include "agent/interpose/lock_entries.h"
 
-#define PROF_LOCK_ENTRY(name, wanted_by)          \
+/* `symbol` is the function's name in here, `target` the word that it jumps through. */
+#define ENTRY(symbol, target)                     \
   .pushsection .data.rel.local, "aw", @progbits;  \
   .balign 8;                                      \
-  .globl profagent_target_##name;                 \
-  .hidden profagent_target_##name;                \
-  .type profagent_target_##name, @object;         \
-  profagent_target_##name:                        \
-  .quad profagent_resolve_##name;                 \
-  .size profagent_target_##name, 8;               \
+  .globl profagent_target_##target;               \
+  .hidden profagent_target_##target;              \
+  .type profagent_target_##target, @object;       \
+  profagent_target_##target:                      \
+  .quad profagent_resolve_##target;               \
+  .size profagent_target_##target, 8;             \
   .popsection;                                    \
   .balign 16;                                     \
-  .globl name;                                    \
-  .type name, @function;                          \
-  name:                                           \
+  .globl symbol;                                  \
+  .type symbol, @function;                        \
+  symbol:                                         \
   .cfi_startproc;                                 \
-  jmp *profagent_target_##name(%rip);             \
+  jmp *profagent_target_##target(%rip);           \
   .cfi_endproc;                                   \
-  .size name, . - name;                           \
-  profagent_resolve_##name:                       \
-  leaq profagent_target_##name(%rip), %r11;       \
+  .size symbol, . - symbol;                       \
+  profagent_resolve_##target:                     \
+  leaq profagent_target_##target(%rip), %r11;     \
   jmp profagent_resolve;
+
+#define PROF_LOCK_ENTRY(name, wanted_by) ENTRY(name, name)
+#define PROF_SYSCALL_ENTRY(name, wanted_by) ENTRY(name, name)
+#define PROF_LOCK_ALIAS(alias, name) \
+  .globl alias;                      \
+  .set alias, name;
+
+/* Both versions by their full names: without them an old program's call would reach the new function, which crashes on the
+   old structure; under any other version, none would reach us at all. */
+#define PROF_COND_ENTRY(name, wanted_by)                        \
+  ENTRY(profagent_new_##name, new_##name)                       \
+  .symver profagent_new_##name, name##@@GLIBC_2.3.2;            \
+  ENTRY(profagent_old_##name, old_##name)                       \
+  .symver profagent_old_##name, name##@GLIBC_2.2.5;
 
   .text
 PROF_LOCK_ENTRIES
+PROF_SYSCALL_ENTRIES
+PROF_LOCK_ALIASES
+PROF_COND_ENTRIES
 
   .balign 16
   .type profagent_resolve, @function

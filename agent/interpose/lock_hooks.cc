@@ -4,25 +4,17 @@
 
 #include <atomic>
 
-namespace profagent {
-namespace {
-
-enum class WantedBy { Block, Mutex, Either };
-
-struct LockHook {
-  const char* name;
-  void** target;   // where the exported function jumps
-  void** original;
-  void* instrumented;
-  WantedBy wanted_by;
-};
-
-}  // namespace
-}  // namespace profagent
-
+// Words of lock_entries_x86_64.S.
 #define PROF_LOCK_ENTRY(name, wanted_by) extern "C" void* profagent_target_##name;
+#define PROF_COND_ENTRY(name, wanted_by) \
+  extern "C" void* profagent_target_new_##name, *profagent_target_old_##name;
+#define PROF_SYSCALL_ENTRY PROF_LOCK_ENTRY
 PROF_LOCK_ENTRIES
+PROF_COND_ENTRIES
+PROF_SYSCALL_ENTRIES
 #undef PROF_LOCK_ENTRY
+#undef PROF_COND_ENTRY
+#undef PROF_SYSCALL_ENTRY
 
 namespace profagent {
 
@@ -30,30 +22,63 @@ constinit RealLocks g_real_locks{};
 
 namespace {
 
-#define PROF_LOCK_ENTRY(name, wanted_by)                                           \
-  {#name, &profagent_target_##name, reinterpret_cast<void**>(&g_real_locks.name),  \
-   reinterpret_cast<void*>(&instrumented::name), WantedBy::wanted_by},
-const LockHook kHooks[] = {PROF_LOCK_ENTRIES};
+enum class WantedBy { Block, Mutex, Either };
+
+struct LockHook {
+  const char* name;
+  const char* version;  // nullptr: the newest
+  void** target;        // where the exported function jumps
+  void** original;
+  void* instrumented;
+  WantedBy wanted_by;
+};
+
+#define PROF_HOOK(libc_name, version, name, wanted_by)                           \
+  {#libc_name,                                                                   \
+   version,                                                                      \
+   &profagent_target_##name,                                                     \
+   reinterpret_cast<void**>(&g_real_locks.name),                                 \
+   reinterpret_cast<void*>(&instrumented::name),                                 \
+   WantedBy::wanted_by},
+#define PROF_LOCK_ENTRY(name, wanted_by) PROF_HOOK(name, nullptr, name, wanted_by)
+// dlsym alone gave the older one before glibc 2.36.
+#define PROF_COND_ENTRY(name, wanted_by)                  \
+  PROF_HOOK(name, "GLIBC_2.3.2", new_##name, wanted_by)   \
+  PROF_HOOK(name, "GLIBC_2.2.5", old_##name, wanted_by)
+#define PROF_SYSCALL_ENTRY PROF_LOCK_ENTRY
+const LockHook kHooks[] = {PROF_LOCK_ENTRIES PROF_COND_ENTRIES PROF_SYSCALL_ENTRIES};
+#undef PROF_HOOK
 #undef PROF_LOCK_ENTRY
+#undef PROF_COND_ENTRY
+#undef PROF_SYSCALL_ENTRY
 
-constinit std::atomic<bool> g_resolved{false};
+struct TryFunction {
+  const char* name;
+  void** original;
+};
+#define PROF_LOCK_TRY(name) {#name, reinterpret_cast<void**>(&g_real_locks.name)},
+const TryFunction kTries[] = {PROF_LOCK_TRIES};
+#undef PROF_LOCK_TRY
 
-void* Find(const char* name) {
-  void* found = dlvsym(RTLD_NEXT, name, "GLIBC_2.3.2");
+constinit std::atomic<bool> g_resolved{false};  // release: g_real_locks is complete
+
+void* Find(const char* name, const char* version) {
+  void* found = version != nullptr ? dlvsym(RTLD_NEXT, name, version) : nullptr;
   return found != nullptr ? found : dlsym(RTLD_NEXT, name);
 }
 
-void SetTarget(const LockHook& hook, void* target) { __atomic_store_n(hook.target, target, __ATOMIC_RELEASE); }
+void SetTarget(const LockHook& hook, void* target) {
+  // A function that this libc lacks cannot have been called by a symbol that never was.
+  if (target != nullptr) __atomic_store_n(hook.target, target, __ATOMIC_RELEASE);
+}
 
 }  // namespace
 
 // Two threads may do this at once: both write the same.
 void ResolveLockFunctions() {
   if (g_resolved.load(std::memory_order_acquire)) return;
-  RealLocks& real = g_real_locks;
-  real.pthread_mutex_trylock =
-      reinterpret_cast<decltype(real.pthread_mutex_trylock)>(Find("pthread_mutex_trylock"));
-  for (const LockHook& hook : kHooks) *hook.original = Find(hook.name);
+  for (const TryFunction& function : kTries) *function.original = Find(function.name, nullptr);
+  for (const LockHook& hook : kHooks) *hook.original = Find(hook.name, hook.version);
   for (const LockHook& hook : kHooks) SetTarget(hook, *hook.original);
   g_resolved.store(true, std::memory_order_release);
 }
@@ -62,7 +87,7 @@ void UseLockHooks(bool block, bool mutex) {
   ResolveLockFunctions();
   for (const LockHook& hook : kHooks) {
     bool wanted = (block && hook.wanted_by != WantedBy::Mutex) || (mutex && hook.wanted_by != WantedBy::Block);
-    SetTarget(hook, wanted ? hook.instrumented : *hook.original);
+    SetTarget(hook, wanted && *hook.original != nullptr ? hook.instrumented : *hook.original);
   }
 }
 

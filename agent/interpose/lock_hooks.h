@@ -1,10 +1,8 @@
 // Where the program's calls of blocking and unlocking functions go, and libc's functions behind them.
 //
-// Context:  Resolve and Use in `bootstrap`, Use later too (a rate was changed). RealLocks in `hook`.
+// Context:  Resolve and Use in `bootstrap`, Use later too (a rate was changed). g_real_locks in `hook`.
 // Why a table of its own beside real_functions.h: these calls cost nanoseconds, and are not looked at while no profile wants
 //           them (lock_entries_x86_64.S).
-// Versions: condition variables have two; the names without a prefix are GLIBC_2.3.2's. dlsym alone gave the older one before
-//           glibc 2.36.
 #pragma once
 
 #include <pthread.h>
@@ -16,11 +14,22 @@
 
 namespace profagent {
 
+// libc's syscall reads a number and six arguments, given or not.
+using SystemCall = long(long number, long a, long b, long c, long d, long e, long f);
+
 struct RealLocks {
 #define PROF_LOCK_ENTRY(name, wanted_by) decltype(&::name) name;
+#define PROF_COND_ENTRY(name, wanted_by) decltype(&::name) new_##name, old_##name;
+#define PROF_SYSCALL_ENTRY(name, wanted_by) SystemCall* name;
+#define PROF_LOCK_TRY(name) decltype(&::name) name;
   PROF_LOCK_ENTRIES
+  PROF_COND_ENTRIES
+  PROF_SYSCALL_ENTRIES
+  PROF_LOCK_TRIES
 #undef PROF_LOCK_ENTRY
-  decltype(&::pthread_mutex_trylock) pthread_mutex_trylock;
+#undef PROF_COND_ENTRY
+#undef PROF_SYSCALL_ENTRY
+#undef PROF_LOCK_TRY
 };
 // Complete before any instrumented function can be called.
 extern constinit RealLocks g_real_locks;
@@ -33,8 +42,14 @@ void UseLockHooks(bool block, bool mutex);
 // What stands in the place of libc's functions while a profile is taken. The names are libc's.
 namespace instrumented {
 #define PROF_LOCK_ENTRY(name, wanted_by) extern decltype(::name) name;
+#define PROF_COND_ENTRY(name, wanted_by) extern decltype(::name) new_##name, old_##name;
+#define PROF_SYSCALL_ENTRY(name, wanted_by) extern SystemCall name;
 PROF_LOCK_ENTRIES
+PROF_COND_ENTRIES
+PROF_SYSCALL_ENTRIES
 #undef PROF_LOCK_ENTRY
+#undef PROF_COND_ENTRY
+#undef PROF_SYSCALL_ENTRY
 }  // namespace instrumented
 
 }  // namespace profagent

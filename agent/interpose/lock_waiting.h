@@ -1,10 +1,17 @@
 // What the hooks of blocking functions have in common.
 //
 // Context: `hook`.
+// Deadlines: a hook that tries first must not succeed where libc would have refused the deadline, so what libc refuses goes
+//            straight to libc. Its functions differ in what they look at before they try (glibc 2.36): pthread_mutex_clocklock
+//            at the clock, rwlocks at clock and nanoseconds, pthread_mutex_timedlock at nothing.
 #pragma once
 
 #include <errno.h>
+#include <pthread.h>
+#include <threads.h>
 #include <time.h>
+
+#include "agent/capture/contention.h"
 
 namespace profagent {
 
@@ -12,8 +19,52 @@ namespace profagent {
 inline bool HasWaited(int error) {
   return error == 0 || error == ETIMEDOUT || error == EOWNERDEAD || error == ENOTRECOVERABLE;
 }
+inline bool HasWaitedC11(int status) { return status == thrd_success || status == thrd_timedout; }
 
-// The clocks that libc lets a deadline be of.
 inline bool IsWaitClock(clockid_t clock) { return clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC; }
+inline bool IsDeadline(const struct timespec* deadline) {
+  return deadline != nullptr && deadline->tv_nsec >= 0 && deadline->tv_nsec < 1'000'000'000;
+}
+
+inline void AbandonCancelled(void* wait) { g_contention.Abandon(static_cast<WaitSlot*>(wait)); }
+
+// libc's function, where that is a cancellation point: a thread that is cancelled in it takes its wait back. libc reaches our
+// handler by a jump (pthread_cleanup_push without exceptions is a setjmp): no unwinder of ours is asked, and the program's may
+// be of any version.
+template <class Call>
+__attribute__((noinline)) int CallCancellably(WaitSlot* wait, const Call& call) {
+  int result = 0;
+  pthread_cleanup_push(AbandonCancelled, wait);
+  result = call();
+  pthread_cleanup_pop(0);
+  return result;
+}
+
+// An unlock that somebody may wait for. What is done before the release is inside the critical section.
+template <class Release>
+PROF_ALWAYS_INLINE int ChargedUnlock(Primitive primitive, const void* lock, bool woken_sleep, Release&& release) {
+  Nanos charge = g_contention.Unlock(lock, woken_sleep);
+  int error = release();
+  if (error == 0 && charge.value != 0) g_contention.RecordUnlock(primitive, charge);
+  return error;
+}
+
+// What libc's headers call PTHREAD_MUTEX_KIND_MASK_NP inside: the kind without robust, PI and the like.
+inline constexpr int kMutexKindMask = 3;
+inline constexpr int kMutexRobust = 16;
+inline constexpr int kMutexInherits = 32;
+
+// A level of a recursive mutex that is not the last: its unlock releases nothing.
+inline bool IsInnerLevel(const pthread_mutex_t* mutex) {
+  return (mutex->__data.__kind & kMutexKindMask) == PTHREAD_MUTEX_RECURSIVE && mutex->__data.__count > 1;
+}
+
+// libc's lock word says that a thread sleeps, or slept a moment ago. (One that libc let back in from a condition variable
+// always says so.)
+inline bool HasSleepers(const pthread_mutex_t* mutex) {
+  auto word = static_cast<uint32_t>(__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED));
+  bool holds_owner = (mutex->__data.__kind & (kMutexRobust | kMutexInherits)) != 0;
+  return holds_owner ? (word & 0x80000000) != 0 : word > 1;  // FUTEX_WAITERS
+}
 
 }  // namespace profagent

@@ -19,13 +19,6 @@
 namespace profagent {
 namespace {
 
-// What libc's headers call PTHREAD_MUTEX_KIND_MASK_NP inside: the kind without robust, PI and the like.
-constexpr int kKindMask = 3;
-
-bool IsInnerLevel(const pthread_mutex_t* mutex) {
-  return (mutex->__data.__kind & kKindMask) == PTHREAD_MUTEX_RECURSIVE && mutex->__data.__count > 1;
-}
-
 __attribute__((noinline)) int LockBusy(pthread_mutex_t* mutex) {
   WaitSlot* wait = g_contention.Begin(Primitive::kMutexLock, mutex);
   int error = g_real_locks.pthread_mutex_lock(mutex);
@@ -34,11 +27,9 @@ __attribute__((noinline)) int LockBusy(pthread_mutex_t* mutex) {
 }
 
 __attribute__((noinline)) int UnlockWanted(pthread_mutex_t* mutex) {
-  if (IsInnerLevel(mutex)) return g_real_locks.pthread_mutex_unlock(mutex);
-  Nanos charge = g_contention.locks().Unlock(mutex);
-  int error = g_real_locks.pthread_mutex_unlock(mutex);
-  if (error == 0 && charge.value != 0) g_contention.RecordUnlock(Primitive::kMutexUnlock, mutex, charge);
-  return error;
+  auto real = [mutex] { return g_real_locks.pthread_mutex_unlock(mutex); };
+  if (IsInnerLevel(mutex)) return real();
+  return ChargedUnlock(Primitive::kMutexUnlock, mutex, HasSleepers(mutex), real);
 }
 
 }  // namespace
@@ -73,7 +64,7 @@ int pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock, const struc
 }
 
 int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept {
-  if (!g_contention.locks().MayHold(mutex)) [[likely]]
+  if (!g_contention.MayWaitFor(mutex)) [[likely]]
     return g_real_locks.pthread_mutex_unlock(mutex);
   return UnlockWanted(mutex);
 }

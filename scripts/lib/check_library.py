@@ -37,9 +37,9 @@ def exported_by_map(path):
 
 
 def exports(library):
-    """Every exported name is in agent/exports.map, and every name there is exported: a preloaded library that exports more
-    takes over functions of the program."""
-    wanted = exported_by_map("agent/exports.map")
+    """Every exported name is in agent/exports.txt or, with its version, in agent/exports.map, and every name there is exported:
+    a preloaded library that exports more takes over functions of the program."""
+    wanted = exported_by_map("agent/exports.map") | {("", line[0]) for line in listed("agent/exports.txt")}
     patterns = [name for _, name in wanted if "*" in name or "?" in name]
     found = set()
     for line in run("nm", "-D", "--defined-only", library).splitlines():
@@ -48,8 +48,8 @@ def exports(library):
         if kind == "A":  # the version node itself
             continue
         found.add((node.lstrip("@"), name))
-    wrong = [f"exported, but not in agent/exports.map: {name}@{node}" for node, name in sorted(found - wanted)]
-    wrong += [f"in agent/exports.map, but not exported: {name}@{node}" for node, name in sorted(wanted - found)]
+    wrong = [f"exported, but not listed: {name}@{node}" for node, name in sorted(found - wanted)]
+    wrong += [f"listed, but not exported: {name}@{node}" for node, name in sorted(wanted - found)]
     wrong += [f"a pattern hides what is exported: {name}" for name in patterns]
     return wrong
 

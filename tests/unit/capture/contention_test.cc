@@ -29,6 +29,7 @@ class ContentionTest : public testing::Test {
   }
   void TearDown() override {
     contention_.EndThread();
+    t_state.stack_low = t_state.stack_high = 0;
     unwinder_.Stop();
     ledger_.Close();
   }
@@ -53,6 +54,11 @@ class ContentionTest : public testing::Test {
       ++totals.sites;
     });
     return totals;
+  }
+  static void KnowTheStack() {
+    auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+    t_state.stack_low = here - (1 << 20);
+    t_state.stack_high = here + (1 << 16);
   }
   uint32_t CountWaiting() {
     uint32_t count = 0;
@@ -107,12 +113,12 @@ TEST_F(ContentionTest, RecordsNothingThatCameToNothing) {
 // Scaled when it is recorded (Go >= 1.20): a change of the fraction afterwards changes nothing.
 TEST_F(ContentionTest, MultipliesAChargeByTheFractionOnce) {
   Start(0, 10);
-  for (int i = 0; i < 100'000; ++i) contention_.RecordUnlock(Primitive::kMutexUnlock, nullptr, Nanos{1000});
+  for (int i = 0; i < 100'000; ++i) contention_.RecordUnlock(Primitive::kMutexUnlock, Nanos{1000});
   Totals before = Sum(ContentionKind::kMutex);
   EXPECT_NEAR(before.count, 100'000, 5'000);
   EXPECT_EQ(before.nanos, before.count * 1000);
   contention_.SetRates(0, 0);
-  contention_.RecordUnlock(Primitive::kMutexUnlock, nullptr, Nanos{1000});
+  contention_.RecordUnlock(Primitive::kMutexUnlock, Nanos{1000});
   contention_.SetRates(0, 1'000'000);
   Totals after = Sum(ContentionKind::kMutex);
   EXPECT_EQ(after.count, before.count);
@@ -131,21 +137,32 @@ TEST_F(ContentionTest, ShowsAWaitThatGoesOn) {
   EXPECT_EQ(CountWaiting(), 0u);
 }
 
+// Its stack is as far from the wait that it interrupted as the kernel's frame makes it.
+__attribute__((noinline)) void InAHandler(auto wait) {
+  volatile char kernels_frame[1024];
+  kernels_frame[0] = 1;
+  wait();
+  asm volatile("" : : "r"(kernels_frame) : "memory");
+}
+
 // A handler that interrupts a wait and waits itself.
 TEST_F(ContentionTest, NestsWaits) {
   Start(1, 1);
   int outer_lock;
   int inner_lock;
+  KnowTheStack();
   WaitSlot* outer = contention_.Begin(Primitive::kMutexLock, &outer_lock);
   FakeClock::Advance(10);
-  WaitSlot* inner = contention_.Begin(Primitive::kMutexLock, &inner_lock);
-  EXPECT_NE(outer, inner);
-  FakeClock::Advance(5);
-  contention_.End(inner, true);
-  EXPECT_EQ(contention_.locks().CountWaiters(&outer_lock), 1u);
-  EXPECT_EQ(contention_.locks().CountWaiters(&inner_lock), 0u);
+  InAHandler([&] {
+    WaitSlot* inner = contention_.Begin(Primitive::kMutexLock, &inner_lock);
+    EXPECT_NE(outer, inner);
+    FakeClock::Advance(5);
+    contention_.End(inner, true);
+  });
+  EXPECT_EQ(contention_.CountWaiters(&outer_lock), 1u);
+  EXPECT_EQ(contention_.CountWaiters(&inner_lock), 0u);
   contention_.End(outer, true);
-  EXPECT_EQ(contention_.locks().CountWaiters(&outer_lock), 0u);
+  EXPECT_EQ(contention_.CountWaiters(&outer_lock), 0u);
   EXPECT_EQ(Sum(ContentionKind::kBlock).nanos, 15 + 5);
 }
 
@@ -159,16 +176,13 @@ __attribute__((noinline)) void LeaveAWaitByAJump(Contention& contention, const v
 // siglongjmp out of a handler that interrupted a wait: the waiter must not be charged for to every unlock that follows.
 TEST_F(ContentionTest, TakesBackAWaitThatWasLeftByAJump) {
   Start(1, 1);
-  auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-  t_state.stack_low = here - (1 << 20);
-  t_state.stack_high = here + (1 << 16);
+  KnowTheStack();
   int lock;
   LeaveAWaitByAJump(contention_, &lock);
-  EXPECT_EQ(contention_.locks().CountWaiters(&lock), 1u);
+  EXPECT_EQ(contention_.CountWaiters(&lock), 1u);
   Wait(7);
-  EXPECT_EQ(contention_.locks().CountWaiters(&lock), 0u);
+  EXPECT_EQ(contention_.CountWaiters(&lock), 0u);
   EXPECT_EQ(Sum(ContentionKind::kBlock).nanos, 7);
-  t_state.stack_low = t_state.stack_high = 0;
 }
 
 TEST_F(ContentionTest, GivesItsRecordsBackWhenAThreadEnds) {

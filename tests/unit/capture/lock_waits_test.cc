@@ -124,6 +124,23 @@ TEST_F(LockWaitsTest, DoesNotChargeTheTimeBeforeTheLastUnlockToTheNext) {
   waits_->Leave(Lock(1), late);
 }
 
+// Threads that a broadcast woke: charged together, and each that returns takes its share away.
+TEST_F(LockWaitsTest, ChargesAGroup) {
+  ASSERT_TRUE(waits_->ArriveMany(Lock(1), 5, FakeClock::Now()));
+  FakeClock::Advance(100);
+  EXPECT_EQ(Unlock(Lock(1)), 500u);
+  for (uint64_t left = 4; left > 0; --left) {
+    waits_->LeaveAny(Lock(1));
+    EXPECT_EQ(waits_->CountWaiters(Lock(1)), left);
+    FakeClock::Advance(10);
+    EXPECT_EQ(Unlock(Lock(1)), 10 * left);
+  }
+  waits_->LeaveAny(Lock(1));
+  waits_->LeaveAny(Lock(1));  // one too many changes nothing
+  EXPECT_FALSE(waits_->MayHold(Lock(1)));
+  EXPECT_EQ(Unlock(Lock(1)), 0u);
+}
+
 TEST_F(LockWaitsTest, IsEmptyInAForkedChild) {
   auto arrival = Arrive(Lock(1));
   waits_->RestartAfterFork();
