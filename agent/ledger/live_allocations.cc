@@ -57,7 +57,8 @@ bool LiveAllocations::Insert(const void* block, HeapSiteRecord* site) {
 }
 
 HeapSiteRecord* LiveAllocations::Take(const void* block) {
-  if (!MayHold(block) || !ledger_->CanRecord()) return nullptr;
+  // Without a heap profile, and before it begins, the filter still answers for early blocks and whatever shares a class.
+  if (!MayHold(block) || ledger_ == nullptr || !ledger_->CanRecord()) return nullptr;
   auto address = reinterpret_cast<uintptr_t>(block);
   uint64_t key = Scramble(address);
   uint64_t tag = key >> kFirstLog2Buckets;

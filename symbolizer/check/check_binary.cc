@@ -113,7 +113,7 @@ class Checker {
 
  private:
   void Add(Verdict verdict, std::string meaning, std::string remedy = "") {
-    report_->findings.push_back({verdict, std::move(meaning), std::move(remedy)});
+    report_->findings.push_back({verdict, std::move(meaning), std::move(remedy), {}});
   }
   bool Defines(std::string_view name) const { return facts_.defined.contains(name); }
   bool Has(std::string_view name) const { return Defines(name) || facts_.undefined.contains(name); }
@@ -244,10 +244,10 @@ class Checker {
     if (Defines("mallctl") || Defines("je_malloc") || Defines("je_mallctl")) name = "jemalloc";
     if (Defines("tc_malloc") || Defines("MallocExtension_Initialize")) name = "tcmalloc";
     if (Defines("mi_malloc")) name = "mimalloc";
-    Add(Verdict::kLimited,
-        "defines malloc and free itself (" + name +
-            "): heap profiles do not see its allocations; CPU profiles are complete",
+    const std::string what = "defines malloc and free itself (" + name + ")";
+    Add(Verdict::kLimited, what + ": heap profiles do not see its allocations; CPU profiles are complete",
         "link the allocator as a shared library");
+    report_->findings.back().empty_heap = what;
   }
 
   void CheckNames() {

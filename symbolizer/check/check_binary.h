@@ -19,8 +19,9 @@ enum class Verdict : uint8_t {
 
 struct Finding {
   Verdict verdict = Verdict::kFine;
-  std::string meaning;  // the fact, and what follows from it
-  std::string remedy;   // "" when there is nothing to do
+  std::string meaning;          // the fact, and what follows from it
+  std::string remedy;           // "" when there is nothing to do
+  std::string empty_heap = {};  // why a heap profile is empty; "" when it is not
 
   std::string Text() const;  // one line
 };

@@ -1,6 +1,8 @@
 #include "symbolizer/cli/run_command.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,7 +12,8 @@
 namespace profagent {
 namespace {
 
-constexpr unsigned long kMaxHertz = 10000;
+constexpr uint64_t kMaxHertz = 10000;
+constexpr uint64_t kMaxRate = uint64_t{1} << 62;  // the agent's
 
 constexpr const char* kFooter =
     "Everything behind -- (or from the first word that is no option) is the command. It runs with this "
@@ -19,13 +22,26 @@ constexpr const char* kFooter =
     "signal n, 127\n"
     "when it was not found, 126 when it cannot be executed.\n"
     "\n"
-    "One profile is written for each process that used the CPU: NAME for the command itself, "
-    "NAME.PROGRAM.PID for the\n"
-    "others. Also of processes that were killed. NAME may hold %p (pid) and %e (program).\n"
+    "Without --cpu, --heap, --block and --mutex all four are taken; with some of them, only these. A profile "
+    "is written for\n"
+    "each process that has samples of its kind, also of processes that were killed: cpu.prof, heap.prof "
+    "(what "
+    "was live at the\n"
+    "end, and what was allocated), heap-peak.prof (what was live when the heap was at its largest), "
+    "block.prof "
+    "(who waited)\n"
+    "and mutex.prof (who made others wait) for the command itself, cpu.prof.PROGRAM.PID and so on for the "
+    "others. With\n"
+    "-o NAME the CPU profile, or the only kind that is taken, is called NAME; the others put their kind "
+    "before "
+    "its\n"
+    "extension: x.prof, x.heap.prof. NAME may hold %p (pid) and %e (program).\n"
     "\n"
     "Examples:\n"
     "  profagent run -- ./app args\n"
     "  profagent run --cpu=1000 -o profiles/ -- make -j8\n"
+    "  profagent run --heap=1 -o leaks.prof -- ./app                every allocation, not one in 512 KiB\n"
+    "  profagent run --block --mutex -- ./server\n"
     "  profagent run --merge -o build.prof -- sh -c './one | ./two'\n";
 
 bool IsNumber(std::string_view text) {
@@ -46,11 +62,32 @@ int CountOwnWords(const CLI::App& run, int argc, char** argv) {
   return i;
 }
 
-uint32_t Frequency(const std::string& text) {
-  const unsigned long hertz = IsNumber(text) && text.size() <= 5 ? std::stoul(text) : 0;
-  if (hertz < 1 || hertz > kMaxHertz)
-    throw CLI::ValidationError("--cpu", text + " is not a number of 1 to 10000");
-  return static_cast<uint32_t>(hertz);
+uint64_t Rate(const std::string& option, const std::string& text, uint64_t most) {
+  const uint64_t rate = IsNumber(text) && text.size() <= 19 ? std::stoull(text) : 0;
+  if (rate < 1 || rate > most)
+    throw CLI::ValidationError(option, text + " is not a number of 1 to " + std::to_string(most));
+  return rate;
+}
+
+// --KIND[=RATE]
+void AddKind(CLI::App& run, const std::string& option, const std::string& type, KindRequest& request,
+             uint64_t most, const std::string& help) {
+  run.add_option_function<std::string>(
+         option,
+         [&request, option, most](const std::string& text) {
+           request.asked = true;
+           if (!text.empty()) request.rate = Rate(option, text, most);
+         },
+         help)
+      ->expected(0, 1)
+      ->type_name("[=" + type + "]");
+}
+
+// Whoever asks for some does not want the others.
+void SettleKinds(WantedKinds& kinds) {
+  KindRequest* const all[] = {&kinds.cpu, &kinds.heap, &kinds.block, &kinds.mutex};
+  const bool any = std::ranges::any_of(all, [](const KindRequest* request) { return request->asked; });
+  for (KindRequest* request : all) request->taken = request->asked || !any;
 }
 
 }  // namespace
@@ -58,21 +95,24 @@ uint32_t Frequency(const std::string& text) {
 void RegisterRunCommand(CLI::App& app, CommandOutcome& outcome, int* argc, char** argv) {
   auto options = std::make_shared<RunOptions>();
   auto no_symbolize = std::make_shared<bool>(false);
-  CLI::App* run = app.add_subcommand("run", "run a command, and show where its time went");
+  CLI::App* run = app.add_subcommand("run", "run a command, and show where its time and memory went");
   run->footer(kFooter);
 
-  run->add_option_function<std::string>(
-         "--cpu",
-         [options](const std::string& text) { options->cpu_hz = text.empty() ? 0 : Frequency(text); },
-         "CPU profile (the default); HZ: samples a second of CPU time and thread, 1 to 10000 [100]")
-      ->expected(0, 1)
-      ->type_name("[=HZ]");
-  run->add_option("-o,--output", options->output, "name of the profile, or a directory for it [cpu.prof]")
+  WantedKinds& kinds = options->kinds;  // lives in the callback below
+  AddKind(*run, "--cpu", "HZ", kinds.cpu, kMaxHertz,
+          "CPU profile; HZ: samples a second of CPU time and thread, 1 to 10000 [100]");
+  AddKind(*run, "--heap", "RATE", kinds.heap, kMaxRate,
+          "heap profile; RATE: bytes per sample, 1: every allocation [524288]");
+  AddKind(*run, "--block", "NS", kinds.block, kMaxRate,
+          "block profile; NS: every wait of that many nanoseconds, and of shorter ones a share [10000]");
+  AddKind(*run, "--mutex", "N", kinds.mutex, kMaxRate, "mutex profile; N: one of N contentions [10]");
+  run->add_option("-o,--output", options->output,
+                  "name of the profile, or a directory for all of them [the current directory]")
       ->type_name("NAME");
-  run->add_flag("--merge", options->merge, "one profile for all processes together");
+  run->add_flag("--merge", options->merge, "one profile of each kind for all processes together");
   run->add_flag("--no-symbolize", *no_symbolize,
                 "names of the symbol tables only: no files, lines, inlined functions");
-  run->add_option("--top", options->top, "lines of the table at the end, 0 for none [10]")
+  run->add_option("--top", options->top, "lines of a table at the end, 0 for none [10]")
       ->check(CLI::Range(0, 100000))
       ->type_name("N");
   run->add_flag("--wait", options->wait_for_all, "wait for all processes that the command leaves behind");
@@ -88,6 +128,7 @@ void RegisterRunCommand(CLI::App& app, CommandOutcome& outcome, int* argc, char*
   }
   run->callback([&outcome, options, no_symbolize] {
     options->symbolize = !*no_symbolize;
+    SettleKinds(options->kinds);
     if (options->command.empty()) {
       outcome.Fail(Error::Of("no command to run: profagent run [options] -- COMMAND [ARGUMENTS]"),
                    kExitUsage);

@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "agent/base/arena.h"
 #include "agent/encode/elf_symbols.h"
@@ -84,29 +85,17 @@ Error About(const LedgerDirectory::LedgerFile& ledger, std::string_view what) {
   return Error::Of("the records of process ", ledger.pid, " cannot be used: ", what);
 }
 
-Result<ProcessProfile> ReadLedger(const LedgerDirectory::LedgerFile& file) {
-  LedgerCopy copy(file.path);
-  if (copy.code() != 0) return About(file, strerror(copy.code()));
-  Result<LedgerView> view = LedgerView::Over(copy.bytes());
-  if (!view) return About(file, view.error().text.view());
-  const LedgerHeader& header = view->header();
-
-  ProcessProfile process;
-  process.pid = file.pid;
-  process.serial = file.serial;
-  process.program = view->Text(header.program);
-  process.still_records = IsRecordedInto(file);
-  process.end = static_cast<ProcessEnd>(header.process_end.load(std::memory_order_relaxed));
-
+// CPU time that the agent counted and could not keep.
+uint64_t LostNanos(const LedgerView& view) {
+  const LedgerHeader& header = view.header();
   const uint64_t hz = header.cpu_hz.load(std::memory_order_relaxed);
-  const uint64_t ticks_taken = header.cpu_ticks.load(std::memory_order_relaxed);
-  uint64_t ticks = 0;
-  view->ForEachCpuSite([&](const LedgerView::CpuSite& site) { ticks += site.ticks; });
-  if (hz != 0) {
-    process.cpu_nanos = ticks * (kNanosPerSecond / hz);
-    if (ticks_taken > ticks) process.lost_nanos = (ticks_taken - ticks) * (kNanosPerSecond / hz);
-  }
+  const uint64_t taken = header.cpu_ticks.load(std::memory_order_relaxed);
+  uint64_t kept = 0;
+  view.ForEachCpuSite([&](const LedgerView::CpuSite& site) { kept += site.ticks; });
+  return hz != 0 && taken > kept ? (taken - kept) * (kNanosPerSecond / hz) : 0;
+}
 
+Result<Profile> ProfileOf(const LedgerView& view, ProfileKind kind) {
   std::string encoded;
   auto append = [&](std::span<const std::byte> bytes) {
     encoded.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -114,24 +103,46 @@ Result<ProcessProfile> ReadLedger(const LedgerDirectory::LedgerFile& file) {
   };
   Arena arena;
   EncodeRequest request;
+  request.kind = kind;
   request.end_monotonic = MonotonicNow();
   // Names from the symbol tables now; files, lines and inlined functions when all is safely written.
   ElfSymbols symbols(arena, ElfSymbols::Origin::kElsewhere);
-  if (Status status = EncodeProfile(*view, request, symbols, arena, append); !status) {
-    return About(file, status.error().text.view());
-  }
+  if (Status status = EncodeProfile(view, request, symbols, arena, append); !status) return status.error();
   Result<Profile> profile = DecodeProfile(encoded);
-  if (!profile) return About(file, profile.error().text.view());
-  process.profile = Compact(*profile);
+  if (!profile) return profile.error();
+  return Compact(*profile);
+}
+
+Result<ProcessProfiles> ReadLedger(const LedgerDirectory::LedgerFile& file,
+                                   std::span<const ProfileKind> kinds) {
+  LedgerCopy copy(file.path);
+  if (copy.code() != 0) return About(file, strerror(copy.code()));
+  Result<LedgerView> view = LedgerView::Over(copy.bytes());
+  if (!view) return About(file, view.error().text.view());
+
+  ProcessProfiles process;
+  process.pid = file.pid;
+  process.serial = file.serial;
+  process.program = view->Text(view->header().program);
+  process.still_records = IsRecordedInto(file);
+  process.end = static_cast<ProcessEnd>(view->header().process_end.load(std::memory_order_relaxed));
+  process.lost_nanos = LostNanos(*view);
+  for (const ProfileKind kind : kinds) {
+    Result<Profile> profile = ProfileOf(*view, kind);
+    if (!profile) return About(file, profile.error().text.view());
+    process.has_samples |= profile->sample_size() > 0;
+    process.profiles.push_back({kind, std::move(*profile)});
+  }
   return process;
 }
 
 }  // namespace
 
-Harvest HarvestLedgers(const std::vector<LedgerDirectory::LedgerFile>& ledgers) {
+Harvest HarvestLedgers(const std::vector<LedgerDirectory::LedgerFile>& ledgers,
+                       std::span<const ProfileKind> kinds) {
   Harvest harvest;
   for (const LedgerDirectory::LedgerFile& file : ledgers) {
-    Result<ProcessProfile> process = ReadLedger(file);
+    Result<ProcessProfiles> process = ReadLedger(file, kinds);
     if (process) {
       harvest.processes.push_back(std::move(*process));
     } else {

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -33,73 +34,154 @@ int CreationError(const fs::path& directory) {
   return 0;
 }
 
-// Regular files beside `pattern` called so, or so and a dot and more; with their inodes. Whoever writes one renames it into
-// place, so a new profile is a new inode.
-std::set<std::pair<std::string, uint64_t>> FilesNamed(const fs::path& pattern) {
-  std::set<std::pair<std::string, uint64_t>> files;
-  const std::string name = pattern.filename().string();
-  if (name.find('%') != std::string::npos) return files;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(pattern.parent_path(), error)) {
-    const std::string file = entry.path().filename().string();
-    if (file != name && !file.starts_with(name + ".")) continue;
-    struct stat info = {};
-    if (stat(entry.path().c_str(), &info) == 0 && S_ISREG(info.st_mode))
-      files.insert({entry.path().string(), info.st_ino});
+// "x.prof", "heap": "x.heap.prof"
+fs::path WithKind(const fs::path& path, std::string_view kind) {
+  static constexpr std::string_view kDouble = ".pb.gz";
+  std::string name = path.filename().string();
+  const size_t extension = name.ends_with(kDouble) && name.size() > kDouble.size()
+                               ? kDouble.size()
+                               : path.extension().string().size();
+  name.insert(name.size() - extension, "." + std::string(kind));
+  return path.parent_path() / name;
+}
+
+// Of several kinds, the one that is meant when a single name was given; nullptr: none is.
+const ProfileKind* KindOfPlainName(std::span<const ProfileKind> kinds) {
+  if (kinds.empty()) return nullptr;
+  // A heap comes as two, the peak after it. The CPU profile is the first of all.
+  const bool single = kinds.size() == 1 || (kinds.size() == 2 && kinds[1] == ProfileKind::kHeapPeak);
+  return single || kinds.front() == ProfileKind::kCpu ? kinds.data() : nullptr;
+}
+
+bool IsNumber(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+// ".PROGRAM.PID"
+bool IsProcessSuffix(std::string_view text) {
+  const size_t dot = text.rfind('.');
+  return text.starts_with('.') && dot != 0 && dot > 1 && IsNumber(text.substr(dot + 1));
+}
+
+// What can be said against it before anything was run; 0: nothing.
+int WhyNotWritable(const fs::path& path, bool* is_device) {
+  struct stat info = {};
+  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    if (S_ISDIR(info.st_mode)) return EISDIR;
+    // A device or a pipe is written to as it is.
+    *is_device = true;
+    return faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0 ? 0 : errno;
   }
-  return files;
+  return 0;
 }
 
 }  // namespace
 
-OutputNames::OutputNames(std::string pattern) : pattern_(std::move(pattern)), before_(FilesNamed(pattern_)) {}
+std::string ProcessSuffix(std::string_view program, uint32_t pid) {
+  return "." + std::string(program) + "." + std::to_string(pid);
+}
 
-std::vector<std::string> OutputNames::TakeSelfWritten() {
-  std::vector<std::string> written;
-  for (const auto& file : FilesNamed(pattern_)) {
-    if (before_.contains(file) || !given_.insert(file.first).second) continue;
-    written.push_back(file.first);
+OutputNames::OutputNames(std::map<ProfileKind, std::string> patterns, bool is_device)
+    : patterns_(std::move(patterns)), is_device_(is_device), before_(FilesBeside()) {}
+
+const ProfileKind* OutputNames::KindOf(const std::string& file) const {
+  const ProfileKind* kind = nullptr;
+  size_t longest =
+      0;  // of the patterns that fit: with NAME "x", x.heap.app.7 is a heap profile and no program "heap.app"
+  for (const auto& [known, pattern] : patterns_) {
+    if (pattern.find('%') != std::string::npos || !file.starts_with(pattern) || pattern.size() < longest)
+      continue;
+    const std::string_view rest = std::string_view(file).substr(pattern.size());
+    if (!rest.empty() && !IsProcessSuffix(rest)) continue;
+    kind = &known;
+    longest = pattern.size();
+  }
+  return kind;
+}
+
+OutputNames::Files OutputNames::FilesBeside() const {
+  Files files;
+  if (is_device_ || patterns_.empty()) return files;
+  std::error_code error;
+  const fs::path directory = fs::path(patterns_.begin()->second).parent_path();
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+    const std::string file = entry.path().string();
+    struct stat info = {};
+    if (KindOf(file) != nullptr && stat(file.c_str(), &info) == 0 && S_ISREG(info.st_mode))
+      files.insert({file, info.st_ino});
+  }
+  return files;
+}
+
+std::vector<OutputNames::SelfWritten> OutputNames::TakeSelfWritten(const std::set<std::string>& recorded) {
+  std::vector<SelfWritten> written;
+  const Files now = FilesBeside();
+  auto is_new = [&](const std::string& file) {
+    const auto found = now.lower_bound({file, 0});
+    return found != now.end() && found->first == file && !before_.contains(*found);
+  };
+  // A dump's name is that of its process and a number.
+  auto is_dump = [&](const std::string& file) {
+    const std::string process = file.substr(0, file.rfind('.'));
+    if (KindOf(process) == nullptr) return false;
+    if (is_new(process)) return true;
+    return std::ranges::any_of(recorded,
+                               [&](const std::string& suffix) { return process.ends_with(suffix); });
+  };
+  for (const auto& [file, inode] : now) {
+    if (!is_new(file) || is_dump(file) || !given_.insert(file).second) continue;
+    written.push_back({*KindOf(file), file});
   }
   return written;
 }
 
-Result<OutputNames> OutputNames::Prepare(const std::string& wanted) {
+Result<OutputNames> OutputNames::Prepare(const std::string& wanted, std::span<const ProfileKind> kinds) {
   std::error_code error;
-  fs::path path = wanted.empty() ? fs::path(kDefaultProfileName) : fs::path(wanted);
-  path = fs::absolute(path, error);
+  fs::path path = wanted.empty() ? fs::current_path(error) : fs::absolute(wanted, error);
   if (error) return CannotWrite(wanted, error.value());
   if (!path.has_filename()) {  // ends with a slash
     fs::create_directories(path, error);
     if (error) return CannotWrite(wanted, error.value());
   }
-  if (fs::is_directory(path, error)) path /= kDefaultProfileName;
-
-  struct stat info = {};
-  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
-    if (S_ISDIR(info.st_mode)) return CannotWrite(path.string(), EISDIR);
-    // A device or a pipe is written to as it is.
-    if (faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0) return CannotWrite(path.string(), errno);
-    return OutputNames(path.string());
+  const bool is_directory = fs::is_directory(path, error);
+  bool is_device = false;
+  if (!is_directory) {
+    if (const int code = WhyNotWritable(path, &is_device); code != 0) return CannotWrite(path.string(), code);
   }
-  const int code = CreationError(path.parent_path());
-  if (code != 0) return CannotWrite(path.parent_path().string(), code);
-  return OutputNames(path.string());
+  const ProfileKind* plain = KindOfPlainName(kinds);
+  std::map<ProfileKind, std::string> patterns;
+  for (const ProfileKind& kind : kinds) {
+    const std::string_view name = RunKindOf(kind).name;
+    const bool keeps_name = is_device || &kind == plain;
+    const fs::path file = is_directory ? path / (std::string(name) + ".prof")
+                          : keeps_name ? path
+                                       : WithKind(path, name);
+    bool ignored = false;
+    if (const int code = WhyNotWritable(file, &ignored); code != 0) return CannotWrite(file.string(), code);
+    patterns[kind] = file.string();
+  }
+  if (!is_device) {
+    const fs::path directory = is_directory ? path : path.parent_path();
+    if (const int code = CreationError(directory); code != 0) return CannotWrite(directory.string(), code);
+  }
+  return OutputNames(std::move(patterns), is_device);
 }
 
-OutputNames::Expanded OutputNames::Expand(std::string_view program, uint32_t pid) const {
+OutputNames::Expanded OutputNames::Expand(ProfileKind kind, std::string_view program, uint32_t pid) const {
+  const std::string& pattern = patterns_.at(kind);
   std::string name;
   bool names_pid = false;
-  for (size_t i = 0; i < pattern_.size(); ++i) {
-    const char kind = pattern_[i] == '%' && i + 1 < pattern_.size() ? pattern_[i + 1] : '\0';
-    if (kind == 'p') {
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    const char letter = pattern[i] == '%' && i + 1 < pattern.size() ? pattern[i + 1] : '\0';
+    if (letter == 'p') {
       name += std::to_string(pid);
       names_pid = true;
-    } else if (kind == 'e') {
+    } else if (letter == 'e') {
       name += program;
-    } else if (kind == '%') {
+    } else if (letter == '%') {
       name += '%';
     } else {
-      name += pattern_[i];
+      name += pattern[i];
       continue;
     }
     ++i;
@@ -107,13 +189,14 @@ OutputNames::Expanded OutputNames::Expand(std::string_view program, uint32_t pid
   return {name, names_pid};
 }
 
-std::string OutputNames::Plain(std::string_view program, uint32_t pid) const {
-  return Expand(program, pid).name;
+std::string OutputNames::Plain(ProfileKind kind, std::string_view program, uint32_t pid) const {
+  return Expand(kind, program, pid).name;
 }
 
-std::string OutputNames::Next(std::string_view program, uint32_t pid, bool plain) {
-  auto [name, names_pid] = Expand(program, pid);
-  if (!plain && !names_pid) name.append(".").append(program).append(".").append(std::to_string(pid));
+std::string OutputNames::Next(ProfileKind kind, std::string_view program, uint32_t pid, bool plain) {
+  auto [name, names_pid] = Expand(kind, program, pid);
+  if (is_device_) return name;
+  if (!plain && !names_pid) name += ProcessSuffix(program, pid);
   std::string unused = name;
   for (int i = 2; !given_.insert(unused).second; ++i) unused = name + "." + std::to_string(i);
   return unused;

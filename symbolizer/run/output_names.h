@@ -1,57 +1,75 @@
 // Where the profiles of a run go: -o and the rules of names.
 //
 // Context: `offline`.
-// Rules:   the command's own process takes the plain NAME, every other process NAME.PROGRAM.PID. A process that became
+// Kinds:   in a directory each kind has its own name (cpu.prof, heap.prof, heap-peak.prof, block.prof, mutex.prof). Of a
+//          NAME, the CPU profile or the only kind that is taken keeps it; the others put their kind before its
+//          extension: x.prof, x.heap.prof, x.heap-peak.prof. A device or a pipe takes them all.
+// Rules:   the command's own process takes the plain name, every other process NAME.PROGRAM.PID. A process that became
 //          another program (exec) leaves the plain name to that one and takes NAME.PROGRAM.PID with its old program's
 //          name. %p in NAME stands for the pid and %e for the program (%% for a per cent sign); with %p nothing is
 //          added. A name that this run has given already gets .2, .3 ...: nobody overwrites anybody.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "agent/base/result.h"
+#include "symbolizer/run/run_kinds.h"
 
 namespace profagent {
-
-inline constexpr std::string_view kDefaultProfileName = "cpu.prof";
 
 class OutputNames {
  public:
   // `wanted`: what -o says, empty when it was not given. A directory (it exists, or the text ends with a slash: then it
-  // is made) holds kDefaultProfileName. An error when no file could be written there, before anything was run.
-  static Result<OutputNames> Prepare(const std::string& wanted);
+  // is made). An error when no file could be written there, before anything was run.
+  static Result<OutputNames> Prepare(const std::string& wanted, std::span<const ProfileKind> kinds);
 
   // Files of these names that came into being since Prepare: written by processes that could not use the ledger
   // directory (it was full, or closed to them) and so wrote their profiles themselves. They are not given away again.
-  // A pattern with %p or %e is not looked for.
-  std::vector<std::string> TakeSelfWritten();
+  // A pattern with %p or %e is not looked for. Dumps that were asked for by a signal (NAME.N, NAME.PROGRAM.PID.N) are
+  // none of these; `recorded` says which ".PROGRAM.PID" have records.
+  struct SelfWritten {
+    ProfileKind kind;
+    std::string file;
+  };
+  std::vector<SelfWritten> TakeSelfWritten(const std::set<std::string>& recorded);
 
   // The name of the command's own profile.
-  std::string Plain(std::string_view program, uint32_t pid) const;
+  std::string Plain(ProfileKind kind, std::string_view program, uint32_t pid) const;
   bool IsTaken(const std::string& name) const { return given_.contains(name); }
 
   // Each call gives a name away.
-  std::string Next(std::string_view program, uint32_t pid, bool plain);
+  std::string Next(ProfileKind kind, std::string_view program, uint32_t pid, bool plain);
 
-  const std::string& pattern() const { return pattern_; }  // absolute
+  const std::map<ProfileKind, std::string>& patterns() const { return patterns_; }  // absolute
 
  private:
   struct Expanded {
     std::string name;
     bool names_pid;
   };
-  Expanded Expand(std::string_view program, uint32_t pid) const;
+  Expanded Expand(ProfileKind kind, std::string_view program, uint32_t pid) const;
 
-  explicit OutputNames(std::string pattern);
+  // A file and its inode. Whoever writes a profile renames it into place, so a new profile is a new inode.
+  using Files = std::set<std::pair<std::string, uint64_t>>;
+  Files FilesBeside() const;
+  const ProfileKind* KindOf(const std::string& file) const;  // nullptr: no name of a process's profile
 
-  std::string pattern_;
-  std::set<std::pair<std::string, uint64_t>> before_;  // files with such names, and which file (inode) it was
+  explicit OutputNames(std::map<ProfileKind, std::string> patterns, bool is_device);
+
+  std::map<ProfileKind, std::string> patterns_;
+  bool is_device_;
+  Files before_;
   std::set<std::string> given_;
 };
+
+// ".PROGRAM.PID": what every process but the command's own has behind the name.
+std::string ProcessSuffix(std::string_view program, uint32_t pid);
 
 }  // namespace profagent

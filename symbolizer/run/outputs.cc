@@ -3,84 +3,92 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 #include <utility>
 #include <vector>
 
 #include "symbolizer/profile/merge_profiles.h"
 #include "symbolizer/profile/read_profile.h"
+#include "symbolizer/profile/sample_values.h"
 
 namespace profagent {
 namespace {
 
 std::string LastComponent(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-// The last value of a CPU profile's samples is time.
-uint64_t CpuNanosOf(const Profile& profile) {
-  int64_t sum = 0;
-  for (const auto& sample : profile.sample()) sum += sample.value(sample.value_size() - 1);
-  return sum > 0 ? static_cast<uint64_t>(sum) : 0;
+Output MakeOutput(ProfileKind kind, std::string file, std::string whose, Profile profile) {
+  const int64_t weight = SumOfValues(profile, RunKindOf(kind).value);
+  return {kind, std::move(file), std::move(whose), weight, std::move(profile), false};
 }
 
 }  // namespace
 
-std::string ProcessText(const ProcessProfile& process) {
+std::string ProcessText(const ProcessProfiles& process) {
   return process.program + " (pid " + std::to_string(process.pid) + ")";
 }
 
-const ProcessProfile* MainImage(const Harvest& harvest, pid_t main_pid) {
-  const ProcessProfile* last = nullptr;
-  for (const ProcessProfile& process : harvest.processes) {
+const ProcessProfiles* MainImage(const Harvest& harvest, pid_t main_pid) {
+  const ProcessProfiles* last = nullptr;
+  for (const ProcessProfiles& process : harvest.processes) {
     if (process.pid == static_cast<uint32_t>(main_pid)) last = &process;
   }
   return last;
 }
 
-bool Outputs::AddSelfWritten(const std::string& file) {
-  Result<Profile> profile = ReadProfile(file);
-  if (!profile) return false;
-  const uint64_t cpu_nanos = CpuNanosOf(*profile);
-  outputs_.push_back({file, "from " + LastComponent(file), cpu_nanos, Compact(*profile), true});
+bool Outputs::AddSelfWritten(const OutputNames::SelfWritten& written) {
+  Result<Profile> profile = ReadProfile(written.file);
+  if (!profile || IndexOfValue(*profile, RunKindOf(written.kind).value) < 0) return false;
+  outputs_.push_back(
+      MakeOutput(written.kind, written.file, "from " + LastComponent(written.file), Compact(*profile)));
+  outputs_.back().self_written = true;
   return true;
 }
 
 void Outputs::AddHarvest(Harvest& harvest, pid_t main_pid, OutputNames& names) {
-  const ProcessProfile* main_image = MainImage(harvest, main_pid);
-  plain_name_ =
-      names.Plain(main_image != nullptr ? main_image->program : "unknown", static_cast<uint32_t>(main_pid));
-  const bool main_wrote_itself = names.IsTaken(plain_name_);
-  for (ProcessProfile& process : harvest.processes) {
-    const bool is_main = &process == main_image && !main_wrote_itself;
-    if (!is_main && !process.has_samples()) continue;
-    Output output{names.Next(process.program, process.pid, is_main), ProcessText(process), process.cpu_nanos,
-                  std::move(process.profile), false};
-    if (is_main) {
-      outputs_.push_front(std::move(output));
-    } else {
-      outputs_.push_back(std::move(output));
+  const ProcessProfiles* main_image = MainImage(harvest, main_pid);
+  std::set<std::string> self_written;
+  for (const auto& [kind, pattern] : names.patterns()) {
+    const std::string plain = names.Plain(kind, main_image != nullptr ? main_image->program : "unknown",
+                                          static_cast<uint32_t>(main_pid));
+    if (names.IsTaken(plain)) self_written.insert(plain);
+    plain_names_[kind] = plain;
+  }
+  std::deque<Output> of_main;
+  for (ProcessProfiles& process : harvest.processes) {
+    for (KindProfile& taken : process.profiles) {
+      const bool is_main = &process == main_image && !self_written.contains(plain_names_[taken.kind]);
+      const bool wanted_empty = taken.kind == ProfileKind::kCpu || wanted_.Of(taken.kind).asked;
+      if (taken.profile.sample_size() == 0 && !(is_main && wanted_empty)) continue;
+      Output output = MakeOutput(taken.kind, names.Next(taken.kind, process.program, process.pid, is_main),
+                                 ProcessText(process), std::move(taken.profile));
+      (is_main ? of_main : outputs_).push_back(std::move(output));
     }
   }
+  outputs_.insert(outputs_.begin(), std::make_move_iterator(of_main.begin()),
+                  std::make_move_iterator(of_main.end()));
 }
 
 Status Outputs::Merge() {
-  std::vector<const Profile*> profiles;
-  uint64_t cpu_nanos = 0;
-  for (const Output& output : outputs_) {
-    // An empty profile has nothing to add, but the command's own says which program this is about.
-    if (!profiles.empty() && output.profile.sample_size() == 0) continue;
-    profiles.push_back(&output.profile);
-    cpu_nanos += output.cpu_nanos;
+  std::deque<Output> all;
+  for (const auto& [kind, plain_name] : plain_names_) {
+    std::vector<const Profile*> profiles;
+    for (const Output& output : outputs_) {
+      if (output.kind != kind) continue;
+      // An empty profile has nothing to add, but the command's own says which program this is about.
+      if (profiles.empty() || output.profile.sample_size() > 0) profiles.push_back(&output.profile);
+    }
+    if (profiles.empty()) continue;
+    Result<Profile> merged = MergeProfiles(profiles);
+    if (!merged) return merged.error();
+    const std::string whose =
+        std::to_string(profiles.size()) + (profiles.size() == 1 ? " process" : " processes");
+    all.push_back(MakeOutput(kind, plain_name, whose, std::move(*merged)));
   }
-  if (profiles.empty()) return Done{};
-  Result<Profile> merged = MergeProfiles(profiles);
-  if (!merged) return merged.error();
   for (const Output& output : outputs_) {
     if (output.self_written) unlink(output.file.c_str());
   }
-  Output all{plain_name_,
-             std::to_string(profiles.size()) + (profiles.size() == 1 ? " process" : " processes"), cpu_nanos,
-             std::move(*merged), false};
-  outputs_.clear();
-  outputs_.push_back(std::move(all));
+  outputs_ = std::move(all);
   return Done{};
 }
 

@@ -11,41 +11,47 @@
 
 #include "symbolizer/run/harvest.h"
 #include "symbolizer/run/output_names.h"
+#include "symbolizer/run/run_kinds.h"
 
 namespace profagent {
 
 // A profile that is written, or will be.
 struct Output {
+  ProfileKind kind;
   std::string file;
-  std::string what;  // whose: "cc1plus (pid 12)"
-  uint64_t cpu_nanos = 0;
+  std::string whose;   // "cc1plus (pid 12)"
+  int64_t weight = 0;  // sum of the value that RunKind names
   Profile profile;
   bool self_written = false;  // by the process, not by us: the file is there already
 };
 
 class Outputs {
  public:
-  // A file that a process wrote without us. False: it is no profile.
-  bool AddSelfWritten(const std::string& file);
+  explicit Outputs(const WantedKinds& wanted) : wanted_(wanted) {}
 
-  // The command's own process gets the plain name, unless it wrote that itself; of the others those with samples get a
-  // file. Takes the profiles out of `harvest`.
+  // A file that a process wrote without us. False: it is no such profile.
+  bool AddSelfWritten(const OutputNames::SelfWritten& written);
+
+  // The command's own process gets the plain names, but for those that it wrote itself: of what was asked for by name and
+  // of CPU time a profile in any case. Everything else is written where it has samples. Takes the profiles out of
+  // `harvest`.
   void AddHarvest(Harvest& harvest, pid_t main_pid, OutputNames& names);
 
-  // All of them as one under the plain name; mapping[0] is the command's program. Files that processes wrote themselves
-  // are removed then. On an error nothing changes.
+  // All of a kind as one under the plain name; mapping[0] is the command's program. Files that processes wrote
+  // themselves are removed then. On an error nothing changes.
   Status Merge();
 
   std::deque<Output>& all() { return outputs_; }
 
  private:
+  WantedKinds wanted_;
   std::deque<Output> outputs_;  // the command's own first
-  std::string plain_name_;
+  std::map<ProfileKind, std::string> plain_names_;
 };
 
-std::string ProcessText(const ProcessProfile& process);
+std::string ProcessText(const ProcessProfiles& process);
 
 // The last program that the command's own process was; nullptr: it left no records.
-const ProcessProfile* MainImage(const Harvest& harvest, pid_t main_pid);
+const ProcessProfiles* MainImage(const Harvest& harvest, pid_t main_pid);
 
 }  // namespace profagent

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <deque>
 #include <filesystem>
+#include <set>
 #include <string_view>
 #include <system_error>
 
@@ -27,6 +28,7 @@
 #include "symbolizer/run/program_file.h"
 #include "symbolizer/run/run_environment.h"
 #include "symbolizer/run/run_report.h"
+#include "symbolizer/run/run_summary.h"
 #include "symbolizer/run/symbolize_together.h"
 
 namespace profagent {
@@ -56,14 +58,33 @@ Result<std::string> PreloadablePath(const std::string& library, const std::strin
   return link;
 }
 
-// What `profagent check` knows against it, empty: nothing. The program is run in any case.
-std::string WhyNotProfiled(const std::string& program) {
+// What `profagent check` knows against it; empty: nothing. The program is run in any case.
+struct Obstacles {
+  std::string any_profile;
+  std::string heap_profile;
+};
+
+Obstacles FindObstacles(const std::string& program) {
+  Obstacles obstacles;
   Result<CheckReport> report = CheckBinary(program);
-  if (!report) return {};  // neither ELF nor script: execvp gives it to /bin/sh
+  if (!report) return obstacles;  // neither ELF nor script: execvp gives it to /bin/sh
   for (const Finding& finding : report->findings) {
-    if (finding.verdict == Verdict::kBlocked) return finding.meaning;
+    if (finding.verdict == Verdict::kBlocked && obstacles.any_profile.empty())
+      obstacles.any_profile = finding.meaning;
+    if (!finding.empty_heap.empty()) obstacles.heap_profile = finding.empty_heap;
   }
-  return {};
+  return obstacles;
+}
+
+void TellObstacles(const Obstacles& obstacles, const RunOptions& options, RunReport& report) {
+  if (!obstacles.any_profile.empty()) {
+    report.Problem(options.command[0] + " cannot be profiled: " + obstacles.any_profile +
+                   "; running it all the same");
+  } else if (!obstacles.heap_profile.empty() && options.kinds.heap.taken) {
+    const std::string sentence =
+        "the heap profile of " + options.command[0] + " will be empty: it " + obstacles.heap_profile;
+    options.kinds.heap.asked ? report.Problem(sentence) : report.Line(sentence);
+  }
 }
 
 // False: at least one could not be written.
@@ -100,20 +121,20 @@ std::string Counted(size_t count, const std::string& one, const std::string& man
 // How the processes ended, as far as it says something about their profiles, and what is missing from these.
 void TellProcesses(const Harvest& harvest, pid_t main_pid, int wait_status, RunReport& report) {
   for (const std::string& problem : harvest.problems) report.Problem(problem);
-  const ProcessProfile* main_image = MainImage(harvest, main_pid);
+  const ProcessProfiles* main_image = MainImage(harvest, main_pid);
   if (main_image != nullptr && WIFSIGNALED(wait_status) && main_image->ended_abruptly()) {
     report.Line(ProcessText(*main_image) + " was killed by SIG" + sigabbrev_np(WTERMSIG(wait_status)) +
-                "; its profile has all samples up to then");
+                "; its profiles have all samples up to then");
   }
   size_t empty = 0;
   ShortList running;
   ShortList abrupt;
-  for (const ProcessProfile& process : harvest.processes) {
+  for (const ProcessProfiles& process : harvest.processes) {
     if (process.still_records) running.Add(ProcessText(process));
     // Of others than our own child nobody tells us how they ended.
     const bool is_child = process.pid == static_cast<uint32_t>(main_pid);
-    if (!is_child && process.ended_abruptly() && process.has_samples()) abrupt.Add(ProcessText(process));
-    if (!process.has_samples() && &process != main_image) ++empty;
+    if (!is_child && process.ended_abruptly() && process.has_samples) abrupt.Add(ProcessText(process));
+    if (!process.has_samples && &process != main_image) ++empty;
     if (process.lost_nanos > 0) {
       report.Line(ProcessText(process) + ": " + SecondsText(process.lost_nanos) +
                   " of CPU time could not be recorded; the profile's comments say why");
@@ -129,8 +150,16 @@ void TellProcesses(const Harvest& harvest, pid_t main_pid, int wait_status, RunR
   }
   if (empty > 0) {
     report.Line(Counted(empty, "process", "processes") +
-                " of the tree used too little CPU for a sample and got no file");
+                " of the tree did too little for a sample and got no file");
   }
+}
+
+// The ".PROGRAM.PID" of all that left records.
+std::set<std::string> RecordedProcesses(const Harvest& harvest) {
+  std::set<std::string> suffixes;
+  for (const ProcessProfiles& process : harvest.processes)
+    suffixes.insert(ProcessSuffix(process.program, process.pid));
+  return suffixes;
 }
 
 void SymbolizeAll(std::deque<Output>& outputs, RunReport& report) {
@@ -154,8 +183,11 @@ void SymbolizeAll(std::deque<Output>& outputs, RunReport& report) {
 
 }  // namespace
 
-int Run(const RunOptions& options) {
+int Run(const RunOptions& wanted) {
   OccupyStandardDescriptors();
+  RunOptions options = wanted;
+  options.kinds.HeedEnvironment(environ);
+  const std::vector<ProfileKind> kinds = options.kinds.Written();
   RunReport report(options.quiet);
 
   // All that can go wrong, before the command starts.
@@ -164,7 +196,7 @@ int Run(const RunOptions& options) {
     report.Problem(std::string(program.error().text.view()));
     return program.error().code == ENOENT ? kExitNotFound : kExitNotExecutable;
   }
-  Result<OutputNames> names = OutputNames::Prepare(options.output);
+  Result<OutputNames> names = OutputNames::Prepare(options.output, kinds);
   Result<std::string> library = FindAgentLibrary();
   if (!names || !library) {
     report.Problem(std::string((!names ? names.error() : library.error()).text.view()));
@@ -187,12 +219,11 @@ int Run(const RunOptions& options) {
     report.Problem(std::string(preload.error().text.view()));
     return kExitFailure;
   }
-  const std::string obstacle = WhyNotProfiled(*program);
-  if (!obstacle.empty())
-    report.Problem(options.command[0] + " cannot be profiled: " + obstacle + "; running it all the same");
+  const Obstacles obstacles = FindObstacles(*program);
+  TellObstacles(obstacles, options, report);
 
   if (options.wait_for_all) prctl(PR_SET_CHILD_SUBREAPER, 1);
-  const AgentSettings settings{*preload, directory->path(), names->pattern(), options.cpu_hz};
+  const AgentSettings settings{*preload, directory->path(), options.kinds, names->patterns()};
   Result<ChildProcess> child =
       ChildProcess::Start(*program, options.command, MakeRunEnvironment(environ, settings));
   if (!child) {
@@ -202,11 +233,12 @@ int Run(const RunOptions& options) {
   const int wait_status = child->Wait();
   if (options.wait_for_all) child->WaitForOrphans();
 
-  Harvest harvest = HarvestLedgers(directory->List());
-  Outputs outputs;
-  for (const std::string& file : names->TakeSelfWritten()) {
-    if (!outputs.AddSelfWritten(file)) continue;  // no profile: somebody else's file
-    report.Line(file + " was written by the process itself: it could not use the directory of the records");
+  Harvest harvest = HarvestLedgers(directory->List(), kinds);
+  Outputs outputs(options.kinds);
+  for (const OutputNames::SelfWritten& written : names->TakeSelfWritten(RecordedProcesses(harvest))) {
+    if (!outputs.AddSelfWritten(written)) continue;  // no profile: somebody else's file
+    report.Line(written.file +
+                " was written by the process itself: it could not use the directory of the records");
   }
   outputs.AddHarvest(harvest, child->pid(), *names);
   if (options.merge) {
@@ -221,14 +253,11 @@ int Run(const RunOptions& options) {
   child->ReleaseSignals();
 
   if (options.symbolize && written) SymbolizeAll(outputs.all(), report);
-  if (outputs.all().empty() && obstacle.empty()) {
+  if (outputs.all().empty() && obstacles.any_profile.empty()) {
     report.Problem("the command left no records: the agent was not loaded into it, or could not start");
   }
   TellProcesses(harvest, child->pid(), wait_status, report);
-  std::vector<RunReport::File> files;
-  for (const Output& output : outputs.all())
-    files.push_back({output.file, output.what, output.cpu_nanos, &output.profile});
-  report.Profiles(files, options.top);
+  Summarize(outputs.all(), options.kinds, options.top, report);
 
   const bool died_of_interrupt = WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGINT;
   if (died_of_interrupt && child->interrupted_at_terminal()) DieOfInterrupt();

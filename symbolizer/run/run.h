@@ -10,19 +10,20 @@
 //          at that moment, and named; with `wait_for_all` run waits for them.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
+
+#include "symbolizer/run/run_kinds.h"
 
 namespace profagent {
 
 struct RunOptions {
   std::vector<std::string> command;  // at least one word
-  uint32_t cpu_hz = 0;               // 0: the agent's default, or CPUPROFILE_FREQUENCY
-  std::string output;                // -o; empty: cpu.prof
-  bool merge = false;                // one profile for the whole tree
+  WantedKinds kinds;
+  std::string output;  // -o; empty: cpu.prof, heap.prof ... in the current directory
+  bool merge = false;  // one profile of each kind for the whole tree
   bool symbolize = true;
-  int top = 10;  // lines of the table at the end; 0: none
+  int top = 10;  // lines of a table at the end; 0: none
   bool keep_ledgers = false;
   bool wait_for_all = false;
   bool quiet = false;  // errors only

@@ -3,17 +3,20 @@
 // Context: `offline`.
 #pragma once
 
-#include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
+
+#include "symbolizer/run/run_kinds.h"
 
 namespace profagent {
 
 struct AgentSettings {
   std::string library;           // absolute path of libprofagent.so
   std::string ledger_directory;  // absolute
-  std::string profile;  // CPUPROFILE: where a process that cannot use the ledger directory writes by itself
-  uint32_t cpu_hz = 0;  // 0: as the environment says
+  WantedKinds kinds;
+  // Where a process that cannot use the ledger directory writes by itself; of each kind that is written.
+  std::map<ProfileKind, std::string> files;
 };
 
 // `environment` is null-terminated NAME=VALUE, as environ. A preloaded library of the user stays, behind ours.

@@ -1,13 +1,10 @@
 // What `profagent run` says, all of it on standard error: the command's own output stays as it is.
 //
-// Context: `offline`. Every line starts with "profagent: ", but for the table.
+// Context: `offline`. Every line starts with "profagent: ", but for tables.
 #pragma once
 
-#include <cstdint>
 #include <string>
-#include <vector>
-
-#include "symbolizer/profile/profile.h"
+#include <string_view>
 
 namespace profagent {
 
@@ -18,26 +15,18 @@ class RunReport {
   // One line. Problems are said with --quiet too.
   void Problem(const std::string& sentence);
   void Line(const std::string& sentence);
+  // Lines of a table, as they are.
+  void Table(std::string_view text);
 
   // A line that goes away again; only on a terminal.
   void Progress(const std::string& sentence);
   void ClearProgress();
 
-  struct File {
-    std::string path;
-    std::string what;  // whose profile it is
-    uint64_t cpu_nanos;
-    const Profile* profile;
-  };
-  // Which profiles there are, the top of the heaviest in at most `lines` lines, and how to look further.
-  void Profiles(std::vector<File> files, int lines);
+  bool quiet() const { return quiet_; }
 
  private:
   bool quiet_;
   bool progress_shown_ = false;
 };
-
-// "3.21s", "12ms"
-std::string SecondsText(uint64_t nanos);
 
 }  // namespace profagent

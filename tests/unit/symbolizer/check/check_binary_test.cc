@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "tests/unit/symbolizer/symbolize/sample_program.h"
@@ -170,7 +171,12 @@ void free(void* block) { (void)block; }
 void* mi_malloc(size_t size) { return malloc(size); }
 )");
   ASSERT_TRUE(Build("-g -fno-builtin allocator.c"));
-  EXPECT_TRUE(Has(Check(), Verdict::kLimited, "mimalloc"));
+  CheckReport report = Check();
+  EXPECT_TRUE(Has(report, Verdict::kLimited, "mimalloc"));
+  // `profagent run --heap` says so before the program starts.
+  EXPECT_TRUE(std::ranges::any_of(report.findings, [](const Finding& finding) {
+    return finding.empty_heap == "defines malloc and free itself (mimalloc)";
+  }));
 }
 
 TEST_F(CheckBinaryTest, SaysWhatNamesAndLinesToExpect) {

@@ -8,11 +8,17 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <string>
+#include <vector>
 
 namespace profagent {
 namespace {
 
 namespace fs = std::filesystem;
+
+const std::vector<ProfileKind> kAll = WantedKinds{}.Written();
+const std::vector<ProfileKind> kHeapOnly = {ProfileKind::kHeap, ProfileKind::kHeapPeak};
 
 class OutputNamesTest : public ::testing::Test {
  protected:
@@ -22,10 +28,24 @@ class OutputNamesTest : public ::testing::Test {
   }
   ~OutputNamesTest() override { fs::remove_all(directory_); }
 
-  OutputNames Prepare(const std::string& wanted) {
-    Result<OutputNames> names = OutputNames::Prepare(wanted);
+  OutputNames Prepare(const std::string& wanted,
+                      const std::vector<ProfileKind>& kinds = {ProfileKind::kCpu}) {
+    Result<OutputNames> names = OutputNames::Prepare(wanted, kinds);
     EXPECT_TRUE(names) << names.error().text.c_str();
     return *names;
+  }
+  // What each kind's profile of the command itself is called, without the directory.
+  std::vector<std::string> PlainNames(const std::string& wanted, const std::vector<ProfileKind>& kinds) {
+    const OutputNames names = Prepare(directory_ / wanted, kinds);
+    std::vector<std::string> plain;
+    for (ProfileKind kind : kinds)
+      plain.push_back(fs::path(names.Plain(kind, "app", 7)).lexically_relative(directory_));
+    return plain;
+  }
+  // As a process does it: whole or not at all.
+  void Write(const std::string& name) {
+    std::ofstream(directory_ / "temporary") << "new";
+    fs::rename(directory_ / "temporary", directory_ / name);
   }
 
   fs::path directory_;
@@ -35,40 +55,41 @@ class OutputNamesTest : public ::testing::Test {
 TEST_F(OutputNamesTest, GivesThePlainNameToTheCommandAndNoNameTwice) {
   OutputNames names = Prepare(directory_ / "x.prof");
   const std::string plain = directory_ / "x.prof";
-  EXPECT_EQ(names.Next("app", 10, true), plain);
-  EXPECT_EQ(names.Next("cc1", 11, false), plain + ".cc1.11");
-  EXPECT_EQ(names.Next("cc1", 12, false), plain + ".cc1.12");
-  EXPECT_EQ(names.Next("cc1", 11, false), plain + ".cc1.11.2");
-  EXPECT_EQ(names.Next("cc1", 11, false), plain + ".cc1.11.3");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 10, true), plain);
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "cc1", 11, false), plain + ".cc1.11");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "cc1", 12, false), plain + ".cc1.12");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "cc1", 11, false), plain + ".cc1.11.2");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "cc1", 11, false), plain + ".cc1.11.3");
 }
 
 TEST_F(OutputNamesTest, PutsFilesIntoADirectoryThatExists) {
   OutputNames names = Prepare(directory_);
-  EXPECT_EQ(names.Next("app", 1, true), directory_ / "cpu.prof");
-  EXPECT_EQ(names.Next("app", 2, false), directory_ / "cpu.prof.app.2");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 1, true), directory_ / "cpu.prof");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 2, false), directory_ / "cpu.prof.app.2");
 }
 
 TEST_F(OutputNamesTest, MakesADirectoryThatIsNamedWithASlash) {
   OutputNames names = Prepare((directory_ / "a" / "b").string() + "/");
   EXPECT_TRUE(fs::is_directory(directory_ / "a" / "b"));
-  EXPECT_EQ(names.Next("app", 1, true), directory_ / "a" / "b" / "cpu.prof");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 1, true), directory_ / "a" / "b" / "cpu.prof");
 }
 
 TEST_F(OutputNamesTest, FillsInPidAndProgram) {
   OutputNames names = Prepare(directory_ / "%e-%p-100%%.prof");
-  EXPECT_EQ(names.Next("app", 7, true), directory_ / "app-7-100%.prof");
-  EXPECT_EQ(names.Next("cc1", 8, false), directory_ / "cc1-8-100%.prof") << "the pid is in the name already";
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 7, true), directory_ / "app-7-100%.prof");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "cc1", 8, false), directory_ / "cc1-8-100%.prof")
+      << "the pid is in the name already";
 }
 
 TEST_F(OutputNamesTest, AddsProgramAndPidWhenOnlyTheProgramIsInTheName) {
   OutputNames names = Prepare(directory_ / "%e.prof");
-  EXPECT_EQ(names.Next("app", 7, true), directory_ / "app.prof");
-  EXPECT_EQ(names.Next("app", 8, false), directory_ / "app.prof.app.8");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 7, true), directory_ / "app.prof");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 8, false), directory_ / "app.prof.app.8");
 }
 
 // Said before the program starts, not after an hour of work.
 TEST_F(OutputNamesTest, RefusesADirectoryThatIsNotThere) {
-  Result<OutputNames> names = OutputNames::Prepare(directory_ / "none" / "x.prof");
+  Result<OutputNames> names = OutputNames::Prepare(directory_ / "none" / "x.prof", kAll);
   ASSERT_FALSE(names);
   EXPECT_EQ(names.error().code, ENOENT);
   EXPECT_NE(names.error().text.view().find((directory_ / "none").string()), std::string_view::npos);
@@ -77,13 +98,13 @@ TEST_F(OutputNamesTest, RefusesADirectoryThatIsNotThere) {
 TEST_F(OutputNamesTest, RefusesADirectoryWithoutWritePermission) {
   if (geteuid() == 0) GTEST_SKIP() << "root may write anywhere";
   chmod(directory_.c_str(), 0500);
-  EXPECT_FALSE(OutputNames::Prepare(directory_ / "x.prof"));
+  EXPECT_FALSE(OutputNames::Prepare(directory_ / "x.prof", kAll));
 }
 
 TEST_F(OutputNamesTest, RefusesAFileAsADirectory) {
   std::ofstream(directory_ / "file") << "x";
-  EXPECT_FALSE(OutputNames::Prepare(directory_ / "file" / "x.prof"));
-  EXPECT_FALSE(OutputNames::Prepare((directory_ / "file").string() + "/"));
+  EXPECT_FALSE(OutputNames::Prepare(directory_ / "file" / "x.prof", kAll));
+  EXPECT_FALSE(OutputNames::Prepare((directory_ / "file").string() + "/", kAll));
 }
 
 TEST_F(OutputNamesTest, LeavesNothingBehindWhenItTries) {
@@ -91,25 +112,81 @@ TEST_F(OutputNamesTest, LeavesNothingBehindWhenItTries) {
   EXPECT_TRUE(fs::is_empty(directory_));
 }
 
-// A process that could not use the ledger directory writes its profile itself: it must not be overwritten.
+// Two kinds in one file would leave the profile of whoever came last.
+TEST_F(OutputNamesTest, GivesEachKindANameOfItsOwn) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(PlainNames("", kAll),
+            (Names{"cpu.prof", "heap.prof", "heap-peak.prof", "block.prof", "mutex.prof"}));
+  EXPECT_EQ(PlainNames("x.prof", kAll),
+            (Names{"x.prof", "x.heap.prof", "x.heap-peak.prof", "x.block.prof", "x.mutex.prof"}));
+  EXPECT_EQ(PlainNames("x", kAll), (Names{"x", "x.heap", "x.heap-peak", "x.block", "x.mutex"}));
+  EXPECT_EQ(PlainNames("x.pb.gz", kHeapOnly), (Names{"x.pb.gz", "x.heap-peak.pb.gz"}));
+  EXPECT_EQ(PlainNames(".hidden", kHeapOnly), (Names{".hidden", ".hidden.heap-peak"}));
+  EXPECT_EQ(PlainNames("%e-%p.prof", kHeapOnly), (Names{"app-7.prof", "app-7.heap-peak.prof"}));
+}
+
+TEST_F(OutputNamesTest, GivesThePlainNameToTheCpuProfileOrTheOnlyKind) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(PlainNames("x.prof", {ProfileKind::kMutex}), Names{"x.prof"});
+  EXPECT_EQ(PlainNames("x.prof", {ProfileKind::kCpu, ProfileKind::kMutex}),
+            (Names{"x.prof", "x.mutex.prof"}));
+  EXPECT_EQ(PlainNames("x.prof", {ProfileKind::kBlock, ProfileKind::kMutex}),
+            (Names{"x.block.prof", "x.mutex.prof"}));
+}
+
+// A dot of the directory's name is no extension.
+TEST_F(OutputNamesTest, LooksForTheExtensionInTheFileNameOnly) {
+  fs::create_directory(directory_ / "a.b");
+  EXPECT_EQ(PlainNames("a.b/x", kHeapOnly), (std::vector<std::string>{"a.b/x", "a.b/x.heap-peak"}));
+}
+
+TEST_F(OutputNamesTest, RefusesADirectoryInThePlaceOfAnyKind) {
+  fs::create_directory(directory_ / "x.heap.prof");
+  Result<OutputNames> names = OutputNames::Prepare(directory_ / "x.prof", kAll);
+  ASSERT_FALSE(names);
+  EXPECT_EQ(names.error().code, EISDIR);
+}
+
+// A process that could not use the ledger directory writes its profiles itself: they must not be overwritten.
 TEST_F(OutputNamesTest, FindsWhatProcessesWroteThemselves) {
   std::ofstream(directory_ / "x.prof.old.1") << "from an earlier run";
   std::ofstream(directory_ / "x.prof") << "from an earlier run";
   OutputNames names = Prepare(directory_ / "x.prof");
-  std::ofstream(directory_ / "temporary") << "new";
-  fs::rename(directory_ / "temporary", directory_ / "x.prof");
-  std::ofstream(directory_ / "x.prof.app.7") << "new";
-  std::ofstream(directory_ / "other.prof") << "new";
-  std::vector<std::string> written = names.TakeSelfWritten();
+  for (const char* name : {"x.prof", "x.prof.app.7", "other.prof", "x.prof.bak", "x.prof.7"}) Write(name);
+  std::vector<OutputNames::SelfWritten> written = names.TakeSelfWritten({});
   ASSERT_EQ(written.size(), 2u);
-  EXPECT_EQ(written[0], directory_ / "x.prof");
-  EXPECT_EQ(written[1], directory_ / "x.prof.app.7");
-  EXPECT_EQ(names.Next("sh", 7, true), directory_ / "x.prof.2");
+  EXPECT_EQ(written[0].file, directory_ / "x.prof");
+  EXPECT_EQ(written[1].file, directory_ / "x.prof.app.7");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, "sh", 7, true), directory_ / "x.prof.2");
+}
+
+TEST_F(OutputNamesTest, TellsTheKindsThatProcessesWroteApart) {
+  OutputNames names = Prepare(directory_ / "x", kAll);
+  for (const char* name : {"x.heap", "x.heap.app.7", "x.heap-peak.app.7", "x.app.7"}) Write(name);
+  std::map<std::string, ProfileKind> kinds;
+  for (const auto& [kind, file] : names.TakeSelfWritten({})) kinds[fs::path(file).filename()] = kind;
+  EXPECT_EQ(kinds, (std::map<std::string, ProfileKind>{{"x.heap", ProfileKind::kHeap},
+                                                       {"x.heap.app.7", ProfileKind::kHeap},
+                                                       {"x.heap-peak.app.7", ProfileKind::kHeapPeak},
+                                                       {"x.app.7", ProfileKind::kCpu}}));
+}
+
+// kill -USR2 in the middle of a run: what it wrote is the user's, and its samples are in the records once more.
+TEST_F(OutputNamesTest, LeavesDumpsAlone) {
+  OutputNames names = Prepare(directory_, kAll);
+  for (const char* name : {"heap.prof.1", "heap.prof.python3.11.42.1", "heap.prof.sh.9", "heap.prof.sh.9.1"})
+    Write(name);
+  std::vector<OutputNames::SelfWritten> written = names.TakeSelfWritten({".python3.11.42"});
+  ASSERT_EQ(written.size(), 1u);
+  EXPECT_EQ(written[0].file, directory_ / "heap.prof.sh.9");
 }
 
 TEST_F(OutputNamesTest, TakesADeviceAsItIs) {
-  OutputNames names = Prepare("/dev/null");
-  EXPECT_EQ(names.Next("app", 1, true), "/dev/null");
+  OutputNames names = Prepare("/dev/null", kAll);
+  for (ProfileKind kind : kAll) {
+    EXPECT_EQ(names.Next(kind, "app", 1, true), "/dev/null");
+    EXPECT_EQ(names.Next(kind, "sh", 2, false), "/dev/null") << "/dev is no place for files";
+  }
 }
 
 }  // namespace

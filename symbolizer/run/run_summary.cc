@@ -1,0 +1,245 @@
+#include "symbolizer/run/run_summary.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <vector>
+
+#include "symbolizer/profile/measurement.h"
+#include "symbolizer/profile/sample_values.h"
+#include "symbolizer/report/report.h"
+#include "symbolizer/run/heaviest_stacks.h"
+
+namespace profagent {
+namespace {
+
+constexpr size_t kMaxProcessesNamed = 10;
+// Stacks of a kind that was asked for; beside others, fewer.
+constexpr size_t kStacks = 5;
+constexpr size_t kStacksBesideOthers = 3;
+constexpr size_t kLineWidth = 120;
+constexpr size_t kColumn = 10;  // as in pprof's tables
+
+// As short as it can be typed: relative when it is below the current directory.
+std::string Shown(const std::string& path) {
+  char current[4096];
+  if (getcwd(current, sizeof current) == nullptr) return path;
+  std::string prefix = std::string(current) + "/";
+  return path.starts_with(prefix) && path.size() > prefix.size() ? path.substr(prefix.size()) : path;
+}
+
+std::string BytesText(int64_t bytes) { return bytes == 0 ? "0B" : ScaledLabel(bytes, "bytes", "auto"); }
+
+std::string Padded(std::string text, size_t width) {
+  if (text.size() < width) text.insert(0, width - text.size(), ' ');
+  return text;
+}
+
+std::string Plural(int64_t count, const char* one) {
+  return std::to_string(count) + " " + one + (count == 1 ? "" : "s");
+}
+
+class Summary {
+ public:
+  Summary(const std::deque<Output>& outputs, const WantedKinds& wanted, int lines, RunReport& report)
+      : outputs_(outputs), wanted_(wanted), lines_(lines), report_(report) {}
+
+  void Print() {
+    CpuTable();
+    Heap();
+    Waits(ProfileKind::kBlock, "blocked", "wait");
+    Waits(ProfileKind::kMutex, "mutexes", "contention");
+    Files();
+    LookFurther();
+  }
+
+ private:
+  size_t CountOf(ProfileKind kind) const {
+    return static_cast<size_t>(
+        std::ranges::count_if(outputs_, [&](const Output& output) { return output.kind == kind; }));
+  }
+  // nullptr: nothing was sampled.
+  const Output* Heaviest(ProfileKind kind) const {
+    const Output* heaviest = nullptr;
+    for (const Output& output : outputs_) {
+      if (output.kind == kind && output.weight > 0 &&
+          (heaviest == nullptr || output.weight > heaviest->weight))
+        heaviest = &output;
+    }
+    return heaviest;
+  }
+  // The peak of the process (or processes) that this heap profile is about.
+  const Output* PeakOf(const Output& heap) const {
+    for (const Output& output : outputs_) {
+      if (output.kind == ProfileKind::kHeapPeak && output.whose == heap.whose) return &output;
+    }
+    return nullptr;
+  }
+  // Whose it is, where that is not plain.
+  std::string Whose(const Output& output) const {
+    const bool plain = std::ranges::all_of(
+        outputs_, [&](const Output& other) { return other.whose == outputs_.front().whose; });
+    const size_t count = CountOf(output.kind);
+    return plain ? ""
+                 : " (" + output.whose +
+                       (count > 1 ? ", the most of " + std::to_string(count) + " profiles)" : ")");
+  }
+  size_t StackCount(const KindRequest& request) const {
+    const bool alone = request.asked && wanted_.Written().size() <= 2;
+    return std::min<size_t>(alone ? kStacks : kStacksBesideOthers, static_cast<size_t>(lines_));
+  }
+
+  void CpuTable() const;
+  void Heap() const;
+  void Waits(ProfileKind kind, const std::string& title, const char* unit) const;
+  void Stacks(const std::vector<HeavyStack>& stacks, const char* value_unit, const char* count_unit) const;
+  std::string Amount(const Output& output) const;
+  void Files() const;
+  void LookFurther() const;
+
+  const std::deque<Output>& outputs_;
+  const WantedKinds& wanted_;
+  const int lines_;
+  RunReport& report_;
+};
+
+void Summary::CpuTable() const {
+  const Output* heaviest = Heaviest(ProfileKind::kCpu);
+  if (heaviest == nullptr) {
+    const bool anything =
+        std::ranges::any_of(outputs_, [](const Output& output) { return output.weight > 0; });
+    if (wanted_.cpu.asked || (wanted_.cpu.taken && !anything))
+      report_.Line("no samples: the command used less CPU time than one sampling period");
+    return;
+  }
+  if (lines_ == 0) return;
+  ReportOptions options;
+  options.node_count = lines_;
+  const Result<ReportText> top = MakeReport(heaviest->profile, options);
+  if (!top) return report_.Problem(std::string(top.error().text.view()));
+  const size_t count = CountOf(ProfileKind::kCpu);
+  if (count > 1)
+    report_.Line("the heaviest of " + std::to_string(count) + " CPU profiles, " + heaviest->whose + ":");
+  report_.Table(top->text);
+}
+
+void Summary::Heap() const {
+  const Output* heap = Heaviest(ProfileKind::kHeap);
+  if (heap == nullptr) {
+    if (wanted_.heap.asked)
+      report_.Line("no samples of the heap: the command allocated less than is sampled, or not by malloc");
+    return;
+  }
+  const int64_t live = SumOfValues(heap->profile, "inuse_space");
+  const Output* peak = PeakOf(*heap);
+  report_.Line("heap: " + BytesText(heap->weight) + " allocated, " + BytesText(live) + " live at the end" +
+               (peak != nullptr ? ", " + BytesText(peak->weight) + " at its peak" : "") + Whose(*heap));
+  const auto stacks = HeaviestStacks(heap->profile, "inuse_space", "inuse_objects", StackCount(wanted_.heap));
+  Stacks(stacks, "bytes", "object");
+}
+
+void Summary::Waits(ProfileKind kind, const std::string& title, const char* unit) const {
+  const KindRequest& request = wanted_.Of(kind);
+  const Output* heaviest = Heaviest(kind);
+  if (heaviest == nullptr) {
+    if (request.asked)
+      report_.Line("no samples: no " + std::string(unit) + " was long enough to be recorded");
+    return;
+  }
+  report_.Line(title + ": " + SecondsText(static_cast<uint64_t>(heaviest->weight)) + " in " +
+               Plural(SumOfValues(heaviest->profile, "contentions"), unit) + Whose(*heaviest));
+  Stacks(HeaviestStacks(heaviest->profile, "delay", "contentions", StackCount(request)), "nanoseconds", unit);
+}
+
+void Summary::Stacks(const std::vector<HeavyStack>& stacks, const char* value_unit,
+                     const char* count_unit) const {
+  size_t width = 0;
+  for (const HeavyStack& stack : stacks) width = std::max(width, Plural(stack.count, count_unit).size());
+  std::string text;
+  for (const HeavyStack& stack : stacks) {
+    std::string line = Padded(ScaledLabel(stack.weight, value_unit, "auto"), kColumn) + "  " +
+                       Padded(Plural(stack.count, count_unit), width) + "  ";
+    line += stack.Text(kLineWidth > line.size() ? kLineWidth - line.size() : 0);
+    text.append(line).push_back('\n');
+  }
+  report_.Table(text);
+}
+
+std::string Summary::Amount(const Output& output) const {
+  switch (output.kind) {
+    case ProfileKind::kCpu:
+      return SecondsText(static_cast<uint64_t>(std::max<int64_t>(output.weight, 0))) + " of CPU time";
+    case ProfileKind::kHeap:
+    case ProfileKind::kAllocs:
+      return BytesText(output.weight) + " allocated";
+    case ProfileKind::kHeapPeak:
+      return BytesText(output.weight) + " at the peak";
+    case ProfileKind::kBlock:
+    case ProfileKind::kMutex:
+      return SecondsText(static_cast<uint64_t>(std::max<int64_t>(output.weight, 0))) + " of waiting";
+  }
+  return {};
+}
+
+// One line a process.
+void Summary::Files() const {
+  std::vector<std::vector<const Output*>> processes;
+  std::map<std::string_view, size_t> known;
+  for (const Output& output : outputs_) {
+    const auto [place, added] = known.emplace(output.whose, processes.size());
+    if (added) processes.emplace_back();
+    processes[place->second].push_back(&output);
+  }
+  auto lighter = [](const Output* a, const Output* b) {
+    return a->kind != b->kind ? a->kind > b->kind : a->weight < b->weight;
+  };
+  for (auto& files : processes) std::ranges::sort(files, {}, &Output::kind);
+  // By CPU time; those that used none by what else they did.
+  std::ranges::stable_sort(processes,
+                           [&](const auto& a, const auto& b) { return lighter(b.front(), a.front()); });
+  for (size_t i = 0; i < processes.size() && i < kMaxProcessesNamed; ++i) {
+    std::string names;
+    for (const Output* output : processes[i]) names += (names.empty() ? "" : ", ") + Shown(output->file);
+    const Output& first = *processes[i].front();
+    report_.Line("wrote " + names + ": " + first.whose + ", " + Amount(first));
+  }
+  if (processes.size() > kMaxProcessesNamed)
+    report_.Line("and those of " + std::to_string(processes.size() - kMaxProcessesNamed) +
+                 " more processes beside them");
+}
+
+void Summary::LookFurther() const {
+  bool first = true;
+  auto suggest = [&](const std::string& command) {
+    report_.Line((first ? "look further: " : "              ") + command);
+    first = false;
+  };
+  for (const RunKind& kind : kRunKinds) {
+    const Output* heaviest = Heaviest(kind.kind);
+    if (heaviest == nullptr || kind.kind == ProfileKind::kHeapPeak) continue;
+    const std::string file = Shown(heaviest->file);
+    const bool main_kind = first;
+    // Beside others, the line above it has said what was live.
+    const bool is_heap = kind.kind == ProfileKind::kHeap;
+    if (main_kind || !is_heap) suggest("profagent -top -cum " + file);
+    if (is_heap) suggest("profagent -top -cum -alloc_space " + file);
+    if (!main_kind) continue;
+    suggest("profagent -traces " + file);
+    suggest("go tool pprof -http=: " + file);
+  }
+}
+
+}  // namespace
+
+void Summarize(const std::deque<Output>& outputs, const WantedKinds& wanted, int lines, RunReport& report) {
+  if (report.quiet() || outputs.empty()) return;
+  Summary(outputs, wanted, lines, report).Print();
+}
+
+std::string SecondsText(uint64_t nanos) {
+  return nanos == 0 ? "0s" : ScaledLabel(static_cast<int64_t>(nanos), "nanoseconds", "auto");
+}
+
+}  // namespace profagent

@@ -1,0 +1,23 @@
+// The end of what `profagent run` says: the heaviest profile of each kind in a few lines, which files there are, and how
+// to look further.
+//
+// Context: `offline`.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+
+#include "symbolizer/run/outputs.h"
+#include "symbolizer/run/run_kinds.h"
+#include "symbolizer/run/run_report.h"
+
+namespace profagent {
+
+// At most `lines` lines a table, 0 for none.
+void Summarize(const std::deque<Output>& outputs, const WantedKinds& wanted, int lines, RunReport& report);
+
+// "3.21s", "12ms"
+std::string SecondsText(uint64_t nanos);
+
+}  // namespace profagent
