@@ -7,6 +7,7 @@
 
 #include "agent/base/thread_state.h"
 #include "agent/capture/heap_sampler.h"
+#include "agent/interpose/loaded_object.h"
 
 namespace profagent {
 namespace {
@@ -38,8 +39,10 @@ constinit Allocator g_allocator{.malloc = nullptr,
                                 .memalign = nullptr,
                                 .valloc = nullptr,
                                 .pvalloc = nullptr,
-                                .cfree = FirstFree};
+                                .cfree = FirstFree,
+                                .reallocarray_calls_realloc = true};
 constinit std::atomic<bool> g_allocator_resolved{false};
+constinit std::atomic<bool> g_counts_by_name{true};
 
 bool ResolveAllocator() {
   if (t_state.resolves_allocator) return false;
@@ -52,6 +55,7 @@ bool ResolveAllocator() {
   find(g_allocator.calloc, "calloc");
   find(g_allocator.realloc, "realloc");
   find(g_allocator.reallocarray, "reallocarray");
+  g_allocator.reallocarray_calls_realloc = IsLibcs(reinterpret_cast<void*>(g_allocator.reallocarray));
   find(g_allocator.posix_memalign, "posix_memalign");
   find(g_allocator.aligned_alloc, "aligned_alloc");
   find(g_allocator.memalign, "memalign");

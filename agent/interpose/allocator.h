@@ -3,8 +3,9 @@
 // Context:   g_allocator in `hook` and `bootstrap`; ResolveAllocator in `bootstrap`: the first call of a hook in each
 //            thread comes by it (heap_sampler.h: a gap of 0), and so does a free before any allocation, through the
 //            table's first entry.
-// Invariant: all functions are what the program would have called without us: the next definition behind ours. A function
-//            that is nowhere is nullptr; its hook cannot have been called through a symbol that never was.
+// Invariant: all functions are what the caller of our names would have called without us: the next definition behind ours.
+//            (Not always the program's allocator: another one may stand before us, foreign_allocator.h.) A function that is
+//            nowhere is nullptr; its hook cannot have been called through a symbol that never was.
 // Early:     dlsym itself may allocate (glibc before 2.34 does). What is asked for inside it comes from a small arena
 //            and is never given back.
 #pragma once
@@ -26,10 +27,15 @@ struct Allocator {
   void* (*valloc)(size_t);
   void* (*pvalloc)(size_t);
   void (*cfree)(void*);
+
+  bool reallocarray_calls_realloc;  // by its name, so that the hook of realloc sees it: libc's
 };
 
 extern constinit Allocator g_allocator;
 extern constinit std::atomic<bool> g_allocator_resolved;  // release: all of g_allocator
+
+// False: another allocator stands before us. What comes by our names then is not what the program allocates.
+extern constinit std::atomic<bool> g_counts_by_name;
 
 // Two threads may do this at once: both write the same. False inside itself: then the early arena serves.
 bool ResolveAllocator();
