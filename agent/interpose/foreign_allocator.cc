@@ -141,9 +141,12 @@ void FollowAllocator(const FoundAllocator& allocator) {
   if (allocator.place == AllocatorPlace::kBeforeUs) {
     g_counts_by_name.store(false, std::memory_order_relaxed);
     parts[count++] = RedirectionsTo(object, ForeignPart::kMallocFamily);
-  } else if (AllocatorIsReady() && CallsItsOwnNames()) {
-    RedirectedPart inner = InnerCalls();
-    RedirectSlots(object, {&inner, 1});
+  } else {
+    EnsureAllocator();
+    if (CallsItsOwnNames()) {
+      RedirectedPart inner = InnerCalls();
+      RedirectSlots(object, {&inner, 1});
+    }
   }
   if (HasNewOfItsOwn(object)) parts[count++] = RedirectionsTo(object, ForeignPart::kOperators);
   if (count > 0) RedirectSlotsEverywhere({parts, count}, allocator.object);

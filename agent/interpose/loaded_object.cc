@@ -34,6 +34,13 @@ const link_map* ObjectAt(const void* address) {
   return _dl_find_object(const_cast<void*>(address), &found) == 0 ? found.dlfo_link_map : nullptr;
 }
 
+void* FirstFunction(const link_map* from, const char* name) {
+  for (const link_map* map = from; map != nullptr; map = map->l_next) {
+    if (void* found = LoadedObject(map).Function(name)) return found;
+  }
+  return nullptr;
+}
+
 bool IsLibcs(const void* function) {
   return function != nullptr &&
          ObjectAt(function) == ObjectAt(reinterpret_cast<void*>(&gnu_get_libc_version));

@@ -72,6 +72,9 @@ class LoadedObject {
   std::span<const Elf64_Rela> relocations_[2];  // of data, of calls
 };
 
+// The first function of this name in `from` and the objects behind it, in the order in which the loader binds names.
+void* FirstFunction(const link_map* from, const char* name);
+
 // Which object holds `address`; nullptr: none.
 const link_map* ObjectAt(const void* address);
 bool IsLibcs(const void* function);

@@ -9,7 +9,6 @@
 //          which allocators, not programs, reach glibc.
 #include <cerrno>
 #include <cstdint>
-#include <cstring>
 
 #include "agent/interpose/allocation.h"
 #include "agent/interpose/allocator.h"
@@ -23,53 +22,33 @@ PROF_ALWAYS_INLINE void* AllocateByName(size_t size, Allocate allocate) {
   return AllocateSlowly(size, g_counts_by_name.load(std::memory_order_relaxed), allocate);
 }
 
-// While the real functions are being looked up.
-void* EarlyOrFail(size_t size, size_t alignment = 16) {
-  void* block = AllocateEarly(size, alignment);
-  if (block == nullptr) errno = ENOMEM;
-  return block;
-}
-
 __attribute__((noinline)) void* MallocSlowly(size_t size) {
-  if (!AllocatorIsReady()) return EarlyOrFail(size);
+  EnsureAllocator();
   return AllocateByName(size, [&] { return g_allocator.malloc(size); });
 }
 
 __attribute__((noinline)) void* CallocSlowly(size_t count, size_t size, size_t bytes) {
-  if (!AllocatorIsReady()) return EarlyOrFail(bytes);  // zeroed: it is used once
+  EnsureAllocator();
   return AllocateByName(bytes, [&] { return g_allocator.calloc(count, size); });
 }
 
 __attribute__((noinline)) void FreeSlowly(void* block, void (*real_free)(void*)) {
-  if (IsEarly(block)) return;
   ForgetBlock(block);
   real_free(block);
 }
 
-void* MoveEarly(void* block, size_t size) {
-  void* moved = MallocSlowly(size);
-  if (moved != nullptr) std::memcpy(moved, block, size < EarlySize(block) ? size : EarlySize(block));
-  return moved;
-}
-
 __attribute__((noinline)) void* ReallocSlowly(void* block, size_t size) {
-  if (!AllocatorIsReady() && block == nullptr) return EarlyOrFail(size);
-  if (block != nullptr && IsEarly(block)) return MoveEarly(block, size);
+  EnsureAllocator();
   return ReallocateSlowly(block, size, g_counts_by_name.load(std::memory_order_relaxed), g_allocator.realloc);
 }
 
 __attribute__((noinline)) void* ReallocarraySlowly(void* block, size_t count, size_t size, size_t bytes) {
-  if (IsEarly(block)) return MoveEarly(block, bytes);
   return ReallocateSlowly(block, bytes, g_counts_by_name.load(std::memory_order_relaxed),
                           [&](void*, size_t) { return g_allocator.reallocarray(block, count, size); });
 }
 
 __attribute__((noinline)) int PosixMemalignSlowly(void** block, size_t alignment, size_t size) {
-  if (!AllocatorIsReady()) {
-    void* early = AllocateEarly(size, alignment);
-    if (early != nullptr) *block = early;
-    return early != nullptr ? 0 : ENOMEM;
-  }
+  EnsureAllocator();
   int error = 0;
   AllocateByName(size, [&]() -> void* {
     error = g_allocator.posix_memalign(block, alignment, size);
@@ -83,7 +62,7 @@ template <class Allocate>
 PROF_ALWAYS_INLINE void* AllocateAligned(size_t alignment, size_t size, Allocate allocate) {
   if (HeapSampler::Covers(size)) [[likely]]
     return allocate();
-  if (!AllocatorIsReady()) return EarlyOrFail(size, alignment);
+  EnsureAllocator();
   return AllocateByName(size, allocate);
 }
 
@@ -137,7 +116,7 @@ PROF_EXPORT void* realloc(void* block, size_t size) noexcept {
 PROF_EXPORT void* reallocarray(void* block, size_t count, size_t size) noexcept {
   size_t bytes = 0;
   bool is_size = profagent::Multiply(count, size, &bytes);
-  if (is_size && !profagent::AllocatorIsReady()) return profagent::ReallocSlowly(block, bytes);
+  profagent::EnsureAllocator();
   if (g_allocator.reallocarray == nullptr) {
     errno = ENOMEM;
     return nullptr;
