@@ -75,6 +75,16 @@ void ReadText(const Source& source, std::string_view name, OptionText* option) {
   option->size = static_cast<uint32_t>(value.text.size());
 }
 
+// gperftools, whose variables CPUPROFILE and HEAPPROFILE are too, sets the highest bit of the first byte to remember, across
+// exec, that it was there. What follows then is no UTF-8.
+void ReadFileName(const Source& source, std::string_view name, OptionText* option) {
+  ReadText(source, name, option);
+  auto first = static_cast<unsigned char>(option->data[0]);
+  auto second = static_cast<unsigned char>(option->data[1]);
+  if (!option->empty() && (first & 0x80) != 0 && (second & 0xc0) != 0x80)
+    option->data[0] = static_cast<char>(first & 0x7f);
+}
+
 struct SignalName {
   std::string_view name;
   int number;
@@ -184,7 +194,7 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
   ReadNumber(source, "PROFAGENT_VERBOSE", 0, 2, &verbose);
   options->verbosity = static_cast<Verbosity>(verbose);
 
-  ReadText(source, "CPUPROFILE", &options->cpu_profile);
+  ReadFileName(source, "CPUPROFILE", &options->cpu_profile);
   uint64_t hz = 100;
   ReadNumber(source, "CPUPROFILE_FREQUENCY", 1, kMaxCpuFrequency, &hz);
   options->cpu_frequency = Hertz(static_cast<uint32_t>(hz));
@@ -196,10 +206,10 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
     source.Refuse(engine, "timer or perf is accepted; using timer");
   }
 
-  ReadText(source, "HEAPPROFILE", &options->heap_profile);
+  ReadFileName(source, "HEAPPROFILE", &options->heap_profile);
   ReadText(source, "PEAKPROFILE", &options->peak_profile);
   options->heap_rate = 524288;
-  ReadNumber(source, "MEMPROFILERATE", 0, kMaxRate, &options->heap_rate);
+  options->heap_rate_given = ReadNumber(source, "MEMPROFILERATE", 0, kMaxRate, &options->heap_rate);
 
   ReadText(source, "BLOCKPROFILE", &options->block_profile);
   options->block_rate = kDefaultBlockRate;

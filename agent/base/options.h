@@ -45,6 +45,7 @@ struct Options {
   OptionText heap_profile;      // HEAPPROFILE
   OptionText peak_profile;      // PEAKPROFILE
   uint64_t heap_rate;           // MEMPROFILERATE; 0: no heap profile
+  bool heap_rate_given;         // it is set
   OptionText block_profile;     // BLOCKPROFILE
   uint64_t block_rate;          // BLOCKRATE, ns
   bool block_wanted;            // either of the two is set, and the rate is not 0

@@ -22,8 +22,8 @@ struct ThreadState {
   uint64_t heap_countdown;  // bytes until the next sample; 0 at birth: nothing was drawn yet
   uint64_t heap_random;     // state of the thread's draws; 0: not seeded
   uintptr_t in_allocator;   // where on the stack a sampled call of the real allocator is under way; 0: none
-  bool resolves_allocator;  // this thread is looking the allocator's functions up
   bool heap_started;        // a gap was drawn
+  bool asked_for_sample;    // a hook asked HeapSampler::Draws since this was cleared (foreign_allocator.cc)
 
   // What is known to be mapped of the thread's own stack; {0, 0}: nothing (agent/unwind/unwinder.h, StackBounds).
   uintptr_t stack_low, stack_high;

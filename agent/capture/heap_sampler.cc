@@ -77,6 +77,7 @@ uint64_t HeapSampler::DrawGap() {
 
 bool HeapSampler::Draws(size_t size) {
   ThreadState& thread = t_state;
+  thread.asked_for_sample = true;
   if (!running()) {
     if (decided_.load(std::memory_order_acquire)) thread.heap_countdown = kIdleBytes;
     return false;

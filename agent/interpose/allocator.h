@@ -1,12 +1,14 @@
-// The allocator that the program uses: glibc's, or one that is preloaded or linked behind us.
+// The allocator behind our names: glibc's, or one that is preloaded or linked behind us.
 //
 // Context:   g_allocator in `hook` and `bootstrap`; ResolveAllocator in `bootstrap`: the first call of a hook in each
 //            thread comes by it (heap_sampler.h: a gap of 0), and so does a free before any allocation, through the
 //            table's first entry.
-// Invariant: all functions are what the program would have called without us: the next definition behind ours. A function
-//            that is nowhere is nullptr; its hook cannot have been called through a symbol that never was.
-// Early:     dlsym itself may allocate (glibc before 2.34 does). What is asked for inside it comes from a small arena
-//            and is never given back.
+// Invariant: all functions are what the caller of our names would have called without us: the next definition behind ours.
+//            (Not always the program's allocator: another one may stand before us, foreign_allocator.h.) A function that is
+//            nowhere is nullptr; its hook cannot have been called through a symbol that never was.
+// No dlsym:  it allocates (glibc before 2.34), takes the loader's lock, and may be another library's, whose RTLD_NEXT leads
+//            back to us. The objects' own symbol tables need none of that: a look-up works in the loader, in an IFUNC
+//            resolver, in somebody's constructor, and calls nothing that could call us.
 #pragma once
 
 #include <atomic>
@@ -26,21 +28,22 @@ struct Allocator {
   void* (*valloc)(size_t);
   void* (*pvalloc)(size_t);
   void (*cfree)(void*);
+
+  bool reallocarray_calls_realloc;  // by its name, so that the hook of realloc sees it: libc's
 };
 
 extern constinit Allocator g_allocator;
 extern constinit std::atomic<bool> g_allocator_resolved;  // release: all of g_allocator
 
-// Two threads may do this at once: both write the same. False inside itself: then the early arena serves.
-bool ResolveAllocator();
+// False: another allocator stands before us. What comes by our names then is not what the program allocates.
+extern constinit std::atomic<bool> g_counts_by_name;
 
-inline bool AllocatorIsReady() {
-  return g_allocator_resolved.load(std::memory_order_acquire) || ResolveAllocator();
+// Two threads may do this at once, and a handler inside of it: all write the same.
+void ResolveAllocator();
+
+inline void EnsureAllocator() {
+  if (!g_allocator_resolved.load(std::memory_order_acquire)) [[unlikely]]
+    ResolveAllocator();
 }
-
-// From the early arena; `alignment` a power of two up to a page. nullptr: it is used up.
-void* AllocateEarly(size_t size, size_t alignment);
-bool IsEarly(const void* block);
-size_t EarlySize(const void* block);
 
 }  // namespace profagent

@@ -9,95 +9,48 @@
 //          which allocators, not programs, reach glibc.
 #include <cerrno>
 #include <cstdint>
-#include <cstring>
 
-#include "agent/base/signal_safe.h"
-#include "agent/base/thread_state.h"
-#include "agent/capture/heap_sampler.h"
+#include "agent/interpose/allocation.h"
 #include "agent/interpose/allocator.h"
 
 namespace profagent {
 namespace {
 
-// Around a call of the real allocator that is a sample: what it asks for by public names is not one again.
-class InAllocator {
- public:
-  InAllocator() : before_(t_state.in_allocator) {
-    t_state.in_allocator = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-  }
-  ~InAllocator() { t_state.in_allocator = before_; }
-  InAllocator(const InAllocator&) = delete;
-  InAllocator& operator=(const InAllocator&) = delete;
-
- private:
-  uintptr_t before_;
-};
-
-// The way of an allocation that the thread's gap does not cover.
+// The way of an allocation by one of our names.
 template <class Allocate>
-PROF_ALWAYS_INLINE void* AllocateSlowly(size_t size, Allocate allocate) {
-  if (!g_heap_sampler.Draws(size)) return allocate();
-  void* block = nullptr;
-  {
-    InAllocator guard;
-    block = allocate();
-  }
-  if (block != nullptr) g_heap_sampler.Record(block, size);
-  return block;
-}
-
-// While the real functions are being looked up.
-void* EarlyOrFail(size_t size, size_t alignment = 16) {
-  void* block = AllocateEarly(size, alignment);
-  if (block == nullptr) errno = ENOMEM;
-  return block;
+PROF_ALWAYS_INLINE void* AllocateByName(size_t size, Allocate allocate) {
+  return AllocateSlowly(size, g_counts_by_name.load(std::memory_order_relaxed), allocate);
 }
 
 __attribute__((noinline)) void* MallocSlowly(size_t size) {
-  if (!AllocatorIsReady()) return EarlyOrFail(size);
-  return AllocateSlowly(size, [&] { return g_allocator.malloc(size); });
+  EnsureAllocator();
+  return AllocateByName(size, [&] { return g_allocator.malloc(size); });
 }
 
 __attribute__((noinline)) void* CallocSlowly(size_t count, size_t size, size_t bytes) {
-  if (!AllocatorIsReady()) return EarlyOrFail(bytes);  // zeroed: it is used once
-  return AllocateSlowly(bytes, [&] { return g_allocator.calloc(count, size); });
+  EnsureAllocator();
+  return AllocateByName(bytes, [&] { return g_allocator.calloc(count, size); });
 }
 
 __attribute__((noinline)) void FreeSlowly(void* block, void (*real_free)(void*)) {
-  if (IsEarly(block)) return;
-  if (HeapSiteRecord* site = g_heap_sampler.live().Take(block)) g_heap_sampler.CountFreed(site);
+  ForgetBlock(block);
   real_free(block);
 }
 
-void* MoveEarly(void* block, size_t size) {
-  void* moved = MallocSlowly(size);
-  if (moved != nullptr) std::memcpy(moved, block, size < EarlySize(block) ? size : EarlySize(block));
-  return moved;
+__attribute__((noinline)) void* ReallocSlowly(void* block, size_t size) {
+  EnsureAllocator();
+  return ReallocateSlowly(block, size, g_counts_by_name.load(std::memory_order_relaxed), g_allocator.realloc);
 }
 
-__attribute__((noinline)) void* ReallocSlowly(void* block, size_t size) {
-  if (!AllocatorIsReady() && block == nullptr) return EarlyOrFail(size);
-  if (block != nullptr && IsEarly(block)) return MoveEarly(block, size);
-  HeapSiteRecord* site = g_heap_sampler.live().Take(block);
-  void* result = AllocateSlowly(size, [&] {
-    void* moved = g_allocator.realloc(block, size);
-    // libc's realloc to nothing is a free, and says nullptr too.
-    bool given_back = moved != nullptr || size == 0;
-    if (site != nullptr && given_back) g_heap_sampler.CountFreed(site);
-    if (site != nullptr && !given_back) g_heap_sampler.PutBack(block, site);
-    return moved;
-  });
-  return result;
+__attribute__((noinline)) void* ReallocarraySlowly(void* block, size_t count, size_t size, size_t bytes) {
+  return ReallocateSlowly(block, bytes, g_counts_by_name.load(std::memory_order_relaxed),
+                          [&](void*, size_t) { return g_allocator.reallocarray(block, count, size); });
 }
 
 __attribute__((noinline)) int PosixMemalignSlowly(void** block, size_t alignment, size_t size) {
-  if (!AllocatorIsReady()) {
-    void* early = AllocateEarly(size, alignment);
-    if (early != nullptr) *block = early;
-    return early != nullptr ? 0 : ENOMEM;
-  }
+  EnsureAllocator();
   int error = 0;
-  AllocateSlowly(size, [&]() -> void* {
+  AllocateByName(size, [&]() -> void* {
     error = g_allocator.posix_memalign(block, alignment, size);
     return error == 0 ? *block : nullptr;
   });
@@ -109,8 +62,8 @@ template <class Allocate>
 PROF_ALWAYS_INLINE void* AllocateAligned(size_t alignment, size_t size, Allocate allocate) {
   if (HeapSampler::Covers(size)) [[likely]]
     return allocate();
-  if (!AllocatorIsReady()) return EarlyOrFail(size, alignment);
-  return AllocateSlowly(size, allocate);
+  EnsureAllocator();
+  return AllocateByName(size, allocate);
 }
 
 constexpr size_t kPage = 4096;
@@ -118,8 +71,6 @@ constexpr size_t kPage = 4096;
 bool Multiply(size_t count, size_t size, size_t* bytes) {
   return !__builtin_mul_overflow(count, size, bytes);
 }
-
-PROF_ALWAYS_INLINE bool IsSampled(void* block) { return g_heap_sampler.live().MayHold(block); }
 
 }  // namespace
 }  // namespace profagent
@@ -134,14 +85,14 @@ PROF_EXPORT void* malloc(size_t size) noexcept {
 }
 
 PROF_EXPORT void free(void* block) noexcept {
-  if (!profagent::IsSampled(block)) [[likely]]
+  if (!profagent::MayBeSampled(block)) [[likely]]
     return g_allocator.free(block);
   profagent::FreeSlowly(block, g_allocator.free);
 }
 
 // An old name of free, which programs of 2017 and before may still call.
 PROF_EXPORT void cfree(void* block) noexcept {
-  if (!profagent::IsSampled(block)) [[likely]]
+  if (!profagent::MayBeSampled(block)) [[likely]]
     return g_allocator.cfree(block);
   profagent::FreeSlowly(block, g_allocator.cfree);
 }
@@ -155,20 +106,25 @@ PROF_EXPORT void* calloc(size_t count, size_t size) noexcept {
 }
 
 PROF_EXPORT void* realloc(void* block, size_t size) noexcept {
-  if (!profagent::IsSampled(block) && HeapSampler::Covers(size)) [[likely]]
+  if (!profagent::MayBeSampled(block) && HeapSampler::Covers(size)) [[likely]]
     return g_allocator.realloc(block, size);
   return profagent::ReallocSlowly(block, size);
 }
 
-// glibc's own jumps to realloc, by its public name: then that is what is counted.
+// libc's own jumps to realloc by its public name: to us, or to who stands before us and has the block. Another allocator's is
+// a function like all others.
 PROF_EXPORT void* reallocarray(void* block, size_t count, size_t size) noexcept {
   size_t bytes = 0;
-  if (profagent::Multiply(count, size, &bytes)) return realloc(block, bytes);
-  if (!profagent::AllocatorIsReady() || g_allocator.reallocarray == nullptr) {
+  bool is_size = profagent::Multiply(count, size, &bytes);
+  profagent::EnsureAllocator();
+  if (g_allocator.reallocarray == nullptr) {
     errno = ENOMEM;
     return nullptr;
   }
-  return g_allocator.reallocarray(block, count, size);
+  if (!is_size || g_allocator.reallocarray_calls_realloc ||
+      (!profagent::MayBeSampled(block) && HeapSampler::Covers(bytes))) [[likely]]
+    return g_allocator.reallocarray(block, count, size);
+  return profagent::ReallocarraySlowly(block, count, size, bytes);
 }
 
 PROF_EXPORT int posix_memalign(void** block, size_t alignment, size_t size) noexcept {

@@ -22,6 +22,7 @@
 #include "agent/capture/cpu_capture.h"
 #include "agent/capture/thread_starts.h"
 #include "agent/interpose/real_functions.h"
+#include "agent/interpose/slot_patch.h"
 
 namespace profagent {
 namespace {
@@ -103,6 +104,7 @@ using profagent::Real;
 
 PROF_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*routine)(void*),
                                void* argument) {
+  profagent::LookForNewObjects();
   profagent::ThreadStart* start = profagent::Prepare(attributes, reinterpret_cast<void*>(routine), argument);
   if (start == nullptr) return Real().pthread_create(thread, attributes, routine, argument);
   int error = Real().pthread_create(thread, attributes, profagent::RunThread<void*>, start);

@@ -37,11 +37,6 @@ class LiveAllocations {
     return filter_[FilterClass(reinterpret_cast<uintptr_t>(block))].load(std::memory_order_relaxed) != 0;
   }
 
-  // MayHold is true for this address from now on, always.
-  void NeverForget(const void* block) {
-    filter_[FilterClass(reinterpret_cast<uintptr_t>(block))].store(kStuck, std::memory_order_relaxed);
-  }
-
   // False: no room.
   PROF_SIGNAL_SAFE bool Insert(const void* block, HeapSiteRecord* site);
   // The site of `block`, which is not in here any more; nullptr: it was not.

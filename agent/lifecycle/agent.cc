@@ -15,9 +15,11 @@
 #include "agent/capture/heap_sampler.h"
 #include "agent/capture/thread_starts.h"
 #include "agent/capture/virtual_signals.h"
+#include "agent/interpose/foreign_allocator.h"
 #include "agent/interpose/library_hooks.h"
 #include "agent/interpose/lock_hooks.h"
 #include "agent/interpose/real_functions.h"
+#include "agent/interpose/slot_patch.h"
 #include "agent/lifecycle/process_life.h"
 #include "agent/lifecycle/wanted_profiles.h"
 
@@ -62,8 +64,20 @@ std::string_view ReadFile(const char* path, char (&memory)[kSize]) {
 
 constinit Options g_options{};  // 28 KiB of zeroes: not in the Agent, which is initialised data
 
-constexpr LibraryEvents kLibraryEvents{[] { g_agent.unwinder().BeforeLibraryClose(); },
-                                       [] { g_agent.unwinder().AfterLibraryClose(); }};
+constexpr LibraryEvents kLibraryEvents{[] {
+                                         BeforeObjectsClose();
+                                         g_agent.unwinder().BeforeLibraryClose();
+                                       },
+                                       [] {
+                                         g_agent.unwinder().AfterLibraryClose();
+                                         AfterObjectsClose();
+                                       }};
+
+std::string_view WhyNoHeap(const FoundAllocator& allocator) {
+  return allocator.place == AllocatorPlace::kSanitizer
+             ? "a sanitizer has the allocator"
+             : "the program has an allocator of its own linked into it";
+}
 
 }  // namespace
 
@@ -155,7 +169,18 @@ void Agent::StartHeapSampler(uint64_t rate) {
   if (g_options.heap_rate == 0 && !g_options.heap_profile.empty()) {
     Log(Verbosity::kErrors, "no heap profile: MEMPROFILERATE is 0");
   }
+  FoundAllocator allocator{};
+  if (rate != 0) {
+    allocator = FindAllocator();
+    if (!allocator.can_be_followed()) {
+      bool asked_for = !g_options.heap_profile.empty() || g_options.heap_rate_given;
+      Log(asked_for ? Verbosity::kErrors : Verbosity::kFiles,
+          "the heap profile will be empty: ", WhyNoHeap(allocator));
+      rate = 0;
+    }
+  }
   g_heap_sampler.Start({&ledger_, &unwinder_, rate, g_options.max_depth});
+  if (rate != 0) FollowAllocator(allocator);
 }
 
 void Agent::StartContention() {
@@ -194,6 +219,7 @@ void Agent::AfterForkParent() { g_cpu_capture.ReleaseThisThread(); }
 
 void Agent::RestartAfterForkInChild() {
   if (!active()) return;
+  ForgetWhoLooksAtObjects();
   ledger_.Close();  // in the child this is the parent's file, or memory that fork emptied
   bool record = g_options.follow_children && OpenLedger();
   if (record) {

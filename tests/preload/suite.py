@@ -9,6 +9,7 @@ sys.dont_write_bytecode = True
 
 from runner import main  # noqa: E402
 
+import allocator_tests  # noqa: E402,F401
 import block_mutex_tests  # noqa: E402,F401
 import end_tests  # noqa: E402,F401
 import file_tests  # noqa: E402,F401

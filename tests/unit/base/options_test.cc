@@ -77,6 +77,19 @@ TEST_F(OptionsTest, ReadsEveryVariable) {
 }
 
 // strtol would take the first three, and atoi all of them.
+// gperftools was there first, in a library behind us or in the program that executed this one: its mark would become a part
+// of the file's name.
+TEST_F(OptionsTest, FileNamesThatGperftoolsMarkedAreReadWithoutTheMark) {
+  const Options& options =
+      Parse({"HEAPPROFILE=\xe8"
+             "eap.prof",
+             "CPUPROFILE=\xaf"
+             "tmp/cpu.prof"});
+  EXPECT_EQ(options.heap_profile.view(), "heap.prof");
+  EXPECT_EQ(options.cpu_profile.view(), "/tmp/cpu.prof");
+  EXPECT_EQ(Parse({"HEAPPROFILE=\u00e9t\u00e9.prof"}).heap_profile.view(), "\u00e9t\u00e9.prof");
+}
+
 TEST_F(OptionsTest, ANumberIsDigitsAndNothingElse) {
   for (const char* value : {"1e3", " 100", "100 ", "+100", "0x64", "abc", "", "-1", "0", "10001", "99999",
                             "18446744073709551716", "100,5"}) {

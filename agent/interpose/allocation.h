@@ -1,0 +1,64 @@
+// What every hook of an allocation does when it is, or may be, a sample.
+//
+// Context: `hook`. For malloc_hooks.cc (names that we define) and foreign_hooks.cc (slots that we redirect).
+#pragma once
+
+#include <cstdint>
+
+#include "agent/base/signal_safe.h"
+#include "agent/base/thread_state.h"
+#include "agent/capture/heap_sampler.h"
+#include "agent/interpose/slot_patch.h"
+
+namespace profagent {
+
+// Around a call of the real allocator that is a sample: what it asks for by public names is not one again.
+class InAllocator {
+ public:
+  InAllocator() : before_(t_state.in_allocator) {
+    t_state.in_allocator = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  }
+  ~InAllocator() { t_state.in_allocator = before_; }
+  InAllocator(const InAllocator&) = delete;
+  InAllocator& operator=(const InAllocator&) = delete;
+
+ private:
+  uintptr_t before_;
+};
+
+// The way of an allocation that the thread's gap does not cover. Not `counted`: the gap goes on, but nobody is told.
+template <class Allocate>
+PROF_ALWAYS_INLINE void* AllocateSlowly(size_t size, bool counted, Allocate allocate) {
+  LookForNewObjects();
+  if (!g_heap_sampler.Draws(size) || !counted) return allocate();
+  void* block = nullptr;
+  {
+    InAllocator guard;
+    block = allocate();
+  }
+  if (block != nullptr) g_heap_sampler.Record(block, size);
+  return block;
+}
+
+// `real_realloc(block, size)` for a block that may be sampled, or a size that the gap does not cover.
+template <class Realloc>
+PROF_ALWAYS_INLINE void* ReallocateSlowly(void* block, size_t size, bool counted, Realloc real_realloc) {
+  HeapSiteRecord* site = g_heap_sampler.live().Take(block);
+  return AllocateSlowly(size, counted, [&] {
+    void* moved = real_realloc(block, size);
+    // libc's realloc to nothing is a free, and says nullptr too.
+    bool given_back = moved != nullptr || size == 0;
+    if (site != nullptr && given_back) g_heap_sampler.CountFreed(site);
+    if (site != nullptr && !given_back) g_heap_sampler.PutBack(block, site);
+    return moved;
+  });
+}
+
+PROF_ALWAYS_INLINE bool MayBeSampled(void* block) { return g_heap_sampler.live().MayHold(block); }
+
+// Before the real free of a block that may be sampled.
+PROF_ALWAYS_INLINE void ForgetBlock(void* block) {
+  if (HeapSiteRecord* site = g_heap_sampler.live().Take(block)) g_heap_sampler.CountFreed(site);
+}
+
+}  // namespace profagent

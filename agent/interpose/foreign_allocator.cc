@@ -1,0 +1,155 @@
+#include "agent/interpose/foreign_allocator.h"
+
+#include <gnu/libc-version.h>
+#include <link.h>
+
+#include <string_view>
+
+#include "agent/base/log.h"
+#include "agent/base/thread_state.h"
+#include "agent/interpose/allocator.h"
+#include "agent/interpose/foreign_hooks.h"
+#include "agent/interpose/loaded_object.h"
+#include "agent/interpose/slot_patch.h"
+
+namespace profagent {
+namespace {
+
+constexpr size_t kProbe = 48;
+
+std::string_view NameOf(const link_map* object) {
+  std::string_view path = object->l_name != nullptr ? object->l_name : "";
+  size_t slash = path.rfind('/');
+  return slash == path.npos ? path : path.substr(slash + 1);
+}
+
+const link_map* Libc() { return ObjectAt(reinterpret_cast<void*>(&gnu_get_libc_version)); }
+const link_map* OurObject() { return ObjectAt(&g_allocator); }
+
+// Whether what `call` does comes by one of our hooks: with no gap left, each of them asks the sampler.
+template <class Call>
+bool ArrivesAtUs(Call call) {
+  uint64_t countdown = t_state.heap_countdown;
+  t_state.heap_countdown = 0;
+  t_state.asked_for_sample = false;
+  call();
+  t_state.heap_countdown = countdown;
+  return t_state.asked_for_sample;
+}
+
+template <class Function>
+Function* FunctionOf(const LoadedObject& object, const char* name) {
+  return reinterpret_cast<Function*>(object.Function(name));
+}
+
+bool HandsOnToUs(const LoadedObject& object) {
+  auto* allocate = FunctionOf<void*(size_t)>(object, "malloc");
+  auto* give_back = FunctionOf<void(void*)>(object, "free");
+  return ArrivesAtUs([&] {
+    void* block = allocate(kProbe);
+    if (give_back != nullptr) give_back(block);
+  });
+}
+
+bool HasNewOfItsOwn(const LoadedObject& object) {
+  auto* allocate = FunctionOf<void*(size_t)>(object, "_Znwm");
+  auto* give_back = FunctionOf<void(void*)>(object, "_ZdlPv");
+  if (allocate == nullptr || give_back == nullptr) return false;
+  return !ArrivesAtUs([&] { give_back(allocate(kProbe)); });
+}
+
+// Whether the functions of an allocator behind us call each other by names, which are ours.
+bool CallsItsOwnNames() {
+  return ArrivesAtUs([] {
+    void* block = g_allocator.calloc(1, kProbe);
+    block = g_allocator.realloc(block, 2 * kProbe);
+    if (!g_allocator.reallocarray_calls_realloc) block = g_allocator.reallocarray(block, 3, kProbe);
+    g_allocator.free(block);
+    if (g_allocator.posix_memalign(&block, 64, kProbe) == 0) g_allocator.free(block);
+    g_allocator.free(g_allocator.aligned_alloc(64, kProbe));
+    g_allocator.free(g_allocator.memalign(64, kProbe));
+  });
+}
+
+bool HasSanitizer(const LoadedObject& object) {
+  for (const char* name : {"__asan_init", "__hwasan_init", "__lsan_init", "__msan_init", "__tsan_init"}) {
+    if (object.Function(name) != nullptr) return true;
+  }
+  return false;
+}
+
+constinit Redirection g_inner_calls[8]{};
+
+// What the allocator calls by names goes to itself again, without us.
+RedirectedPart InnerCalls() {
+  size_t count = 0;
+  auto add = [&](const char* name, auto* ours, auto* real) {
+    if (real == nullptr) return;
+    g_inner_calls[count++] = {name, reinterpret_cast<uintptr_t>(ours), reinterpret_cast<uintptr_t>(real)};
+  };
+  LoadedObject us(OurObject());
+  add("malloc", us.Function("malloc"), g_allocator.malloc);
+  add("free", us.Function("free"), g_allocator.free);
+  add("calloc", us.Function("calloc"), g_allocator.calloc);
+  add("realloc", us.Function("realloc"), g_allocator.realloc);
+  add("posix_memalign", us.Function("posix_memalign"), g_allocator.posix_memalign);
+  add("aligned_alloc", us.Function("aligned_alloc"), g_allocator.aligned_alloc);
+  add("memalign", us.Function("memalign"), g_allocator.memalign);
+  add("valloc", us.Function("valloc"), g_allocator.valloc);
+  return {g_inner_calls, count};
+}
+
+// A block of one allocator in the hands of another is the program's own trouble, as it is without us.
+void SayWhatIsLibcs(const LoadedObject& object) {
+  if (g_verbosity < Verbosity::kDebug) return;
+  FixedText<200> missing;
+  for (const char* name : {"calloc", "realloc", "free", "reallocarray", "posix_memalign", "aligned_alloc",
+                           "memalign", "valloc", "pvalloc", "cfree"}) {
+    if (object.Function(name) == nullptr) missing.Add(missing.view().empty() ? "" : ", ", name);
+  }
+  Log(Verbosity::kDebug, "the heap is that of ", NameOf(object.map()),
+      missing.view().empty() ? "" : ", but for what it lacks and the next library has: ", missing.view());
+}
+
+}  // namespace
+
+FoundAllocator FindAllocator() {
+  const link_map* ours = OurObject();
+  const link_map* program = _r_debug.r_map;
+  bool before_us = true;
+  FoundAllocator found = {AllocatorPlace::kLibc, nullptr};
+  for (const link_map* map = program; map != nullptr; map = map->l_next) {
+    if (map == ours) before_us = false;
+    LoadedObject object(map);
+    if (!object.ok() || map == ours) continue;
+    if (HasSanitizer(object)) return {AllocatorPlace::kSanitizer, map};
+    if (found.object != nullptr || object.Function("malloc") == nullptr) continue;
+    if (before_us && HandsOnToUs(object)) continue;
+    found = {before_us ? AllocatorPlace::kBeforeUs : AllocatorPlace::kBehindUs, map};
+    if (map == program) found.place = AllocatorPlace::kProgram;
+    if (map == Libc()) found.place = AllocatorPlace::kLibc;
+  }
+  return found;
+}
+
+void FollowAllocator(const FoundAllocator& allocator) {
+  if (allocator.place == AllocatorPlace::kLibc || !allocator.can_be_followed()) return;
+  LoadedObject object(allocator.object);
+  SayWhatIsLibcs(object);
+  RedirectedPart parts[2];
+  size_t count = 0;
+  if (allocator.place == AllocatorPlace::kBeforeUs) {
+    g_counts_by_name.store(false, std::memory_order_relaxed);
+    parts[count++] = RedirectionsTo(object, ForeignPart::kMallocFamily);
+  } else {
+    EnsureAllocator();
+    if (CallsItsOwnNames()) {
+      RedirectedPart inner = InnerCalls();
+      RedirectSlots(object, {&inner, 1});
+    }
+  }
+  if (HasNewOfItsOwn(object)) parts[count++] = RedirectionsTo(object, ForeignPart::kOperators);
+  if (count > 0) RedirectSlotsEverywhere({parts, count}, allocator.object);
+}
+
+}  // namespace profagent

@@ -1,0 +1,21 @@
+// Our functions for slots that led to another allocator's: malloc's family, operator new and operator delete.
+//
+// Context: Fill in `bootstrap`; the hooks in `hook`, by a redirected slot (slot_patch.h) only, never by name. They forward
+//          by address to what the slot held, so that nothing turns back to them.
+// new:     a bad_alloc that the real operator throws passes through the hook, which has nothing to destroy but an
+//          InAllocator (a stale one is recognised: heap_sampler.h, Draws).
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "agent/interpose/slot_patch.h"
+
+namespace profagent {
+
+enum class ForeignPart : uint8_t { kMallocFamily, kOperators };
+
+// The functions of this part that `object` defines. Once for each part.
+RedirectedPart RedirectionsTo(const LoadedObject& object, ForeignPart part);
+
+}  // namespace profagent

@@ -1,0 +1,82 @@
+// One loaded object as its dynamic section describes it: which functions it defines, and where the addresses of the
+// functions that it calls are kept.
+//
+// Context:   `bootstrap` and `hook`. Reads only the object's own memory, which the caller keeps mapped. No lock, no call into
+//            the loader but _dl_find_object.
+// Why:       dlsym allocates and locks, cannot be asked about one object alone, and answers with a program's procedure
+//            linkage table where that program took a function's address.
+#pragma once
+
+#include <elf.h>
+#include <link.h>
+
+#include <cstdint>
+#include <span>
+
+#include "agent/unwind/memory_range.h"
+
+namespace profagent {
+
+// A word that the loader fills with the address of a function of another object, or of this one.
+struct Slot {
+  uintptr_t* place;
+  const Elf64_Sym* symbol;
+  bool is_lazy;  // a call's: until the first one it may hold the address of code in the object itself
+};
+
+class LoadedObject {
+ public:
+  // Not `ok`: the loader does not know `map` (any more), or it has no symbols.
+  explicit LoadedObject(const link_map* map);
+  bool ok() const { return symbols_ != nullptr && strings_ != nullptr; }
+
+  const link_map* map() const { return map_; }
+  const MemoryRange& range() const { return range_; }
+  bool Holds(const void* address) const { return range_.Holds(reinterpret_cast<uintptr_t>(address), 1); }
+  // What the loader makes read-only when it is done with it; empty: nothing.
+  MemoryRange relro() const;
+
+  // The function of this name that the object exports; nullptr: none.
+  void* Function(const char* name) const;
+
+  const char* NameOf(const Slot& slot) const { return strings_ + slot.symbol->st_name; }
+  // Whether what is in the slot leads to the loader, which was not asked for the function yet: to code of the object that is
+  // not the function, should the object define it itself.
+  bool IsUnbound(const Slot& slot, uintptr_t value) const {
+    return slot.is_lazy && range_.Holds(value, 1) && value != map_->l_addr + slot.symbol->st_value;
+  }
+  // `visit(const Slot&)` for every slot of a function.
+  template <class Visit>
+  void ForEachSlot(Visit visit) const {
+    for (const std::span<const Elf64_Rela>& table : relocations_) {
+      for (const Elf64_Rela& relocation : table) {
+        Slot slot;
+        if (SlotOf(relocation, &slot)) visit(slot);
+      }
+    }
+  }
+
+ private:
+  const Elf64_Sym* Find(const char* name) const;
+  const Elf64_Sym* FindByGnuHash(const char* name) const;
+  const Elf64_Sym* FindBySysvHash(const char* name) const;
+  bool IsFunction(uint32_t index, const char* name) const;
+  bool SlotOf(const Elf64_Rela& relocation, Slot* slot) const;
+
+  const link_map* map_;
+  MemoryRange range_;
+  const Elf64_Sym* symbols_ = nullptr;
+  const char* strings_ = nullptr;
+  const uint32_t* gnu_hash_ = nullptr;
+  const uint32_t* sysv_hash_ = nullptr;
+  std::span<const Elf64_Rela> relocations_[2];  // of data, of calls
+};
+
+// The first function of this name in `from` and the objects behind it, in the order in which the loader binds names.
+void* FirstFunction(const link_map* from, const char* name);
+
+// Which object holds `address`; nullptr: none.
+const link_map* ObjectAt(const void* address);
+bool IsLibcs(const void* function);
+
+}  // namespace profagent
