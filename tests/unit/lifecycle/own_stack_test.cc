@@ -81,7 +81,7 @@ bool operator==(const KernelSigaction& a, const KernelSigaction& b) {
   return a.handler == b.handler && a.flags == b.flags && a.restorer == b.restorer && a.mask == b.mask;
 }
 
-void* const kNowhere = reinterpret_cast<void*>(16);
+void* volatile const kNowhere = reinterpret_cast<void*>(16);  // volatile: the compiler must not know better
 
 void ReadNowhere(void*) { *static_cast<volatile int*>(kNowhere); }
 
