@@ -29,8 +29,9 @@ class Arena : private Holding {
   template <class T>
   T* AllocateArray(size_t count) {
     static_assert(std::is_trivially_destructible_v<T>);
-    if (count > SIZE_MAX / 2 / sizeof(T)) return nullptr;
-    return static_cast<T*>(Allocate(count * sizeof(T), alignof(T)));
+    constexpr size_t kSize = sizeof(T);  // NOLINT(bugprone-sizeof-expression): arrays of pointers are meant
+    if (count > SIZE_MAX / 2 / kSize) return nullptr;
+    return static_cast<T*>(Allocate(count * kSize, alignof(T)));
   }
 
   void Release();

@@ -14,6 +14,7 @@ struct Quantity {
 
   constexpr Quantity() = default;
   constexpr explicit Quantity(Rep v) : value(v) {}
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the comparison's 0 for a pointer
   constexpr auto operator<=>(const Quantity&) const = default;
   constexpr Quantity operator+(Quantity other) const { return Quantity(value + other.value); }
   constexpr Quantity operator-(Quantity other) const { return Quantity(value - other.value); }

@@ -40,7 +40,7 @@ size_t KernelFrame() {
 }  // namespace profagent
 
 PROF_EXPORT int sigaltstack(const stack_t* stack, stack_t* old) noexcept {
-  using namespace profagent;
+  using namespace profagent;  // NOLINT(google-build-using-namespace): a function of ours in all but its name
   if (g_cpu_capture.signo() == 0) return Real().sigaltstack(stack, old);
   stack_t wanted = {};
   stack_t given = {};

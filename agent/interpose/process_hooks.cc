@@ -59,6 +59,7 @@ using profagent::Real;
 
 // The arguments of an execl call, null pointer included, in an array on this function's own stack. A macro,
 // because the array must live in the caller.
+// NOLINTBEGIN(bugprone-macro-parentheses): the arguments are names, which it declares
 #define PROF_GATHER_ARGUMENTS(argv, first, list)                                             \
   va_list list;                                                                              \
   va_start(list, first);                                                                     \
@@ -69,6 +70,7 @@ using profagent::Real;
   va_start(list, first);                                                                     \
   argv[0] = const_cast<char*>(first);                                                        \
   for (size_t i = 1; i < list##_count; ++i) argv[i] = va_arg(list, char*)
+// NOLINTEND(bugprone-macro-parentheses)
 
 PROF_EXPORT int execve(const char* path, char* const argv[], char* const envp[]) {
   return Execute(envp, [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });

@@ -107,7 +107,7 @@ PROF_EXPORT sighandler_t __sysv_signal(int signo, sighandler_t handler) noexcept
 
 // System V: a disposition and the mask in one. SIG_HOLD is a mask, not an action.
 PROF_EXPORT sighandler_t sigset(int signo, sighandler_t handler) noexcept {
-  using namespace profagent;
+  using namespace profagent;  // NOLINT(google-build-using-namespace): a function of ours in all but its name
   if (!IsVirtual(signo)) return Real().sigset(signo, handler);
   sigset_t one;
   sigset_t before;
@@ -124,13 +124,13 @@ PROF_EXPORT sighandler_t sigset(int signo, sighandler_t handler) noexcept {
 }
 
 PROF_EXPORT int sigignore(int signo) noexcept {
-  using namespace profagent;
+  using namespace profagent;  // NOLINT(google-build-using-namespace): a function of ours in all but its name
   if (!IsVirtual(signo)) return Real().sigignore(signo);
   return SetHandler(signo, SIG_IGN, 0, 0) == SIG_ERR ? -1 : 0;
 }
 
 PROF_EXPORT int siginterrupt(int signo, int interrupt) noexcept {
-  using namespace profagent;
+  using namespace profagent;  // NOLINT(google-build-using-namespace): a function of ours in all but its name
   if (!IsVirtual(signo)) return Real().siginterrupt(signo, interrupt);
   KernelSigaction action = g_virtual_signals.ApplicationAction(signo);
   if (interrupt != 0) {

@@ -95,7 +95,7 @@ class OwnStack::Job {
   // False: it faulted.
   bool Run(char* top);
   PROF_SIGNAL_SAFE static uintptr_t OnSignal(int signo, siginfo_t* info, void* context);
-  static void Forget() { s_thread.store(0, std::memory_order_relaxed); }
+  static void Forget() { g_thread.store(0, std::memory_order_relaxed); }
 
  private:
   void TakeSignals();
@@ -118,12 +118,12 @@ class OwnStack::Job {
 
   // What the handler asks first: the tid of the thread whose work is guarded, or 0. Only that thread may look at the
   // job, which is its own.
-  static std::atomic<long> s_thread;
-  static Job* s_job;
+  static std::atomic<long> g_thread;
+  static Job* g_job;
 };
 
-constinit std::atomic<long> OwnStack::Job::s_thread{0};
-constinit OwnStack::Job* OwnStack::Job::s_job = nullptr;
+constinit std::atomic<long> OwnStack::Job::g_thread{0};
+constinit OwnStack::Job* OwnStack::Job::g_job = nullptr;
 
 bool OwnStack::Job::Run(char* top) {
   auto entry = [](void* self) {
@@ -140,9 +140,9 @@ bool OwnStack::Job::Run(char* top) {
 // be on the application's, and GiveSignalsBack runs on the caller's.
 void OwnStack::Job::TakeSignals() {
   long none = 0;
-  guarded_ = s_thread.compare_exchange_strong(none, RawSyscall(SYS_gettid), std::memory_order_relaxed);
+  guarded_ = g_thread.compare_exchange_strong(none, RawSyscall(SYS_gettid), std::memory_order_relaxed);
   if (!guarded_) return;  // another OwnStack's work is: in tests only
-  s_job = this;
+  g_job = this;
   stack_t ours{};
   ours.ss_sp = stack_.low_ + kGuard;
   ours.ss_size = kHandlerSize;
@@ -191,13 +191,13 @@ void OwnStack::Job::Keep(int signo, const siginfo_t& info) {
 
 uintptr_t OwnStack::Job::OnSignal(int signo, siginfo_t* info, void* context) {
   auto* interrupted = static_cast<ucontext_t*>(context);
-  if (s_thread.load(std::memory_order_relaxed) != RawSyscall(SYS_gettid)) {
+  if (g_thread.load(std::memory_order_relaxed) != RawSyscall(SYS_gettid)) {
     return g_virtual_signals.LeaveToOthers(signo, info, context, info->si_code > 0);
   }
-  if (s_job->IsOurFault(*info, *interrupted)) {
-    s_job->GiveUp(signo, *info, interrupted);
+  if (g_job->IsOurFault(*info, *interrupted)) {
+    g_job->GiveUp(signo, *info, interrupted);
   } else {
-    s_job->Keep(signo, *info);
+    g_job->Keep(signo, *info);
   }
   return 0;
 }

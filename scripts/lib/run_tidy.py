@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs clang-tidy on our source files, two at a time, and remembers what passed.
 
-usage: run_tidy.py BUILD_DIRECTORY
+usage: run_tidy.py BUILD_DIRECTORY [FILE...]        default: all that git knows of agent and symbolizer
 
 A file is looked at again when it, a header that it includes, its flags or .clang-tidy changed. A fresh clone looks at everything.
 """
@@ -18,7 +18,8 @@ def main():
     build = sys.argv[1]
     with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as text:
         commands = json.load(text)
-    tracked = set(subprocess.check_output(["git", "ls-files", "agent", "symbolizer"], text=True).split())
+    wanted = sys.argv[2:] or ["agent", "symbolizer"]
+    tracked = set(subprocess.check_output(["git", "ls-files", *wanted], text=True).split())
     configuration = b"".join(
         open(path, "rb").read() for path in sorted(
             subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", ":(glob)**/.clang-tidy"], text=True).split()))
