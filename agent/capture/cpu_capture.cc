@@ -537,7 +537,6 @@ void CpuCapture::RestartInForkedChild(bool record) {
   census_.Reset();
   debts_.Forget();
   g_cpu_handler.Reset();
-  g_virtual_signals.ResetAfterFork();
   g_signal_readers.waiter.store(0, std::memory_order_relaxed);
   if (g_signal_readers.reader.load(std::memory_order_relaxed) != 0) g_signal_readers.reader.store(OwnTid());
   process_timer_.store(kNoTimer, std::memory_order_relaxed);

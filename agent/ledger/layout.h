@@ -199,7 +199,7 @@ struct alignas(64) HeapSiteRecord {
   std::atomic<uint64_t> peak_objects;
   uint64_t spare;
 };
-static_assert(sizeof(HeapSiteRecord) == 64 && alignof(HeapSiteRecord) == 64);
+static_assert(sizeof(HeapSiteRecord) == 64);
 
 enum class ContentionKind : uint32_t { kBlock = 0, kMutex = 1 };
 

@@ -228,6 +228,7 @@ void Agent::RestartAfterForkInChild() {
   } else {
     active_.store(false, std::memory_order_release);
   }
+  g_virtual_signals.ResetAfterFork();
   g_heap_sampler.RestartAfterFork(record);
   g_contention.RestartAfterFork(record);
   g_cpu_capture.RestartInForkedChild(record);
