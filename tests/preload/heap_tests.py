@@ -310,8 +310,10 @@ def rate_zero_takes_no_heap_profile(t):
 
 @test()
 def memory_at_the_default_rate_is_small(t):
-    plain = t.run("heap", "storm", 1, 400_000, agent=False)
-    run = run_heap(t, "storm", 1, 400_000, rate=524288)
-    more = run.usage.ru_maxrss - plain.usage.ru_maxrss
+    def least(agent):  # where the heap's top happens to be trimmed is worth some MiB: the least of three runs
+        env = {"CPUPROFILE": None, "HEAPPROFILE": "heap.prof"} if agent else None
+        return min(t.run("heap", "storm", 1, 200_000, agent=agent, env=env).usage.ru_maxrss for _ in range(3))
+
+    more = least(True) - least(False)
     t.note("%d KiB more than without the agent" % more)
-    t.expect(more <= 8 << 10, "%d KiB more than without the agent" % more, run)
+    t.expect(more <= 8 << 10, "%d KiB more than without the agent" % more)

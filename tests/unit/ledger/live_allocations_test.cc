@@ -57,16 +57,6 @@ TEST_F(LiveAllocationsTest, GivesEachBlockBackOnceWithItsSite) {
   for (auto& [address, site] : truth) ASSERT_EQ(live_->Take(Block(address)), site);
 }
 
-// MEMPROFILERATE=0, or a free before the agent has begun: one program start in a thousand crashed, whenever one of its
-// blocks fell into the class of a block of the loader's.
-TEST(LiveAllocationsWithoutALedger, HoldNothing) {
-  auto live = std::make_unique<LiveAllocations>();
-  const void* block = reinterpret_cast<const void*>(0x7f00'0000'0010);
-  live->NeverForget(block);
-  EXPECT_TRUE(live->MayHold(block));
-  EXPECT_EQ(live->Take(block), nullptr);
-}
-
 // Addresses that differ only in what a hash might drop (bit 3, the highest bits) must not answer for each other.
 TEST_F(LiveAllocationsTest, TellsNearbyAndDistantAddressesApart) {
   std::vector<uint64_t> addresses;
