@@ -209,7 +209,7 @@ void Contention::Abandon(WaitSlot* slot) {
 }
 
 __attribute__((noinline)) WaitSlot* Contention::BeginAtCondition(Primitive primitive, const void* condition,
-                                                                const void* mutex) {
+                                                                 const void* mutex) {
   WaitSlot* slot = Begin(primitive, nullptr);
   if (slot == nullptr || mutex_fraction() == 0) return slot;
   slot->lock = mutex;
@@ -249,10 +249,7 @@ void Contention::Signal(const void* condition, uint32_t most) {
   }
 }
 
-Nanos Contention::Unlock(const void* lock, bool woken_sleep) {
-  Nanos charge = locks_.Unlock(lock);
-  return woken_sleep ? charge + locks_.Unlock(WokenFor(lock)) : charge;
-}
+Nanos Contention::Unlock(const void* lock) { return locks_.Unlock(lock) + locks_.Unlock(WokenFor(lock)); }
 
 __attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, Nanos charge,
                                                         const WaitSlot* same_stack) {
@@ -260,8 +257,7 @@ __attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, Nan
   if (fraction == 0 || (fraction > 1 && NextRandomBelow(fraction, Random()) != 0)) return;
   StackId stack{same_stack != nullptr ? same_stack->stack : 0};
   if (stack == kNoStack) stack = StackHere(primitive);
-  ContentionSiteRecord* site =
-      settings_.ledger->FindContentionSite(ContentionKind::kMutex, stack, kNoText);
+  ContentionSiteRecord* site = settings_.ledger->FindContentionSite(ContentionKind::kMutex, stack, kNoText);
   if (site == nullptr) return;
   uint64_t count = 0;
   uint64_t nanos = 0;

@@ -92,9 +92,8 @@ class Contention {
 
   // Whether somebody may wait for `lock`: a wait for it, or threads that were woken and want it back.
   PROF_ALWAYS_INLINE bool MayWaitFor(const void* lock) const { return locks_.MayHold(lock); }
-  // `lock` is about to be unlocked: what that is charged with. `woken_sleep`: those who were woken have come as far as
-  // sleeping at the lock, to the best of the caller's knowledge.
-  Nanos Unlock(const void* lock, bool woken_sleep);
+  // `lock` is about to be unlocked, which ends somebody's wait: what that is charged with.
+  Nanos Unlock(const void* lock);
   // It was unlocked; `charge` is not 0. The lock may be gone already. `same_stack`: a wait that begins in the same call.
   void RecordUnlock(Primitive primitive, Nanos charge, const WaitSlot* same_stack = nullptr);
 

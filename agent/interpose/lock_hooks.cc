@@ -7,7 +7,7 @@
 // Words of lock_entries_x86_64.S.
 #define PROF_LOCK_ENTRY(name, wanted_by) extern "C" void* profagent_target_##name;
 #define PROF_COND_ENTRY(name, wanted_by) \
-  extern "C" void* profagent_target_new_##name, *profagent_target_old_##name;
+  extern "C" void *profagent_target_new_##name, *profagent_target_old_##name;
 #define PROF_SYSCALL_ENTRY PROF_LOCK_ENTRY
 PROF_LOCK_ENTRIES
 PROF_COND_ENTRIES
@@ -33,17 +33,17 @@ struct LockHook {
   WantedBy wanted_by;
 };
 
-#define PROF_HOOK(libc_name, version, name, wanted_by)                           \
-  {#libc_name,                                                                   \
-   version,                                                                      \
-   &profagent_target_##name,                                                     \
-   reinterpret_cast<void**>(&g_real_locks.name),                                 \
-   reinterpret_cast<void*>(&instrumented::name),                                 \
+#define PROF_HOOK(libc_name, version, name, wanted_by) \
+  {#libc_name,                                         \
+   version,                                            \
+   &profagent_target_##name,                           \
+   reinterpret_cast<void**>(&g_real_locks.name),       \
+   reinterpret_cast<void*>(&instrumented::name),       \
    WantedBy::wanted_by},
 #define PROF_LOCK_ENTRY(name, wanted_by) PROF_HOOK(name, nullptr, name, wanted_by)
 // dlsym alone gave the older one before glibc 2.36.
-#define PROF_COND_ENTRY(name, wanted_by)                  \
-  PROF_HOOK(name, "GLIBC_2.3.2", new_##name, wanted_by)   \
+#define PROF_COND_ENTRY(name, wanted_by)                \
+  PROF_HOOK(name, "GLIBC_2.3.2", new_##name, wanted_by) \
   PROF_HOOK(name, "GLIBC_2.2.5", old_##name, wanted_by)
 #define PROF_SYSCALL_ENTRY PROF_LOCK_ENTRY
 const LockHook kHooks[] = {PROF_LOCK_ENTRIES PROF_COND_ENTRIES PROF_SYSCALL_ENTRIES};
@@ -86,7 +86,8 @@ void ResolveLockFunctions() {
 void UseLockHooks(bool block, bool mutex) {
   ResolveLockFunctions();
   for (const LockHook& hook : kHooks) {
-    bool wanted = (block && hook.wanted_by != WantedBy::Mutex) || (mutex && hook.wanted_by != WantedBy::Block);
+    bool wanted =
+        (block && hook.wanted_by != WantedBy::Mutex) || (mutex && hook.wanted_by != WantedBy::Block);
     SetTarget(hook, wanted && *hook.original != nullptr ? hook.instrumented : *hook.original);
   }
 }

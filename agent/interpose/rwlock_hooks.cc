@@ -35,7 +35,7 @@ PROF_ALWAYS_INLINE int Lock(Primitive primitive, pthread_rwlock_t* lock, Try try
 
 __attribute__((noinline)) int UnlockWanted(pthread_rwlock_t* lock) {
   if (IsSharedWithOthers(lock)) return g_real_locks.pthread_rwlock_unlock(lock);
-  return ChargedUnlock(Primitive::kRwlockUnlock, lock, false,
+  return ChargedUnlock(Primitive::kRwlockUnlock, lock,
                        [lock] { return g_real_locks.pthread_rwlock_unlock(lock); });
 }
 

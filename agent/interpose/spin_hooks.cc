@@ -13,7 +13,7 @@ namespace profagent {
 namespace {
 
 __attribute__((noinline)) int UnlockWanted(pthread_spinlock_t* lock) {
-  return ChargedUnlock(Primitive::kSpinUnlock, const_cast<const int*>(lock), false,
+  return ChargedUnlock(Primitive::kSpinUnlock, const_cast<const int*>(lock),
                        [lock] { return g_real_locks.pthread_spin_unlock(lock); });
 }
 
