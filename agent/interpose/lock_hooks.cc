@@ -83,6 +83,8 @@ void ResolveLockFunctions() {
   g_resolved.store(true, std::memory_order_release);
 }
 
+bool HasThreadSanitizer() { return dlsym(RTLD_DEFAULT, "__tsan_init") != nullptr; }
+
 void UseLockHooks(bool block, bool mutex) {
   ResolveLockFunctions();
   for (const LockHook& hook : kHooks) {

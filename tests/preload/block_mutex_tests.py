@@ -339,3 +339,11 @@ def jemalloc_beside_us(t):
     run = run_waiting(t, t.need("python3"), "-c", script.replace("\\\\n", "\\n"),
                       env={"LD_PRELOAD": "%s:%s" % (t.agent, jemalloc), "PYTHONMALLOC": "malloc", "MEMPROFILERATE": 1000})
     t.expect(run.profile("block.prof").total("delay") > 0, run)
+
+
+@test()
+def program_with_the_thread_sanitizer(t):
+    # Its runtime judges every lock and every memcmp that it sees, ours too. We leave the locks alone, and say so.
+    run = t.run("locks_tsan", "woken", 1, env=EVERYTHING)
+    t.expect_exit(run)
+    t.expect_one_error_line(run, "block", "mutex", "thread sanitizer")
