@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <atomic>
+#include <cstring>
 
 // Words of lock_entries_x86_64.S.
 #define PROF_LOCK_ENTRY(name, wanted_by) extern "C" void* profagent_target_##name;
@@ -21,6 +22,8 @@ namespace profagent {
 constinit RealLocks g_real_locks{};
 
 namespace {
+
+constexpr const char* kOldVersion = "GLIBC_2.2.5";
 
 enum class WantedBy { Block, Mutex, Either };
 
@@ -41,10 +44,9 @@ struct LockHook {
    reinterpret_cast<void*>(&instrumented::name),       \
    WantedBy::wanted_by},
 #define PROF_LOCK_ENTRY(name, wanted_by) PROF_HOOK(name, nullptr, name, wanted_by)
-// dlsym alone gave the older one before glibc 2.36.
 #define PROF_COND_ENTRY(name, wanted_by)                \
   PROF_HOOK(name, "GLIBC_2.3.2", new_##name, wanted_by) \
-  PROF_HOOK(name, "GLIBC_2.2.5", old_##name, wanted_by)
+  PROF_HOOK(name, kOldVersion, old_##name, wanted_by)
 #define PROF_SYSCALL_ENTRY PROF_LOCK_ENTRY
 const LockHook kHooks[] = {PROF_LOCK_ENTRIES PROF_COND_ENTRIES PROF_SYSCALL_ENTRIES};
 #undef PROF_HOOK
@@ -62,9 +64,16 @@ const TryFunction kTries[] = {PROF_LOCK_TRIES};
 
 constinit std::atomic<bool> g_resolved{false};  // release: g_real_locks is complete
 
+// Whoever comes after us, which may be another interposer without versions: dlvsym would look past it. But of libc's two dlsym
+// gave the older one before glibc 2.36.
 void* Find(const char* name, const char* version) {
-  void* found = version != nullptr ? dlvsym(RTLD_NEXT, name, version) : nullptr;
-  return found != nullptr ? found : dlsym(RTLD_NEXT, name);
+  if (version != nullptr && std::strcmp(version, kOldVersion) == 0) return dlvsym(RTLD_NEXT, name, version);
+  void* found = dlsym(RTLD_NEXT, name);
+  if (version != nullptr && found == dlvsym(RTLD_NEXT, name, kOldVersion)) {
+    void* newer = dlvsym(RTLD_NEXT, name, version);
+    if (newer != nullptr) return newer;
+  }
+  return found;
 }
 
 void SetTarget(const LockHook& hook, void* target) {
