@@ -28,7 +28,7 @@ PROF_ALWAYS_INLINE int Wait(Primitive primitive, const void* condition, const pt
   WaitSlot* wait = g_contention.BeginAtCondition(primitive, condition, mutex);
   if (!NobodyWaitsFor(mutex) && HasSleepers(mutex) && !IsInnerLevel(mutex)) {
     Nanos charge = g_contention.Unlock(mutex);
-    if (charge.value != 0) g_contention.RecordUnlock(primitive, charge, wait);
+    if (charge.value != 0) g_contention.RecordUnlock(primitive, mutex, charge, wait);
   }
   int result = CallCancellably(wait, call);
   bool waited = result == 0 || result == timed_out || HasWaited(result);

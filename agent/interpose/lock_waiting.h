@@ -45,7 +45,7 @@ template <class Release>
 PROF_ALWAYS_INLINE int ChargedUnlock(Primitive primitive, const void* lock, Release&& release) {
   Nanos charge = g_contention.Unlock(lock);
   int error = release();
-  if (error == 0 && charge.value != 0) g_contention.RecordUnlock(primitive, charge);
+  if (error == 0 && charge.value != 0) g_contention.RecordUnlock(primitive, lock, charge);
   return error;
 }
 

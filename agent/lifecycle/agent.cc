@@ -189,7 +189,8 @@ void Agent::StartContention() {
     return;
   }
   g_contention.Start({&ledger_, &unwinder_, g_options.block_wanted ? g_options.block_rate : 0,
-                      g_options.mutex_wanted ? g_options.mutex_fraction : 0, g_options.max_depth});
+                      g_options.mutex_wanted ? g_options.mutex_fraction : 0, g_options.max_depth,
+                      g_options.lock_labels});
   UseLockHooks(g_options.block_wanted, g_options.mutex_wanted);
 }
 

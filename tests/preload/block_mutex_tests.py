@@ -347,3 +347,25 @@ def program_with_the_thread_sanitizer(t):
     run = t.run("locks_tsan", "woken", 1, env=EVERYTHING)
     t.expect_exit(run)
     t.expect_one_error_line(run, "block", "mutex", "thread sanitizer")
+
+
+@test()
+def labels_name_the_lock(t):
+    # One function locks many objects of a kind: the stack does not say which of them is the busy one.
+    run, block, mutex = lock_run(t, "storm", env={"PROFAGENT_LOCK_LABELS": 1})
+    names = {"few", "few+0x28", "few+0x50", "few+0x78"}
+    for profile, leaf in (block, "pthread_mutex_lock"), (mutex, "pthread_mutex_unlock"):
+        found = {s.labels.get("lock", "") for s in profile.samples if names_of(s)[0] == leaf}
+        t.expect(found == names, "locks: %s" % found, run)
+    run, block, _ = lock_run(t, "unmapped", env={"PROFAGENT_LOCK_LABELS": 1})
+    found = {s.labels.get("lock", "") for s in block.samples if names_of(s)[0] == "pthread_mutex_lock"}
+    t.expect(all(name.startswith("heap 0x") for name in found), "locks: %s" % found, run)
+    run, block, _ = lock_run(t, "storm")
+    t.expect(not any("lock" in s.labels for s in block.samples), "labels that nobody asked for", run)
+
+
+@test()
+def label_of_a_lock_in_a_stripped_program(t):
+    run = run_waiting(t, "waits_stripped", "mutex_lock", env={"PROFAGENT_LOCK_LABELS": 1})
+    found = {s.labels.get("lock", "") for s in run.profile("mutex.prof").samples}
+    t.expect(len(found) == 1 and found.pop().startswith("waits_stripped+0x"), show(run.profile("mutex.prof")), run)
