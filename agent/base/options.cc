@@ -221,6 +221,10 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
   bool fraction_set = ReadNumber(source, "MUTEXFRACTION", 0, kMaxRate, &options->mutex_fraction);
   options->mutex_wanted = (fraction_set || !options->mutex_profile.empty()) && options->mutex_fraction > 0;
 
+  uint64_t lock_labels = 0;
+  ReadNumber(source, "PROFAGENT_LOCK_LABELS", 0, 1, &lock_labels);
+  options->lock_labels = lock_labels != 0;
+
   ReadText(source, "PROFAGENT_HTTP", &options->http);
   ReadText(source, "PROFAGENT_LEDGER_DIR", &options->ledger_directory);
 

@@ -52,6 +52,7 @@ struct Options {
   OptionText mutex_profile;     // MUTEXPROFILE
   uint64_t mutex_fraction;      // MUTEXFRACTION
   bool mutex_wanted;            // likewise
+  bool lock_labels;             // PROFAGENT_LOCK_LABELS
   OptionText http;              // PROFAGENT_HTTP
   int dump_signal;              // PROFAGENT_SIGNAL; 0: none
   bool dump_signal_named;       // it was set, and could be used

@@ -4,7 +4,7 @@
 // Why:      a thread that is woken from pthread_cond_wait wants its mutex back, and libc waits for it where no hook can be. It
 //           is contention of the mutex like any other, and the usual one: who signals holds the mutex. So the signal tells:
 //           from then on one waiter (a broadcast: all of them) waits for the mutex, and is charged to whoever unlocks it
-//           (LockWaits, as a group, which contention.h charges only while libc's own lock word says that somebody sleeps).
+//           (LockWaits, as a group).
 // Who:      which of the waiters libc wakes is not known, and does not matter: the first that returns takes one move away.
 //           A waiter that timed out or was cancelled was not woken by the signal; it takes a move only where more would be left
 //           than there are waiters.

@@ -8,6 +8,7 @@
 #include "agent/capture/monotonic_clock.h"
 #include "agent/capture/walk_losses.h"
 #include "agent/ledger/contention_sample.h"
+#include "agent/ledger/lock_label.h"
 
 namespace profagent {
 namespace {
@@ -113,6 +114,21 @@ PROF_ALWAYS_INLINE StackId Contention::StackHere(Primitive primitive) {
   return stack;
 }
 
+TextId Contention::LabelOf(const void* object) {
+  if (!settings_.lock_labels || object == nullptr) return kNoText;
+  auto address = reinterpret_cast<uintptr_t>(object);
+  LockLabel label;
+  if (StackBounds{t_state.stack_low, t_state.stack_high}.Holds(address, 1)) {
+    label.Add("stack ", Hex{address});
+  } else if (Frame place = settings_.unwinder->FrameAt(CodeAddress{address});
+             place.module() != ModuleId::kNone) {
+    label = LabelOfStatic(place);
+  } else {
+    label.Add("heap ", Hex{address});
+  }
+  return settings_.ledger->InternText(label.view());
+}
+
 WaiterRecord* Contention::RecordOf(WaitSlot* slot) {
   if (slot->record == nullptr) {
     ThreadWaits& mine = t_waits;
@@ -138,7 +154,8 @@ void Contention::TakeBackAbandoned(uintptr_t here) {
   }
 }
 
-__attribute__((noinline)) WaitSlot* Contention::Begin(Primitive primitive, const void* lock) {
+__attribute__((noinline)) WaitSlot* Contention::Begin(Primitive primitive, const void* lock,
+                                                      const void* object) {
   ThreadWaits& mine = t_waits;
   if (mine.depth > 0) [[unlikely]]
     TakeBackAbandoned(FrameHere());
@@ -169,7 +186,7 @@ __attribute__((noinline)) WaitSlot* Contention::Begin(Primitive primitive, const
     StackId stack = StackHere(primitive);
     slot->stack = stack.value;
     if (ContentionSiteRecord* site =
-            settings_.ledger->FindContentionSite(ContentionKind::kBlock, stack, kNoText)) {
+            settings_.ledger->FindContentionSite(ContentionKind::kBlock, stack, LabelOf(object))) {
       slot->threshold = NextRandomBelow(rate, Random());
       record->since_ns.store(slot->since, std::memory_order_relaxed);
       record->threshold_ns.store(slot->threshold, std::memory_order_relaxed);
@@ -209,8 +226,8 @@ void Contention::Abandon(WaitSlot* slot) {
 }
 
 __attribute__((noinline)) WaitSlot* Contention::BeginAtCondition(Primitive primitive, const void* condition,
-                                                                const void* mutex) {
-  WaitSlot* slot = Begin(primitive, nullptr);
+                                                                 const void* mutex) {
+  WaitSlot* slot = Begin(primitive, nullptr, condition);
   if (slot == nullptr || mutex_fraction() == 0) return slot;
   slot->lock = mutex;
   slot->condition = condition;
@@ -249,19 +266,16 @@ void Contention::Signal(const void* condition, uint32_t most) {
   }
 }
 
-Nanos Contention::Unlock(const void* lock, bool woken_sleep) {
-  Nanos charge = locks_.Unlock(lock);
-  return woken_sleep ? charge + locks_.Unlock(WokenFor(lock)) : charge;
-}
+Nanos Contention::Unlock(const void* lock) { return locks_.Unlock(lock) + locks_.Unlock(WokenFor(lock)); }
 
-__attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, Nanos charge,
+__attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, const void* lock, Nanos charge,
                                                         const WaitSlot* same_stack) {
   uint64_t fraction = mutex_fraction();
   if (fraction == 0 || (fraction > 1 && NextRandomBelow(fraction, Random()) != 0)) return;
   StackId stack{same_stack != nullptr ? same_stack->stack : 0};
   if (stack == kNoStack) stack = StackHere(primitive);
   ContentionSiteRecord* site =
-      settings_.ledger->FindContentionSite(ContentionKind::kMutex, stack, kNoText);
+      settings_.ledger->FindContentionSite(ContentionKind::kMutex, stack, LabelOf(lock));
   if (site == nullptr) return;
   uint64_t count = 0;
   uint64_t nanos = 0;

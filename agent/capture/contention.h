@@ -18,6 +18,8 @@
 //            second is contention of the mutex from the moment of the signal (ConditionWaits).
 // Abandoned: a wait that a siglongjmp or a cancellation left is taken back: at once where libc runs our cleanup handler,
 //            else when this thread comes here again from further up its stack.
+// Labels:    with PROFAGENT_LOCK_LABELS a site is of one stack and one lock (agent/ledger/lock_label.h); for a wait without a
+//            lock, of what is waited at.
 // Depth:     the primitive (PrimitiveFrame) is a frame like any other: a stack has at most max_depth frames with it.
 #pragma once
 
@@ -65,6 +67,7 @@ class Contention {
     uint64_t block_rate;      // ns; 0: no block profile
     uint64_t mutex_fraction;  // 1 in n; 0: no mutex profile
     uint32_t max_depth;
+    bool lock_labels;
   };
 
   void Start(const Settings& settings);
@@ -77,7 +80,9 @@ class Contention {
   void RestartAfterFork(bool record);
 
   // A wait in `primitive` begins. `lock`: whose unlock will end it; nullptr: no lock. nullptr: nothing to end.
-  WaitSlot* Begin(Primitive primitive, const void* lock);
+  // `object`: what is waited at, for a label.
+  WaitSlot* Begin(Primitive primitive, const void* lock) { return Begin(primitive, lock, lock); }
+  WaitSlot* Begin(Primitive primitive, const void* lock, const void* object);
   // It has ended. `waited` false: it came to nothing (an error), and is not recorded.
   void End(WaitSlot* slot, bool waited);
   // It was left by a jump or by cancellation.
@@ -92,11 +97,11 @@ class Contention {
 
   // Whether somebody may wait for `lock`: a wait for it, or threads that were woken and want it back.
   PROF_ALWAYS_INLINE bool MayWaitFor(const void* lock) const { return locks_.MayHold(lock); }
-  // `lock` is about to be unlocked: what that is charged with. `woken_sleep`: those who were woken have come as far as
-  // sleeping at the lock, to the best of the caller's knowledge.
-  Nanos Unlock(const void* lock, bool woken_sleep);
+  // `lock` is about to be unlocked, which ends somebody's wait: what that is charged with.
+  Nanos Unlock(const void* lock);
   // It was unlocked; `charge` is not 0. The lock may be gone already. `same_stack`: a wait that begins in the same call.
-  void RecordUnlock(Primitive primitive, Nanos charge, const WaitSlot* same_stack = nullptr);
+  void RecordUnlock(Primitive primitive, const void* lock, Nanos charge,
+                    const WaitSlot* same_stack = nullptr);
 
   // For tests: how many wait for `lock`, or were woken and want it back.
   uint32_t CountWaiters(const void* lock) const;
@@ -106,6 +111,7 @@ class Contention {
 
  private:
   StackId StackHere(Primitive primitive);
+  TextId LabelOf(const void* object);
   WaiterRecord* RecordOf(WaitSlot* slot);
   void AddEnded(WaiterRecord* record);
   void TakeBackAbandoned(uintptr_t here);

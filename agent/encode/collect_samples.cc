@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "agent/encode/lock_names.h"
 #include "agent/encode/tables.h"
 #include "agent/ledger/contention_sample.h"
 
@@ -73,9 +74,13 @@ uint64_t CollectHeap(const LedgerView& ledger, ProfileKind kind, SampleTable* sa
   });
 }
 
-uint64_t CollectContention(const LedgerView& ledger, ContentionKind kind, Nanos now, SampleTable* samples) {
+uint64_t CollectContention(const LedgerView& ledger, ContentionKind kind, Nanos now,
+                           const ModuleTable& modules, Arena& arena, SampleTable* samples) {
+  LockNames locks(modules, arena);
+  ledger.ForEachContentionSite([&](const LedgerView::ContentionSite& site) { locks.Add(site.lock); });
+  locks.Resolve();
   auto add = [&](const LedgerView::ContentionSite& site, uint64_t count, uint64_t nanos) {
-    samples->Add(site.stack.frames, {site.lock, 0}, {.weight = nanos, .first = count});
+    samples->Add(site.stack.frames, {locks.Name(site.lock), 0}, {.weight = nanos, .first = count});
   };
   uint64_t damaged = ledger.ForEachContentionSite([&](const LedgerView::ContentionSite& site) {
     // A site is made when a wait begins; nothing was sampled yet while its count is 0.
@@ -109,9 +114,9 @@ uint64_t CollectSamples(const LedgerView& ledger, ProfileKind kind, Nanos now, c
       samples->CutAt(ledger.header().max_depth);
       return CollectHeap(ledger, kind, samples);
     case ProfileKind::kBlock:
-      return CollectContention(ledger, ContentionKind::kBlock, now, samples);
+      return CollectContention(ledger, ContentionKind::kBlock, now, modules, arena, samples);
     case ProfileKind::kMutex:
-      return CollectContention(ledger, ContentionKind::kMutex, now, samples);
+      return CollectContention(ledger, ContentionKind::kMutex, now, modules, arena, samples);
   }
   return 0;
 }

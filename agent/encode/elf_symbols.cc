@@ -38,7 +38,8 @@ void ElfSymbols::operator()(const SymbolRequest& request, std::span<FunctionSymb
   }
   const Elf64_Shdr* table = file.FindSection(SHT_SYMTAB);
   if (table == nullptr) table = file.FindSection(SHT_DYNSYM);
-  if (table != nullptr) NameFromSymbolTable(file, *table, request.addresses, names, arena_);
+  if (table != nullptr) NameFromSymbolTable(file, *table, request.kind, request.addresses, names, arena_);
+  if (request.kind == SymbolKind::kVariables) return;
   NamePltStubs(file, request.addresses, names, arena_);
   std::string_view module_name = request.module.path;
   NameFromFrameTable(file, module_name.substr(module_name.rfind('/') + 1), request.addresses, names, arena_);

@@ -24,7 +24,8 @@ bool ModuleTable::Collect() {
   return true;
 }
 
-bool ModuleTable::NameFrames(std::span<const Frame> frames, std::span<FunctionSymbol> names) const {
+bool ModuleTable::Name(SymbolKind kind, std::span<const Frame> frames,
+                       std::span<FunctionSymbol> names) const {
   auto* addresses = arena_.AllocateArray<uint64_t>(frames.size());
   if (addresses == nullptr) return false;
   for (size_t i = 0; i < frames.size(); ++i) addresses[i] = frames[i].offset();
@@ -35,7 +36,8 @@ bool ModuleTable::NameFrames(std::span<const Frame> frames, std::span<FunctionSy
     if (entry == nullptr) continue;
     symbols_(SymbolRequest{entry->module,
                            ledger_.Text(ledger_.header().working_directory),
-                           {addresses + first, last - first}},
+                           {addresses + first, last - first},
+                           kind},
              names.subspan(first, last - first));
   }
   return true;

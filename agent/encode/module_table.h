@@ -36,11 +36,19 @@ class ModuleTable {
 
   // Asks for the names of each module's addresses at once, so that the source can make one pass over a symbol table.
   // `frames` are sorted by value; a frame without a name leaves its entry of `names` as it was. False: no memory.
-  [[nodiscard]] bool NameFrames(std::span<const Frame> frames, std::span<FunctionSymbol> names) const;
+  [[nodiscard]] bool NameFrames(std::span<const Frame> frames, std::span<FunctionSymbol> names) const {
+    return Name(SymbolKind::kFunctions, frames, names);
+  }
+  // The same of variables.
+  [[nodiscard]] bool NameVariables(std::span<const Frame> places, std::span<FunctionSymbol> names) const {
+    return Name(SymbolKind::kVariables, places, names);
+  }
 
   static constexpr uint32_t kSlots = static_cast<uint32_t>(ModuleId::kMaxLoaded) + 1;
 
  private:
+  bool Name(SymbolKind kind, std::span<const Frame> frames, std::span<FunctionSymbol> names) const;
+
   const LedgerView& ledger_;
   SymbolSource symbols_;
   Arena& arena_;

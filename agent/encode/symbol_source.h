@@ -11,10 +11,13 @@
 
 namespace profagent {
 
+enum class SymbolKind : uint8_t { kFunctions, kVariables };
+
 struct SymbolRequest {
   const LedgerView::Module& module;
   std::string_view working_directory;   // of the process: a relative module.path refers to it
   std::span<const uint64_t> addresses;  // in the module's own numbering; ascending, each once
+  SymbolKind kind = SymbolKind::kFunctions;
 };
 
 struct FunctionSymbol {
@@ -22,8 +25,9 @@ struct FunctionSymbol {
   uint64_t start = 0;     // of the function, in the module's own numbering
 };
 
-// Puts the function that addresses[i] belongs to into names[i], and leaves those that it does not know empty. Called once for each module that has samples. Names must live
-// until the profile is written: the same Arena is the place for them.
+// Puts the function (or variable) that addresses[i] belongs to into names[i], and leaves those that it does not know empty.
+// Called once for each module that has samples, and once for each that has variables to be named. Names must live until the
+// profile is written: the same Arena is the place for them.
 using SymbolSource = FunctionRef<void(const SymbolRequest& request, std::span<FunctionSymbol> names)>;
 
 inline void NoSymbols(const SymbolRequest&, std::span<FunctionSymbol>) {}

@@ -21,9 +21,14 @@ struct Symbol {
 
 class Scan {
  public:
-  Scan(const ElfReader& file, const Elf64_Shdr& strings, std::span<const uint64_t> addresses,
+  Scan(const ElfReader& file, const Elf64_Shdr& strings, SymbolKind kind, std::span<const uint64_t> addresses,
        Symbol* covering, Symbol* nearest)
-      : file_(file), strings_(strings), addresses_(addresses), covering_(covering), nearest_(nearest) {}
+      : file_(file),
+        strings_(strings),
+        kind_(kind),
+        addresses_(addresses),
+        covering_(covering),
+        nearest_(nearest) {}
 
   void Offer(const Elf64_Sym& raw);
   // The choice for addresses[i]; ask in ascending order. nullptr: none.
@@ -35,6 +40,7 @@ class Scan {
 
   const ElfReader& file_;
   const Elf64_Shdr& strings_;
+  SymbolKind kind_;
   std::span<const uint64_t> addresses_;
   Symbol* covering_;  // [i]: the best sized symbol over addresses[i]
   Symbol* nearest_;   // [i]: the last symbol that starts in (addresses[i - 1], addresses[i]]
@@ -47,7 +53,8 @@ class Scan {
 void Scan::Offer(const Elf64_Sym& raw) {
   uint8_t type = ELF64_ST_TYPE(raw.st_info);
   bool is_function = type == STT_FUNC || type == STT_GNU_IFUNC;
-  if ((!is_function && type != STT_NOTYPE) || raw.st_shndx == SHN_UNDEF || raw.st_name == 0) return;
+  if (raw.st_shndx == SHN_UNDEF || raw.st_name == 0) return;
+  if (kind_ == SymbolKind::kVariables ? type != STT_OBJECT : !is_function && type != STT_NOTYPE) return;
   if (raw.st_value > addresses_.back()) return;
 
   Symbol symbol{raw.st_value, 0, raw.st_name, 0, is_function, raw.st_size != 0};
@@ -56,7 +63,7 @@ void Scan::Offer(const Elf64_Sym& raw) {
   std::span<const Elf64_Shdr> sections = file_.sections();
   if (raw.st_shndx < sections.size()) {
     const Elf64_Shdr& section = sections[raw.st_shndx];
-    if ((section.sh_flags & SHF_EXECINSTR) == 0) return;
+    if (((section.sh_flags & SHF_EXECINSTR) != 0) != (kind_ == SymbolKind::kFunctions)) return;
     symbol.end = section.sh_addr + section.sh_size;
   } else if (raw.st_shndx != SHN_XINDEX || !is_function) {
     return;  // absolute, common: no code
@@ -137,8 +144,8 @@ std::string_view ReadSymbolName(const ElfReader& file, const Elf64_Shdr& strings
   return {copy, name.size() + suffix.size()};
 }
 
-void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, std::span<const uint64_t> addresses,
-                         std::span<FunctionSymbol> names, Arena& arena) {
+void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, SymbolKind kind,
+                         std::span<const uint64_t> addresses, std::span<FunctionSymbol> names, Arena& arena) {
   if (addresses.empty() || table.sh_entsize != sizeof(Elf64_Sym) || table.sh_link >= file.sections().size())
     return;
   const Elf64_Shdr& strings = file.sections()[table.sh_link];
@@ -147,7 +154,7 @@ void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, std::sp
   auto* part = arena.AllocateArray<Elf64_Sym>(kSymbolsAtOnce);
   if (covering == nullptr || nearest == nullptr || part == nullptr) return;
 
-  Scan scan(file, strings, addresses, covering, nearest);
+  Scan scan(file, strings, kind, addresses, covering, nearest);
   for (uint64_t at = 0; at < table.sh_size;) {
     size_t want = std::min<uint64_t>(table.sh_size - at, kSymbolsAtOnce * sizeof(Elf64_Sym));
     size_t got = file.ReadAt(table.sh_offset + at, part, want);

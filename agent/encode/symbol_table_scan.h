@@ -13,8 +13,8 @@ namespace profagent {
 
 // The symbols of `table` (SHT_SYMTAB or SHT_DYNSYM) for `addresses` (ascending, each once). Fills in those of
 // `names` that are empty; they live in the arena.
-void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, std::span<const uint64_t> addresses,
-                         std::span<FunctionSymbol> names, Arena& arena);
+void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, SymbolKind kind,
+                         std::span<const uint64_t> addresses, std::span<FunctionSymbol> names, Arena& arena);
 
 // A null-terminated name of a string section, without its symbol version, with `suffix` behind it; in the arena.
 // Empty: not there, or longer than any real one.

@@ -14,9 +14,9 @@ namespace {
 __attribute__((noinline)) int UnlockWanted(mtx_t* mutex) {
   auto real = [mutex] { return g_real_locks.mtx_unlock(mutex); };
   auto* inside = reinterpret_cast<const pthread_mutex_t*>(mutex);
-  if (IsInnerLevel(inside)) return real();
+  if (!HasSleepers(inside) || IsInnerLevel(inside)) return real();
   static_assert(thrd_success == 0);
-  return ChargedUnlock(Primitive::kMtxUnlock, mutex, HasSleepers(inside), real);
+  return ChargedUnlock(Primitive::kMtxUnlock, mutex, real);
 }
 
 }  // namespace
@@ -43,7 +43,7 @@ int mtx_timedlock(mtx_t* __restrict mutex, const struct timespec* __restrict dea
 }
 
 int mtx_unlock(mtx_t* mutex) {
-  if (!g_contention.MayWaitFor(mutex)) [[likely]]
+  if (NobodyWaitsFor(reinterpret_cast<const pthread_mutex_t*>(mutex))) [[likely]]
     return g_real_locks.mtx_unlock(mutex);
   return UnlockWanted(mutex);
 }

@@ -26,9 +26,9 @@ template <class Call>
 PROF_ALWAYS_INLINE int Wait(Primitive primitive, const void* condition, const pthread_mutex_t* mutex,
                             int timed_out, Call call) {
   WaitSlot* wait = g_contention.BeginAtCondition(primitive, condition, mutex);
-  if (g_contention.MayWaitFor(mutex) && !IsInnerLevel(mutex)) {
-    Nanos charge = g_contention.Unlock(mutex, HasSleepers(mutex));
-    if (charge.value != 0) g_contention.RecordUnlock(primitive, charge, wait);
+  if (!NobodyWaitsFor(mutex) && HasSleepers(mutex) && !IsInnerLevel(mutex)) {
+    Nanos charge = g_contention.Unlock(mutex);
+    if (charge.value != 0) g_contention.RecordUnlock(primitive, mutex, charge, wait);
   }
   int result = CallCancellably(wait, call);
   bool waited = result == 0 || result == timed_out || HasWaited(result);

@@ -31,7 +31,7 @@ bool Waits(long operation) {
 }
 
 __attribute__((noinline)) long Wait(long number, long a, long b, long c, long d, long e, long f) {
-  WaitSlot* wait = g_contention.Begin(Primitive::kFutex, nullptr);
+  WaitSlot* wait = g_contention.Begin(Primitive::kFutex, nullptr, reinterpret_cast<const void*>(a));
   long result = g_real_locks.syscall(number, a, b, c, d, e, f);
   g_contention.End(wait, result == 0 || errno == ETIMEDOUT || errno == EINTR);
   return result;

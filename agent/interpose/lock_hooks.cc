@@ -3,11 +3,12 @@
 #include <dlfcn.h>
 
 #include <atomic>
+#include <cstring>
 
 // Words of lock_entries_x86_64.S.
 #define PROF_LOCK_ENTRY(name, wanted_by) extern "C" void* profagent_target_##name;
 #define PROF_COND_ENTRY(name, wanted_by) \
-  extern "C" void* profagent_target_new_##name, *profagent_target_old_##name;
+  extern "C" void *profagent_target_new_##name, *profagent_target_old_##name;
 #define PROF_SYSCALL_ENTRY PROF_LOCK_ENTRY
 PROF_LOCK_ENTRIES
 PROF_COND_ENTRIES
@@ -22,6 +23,8 @@ constinit RealLocks g_real_locks{};
 
 namespace {
 
+constexpr const char* kOldVersion = "GLIBC_2.2.5";
+
 enum class WantedBy { Block, Mutex, Either };
 
 struct LockHook {
@@ -33,18 +36,17 @@ struct LockHook {
   WantedBy wanted_by;
 };
 
-#define PROF_HOOK(libc_name, version, name, wanted_by)                           \
-  {#libc_name,                                                                   \
-   version,                                                                      \
-   &profagent_target_##name,                                                     \
-   reinterpret_cast<void**>(&g_real_locks.name),                                 \
-   reinterpret_cast<void*>(&instrumented::name),                                 \
+#define PROF_HOOK(libc_name, version, name, wanted_by) \
+  {#libc_name,                                         \
+   version,                                            \
+   &profagent_target_##name,                           \
+   reinterpret_cast<void**>(&g_real_locks.name),       \
+   reinterpret_cast<void*>(&instrumented::name),       \
    WantedBy::wanted_by},
 #define PROF_LOCK_ENTRY(name, wanted_by) PROF_HOOK(name, nullptr, name, wanted_by)
-// dlsym alone gave the older one before glibc 2.36.
-#define PROF_COND_ENTRY(name, wanted_by)                  \
-  PROF_HOOK(name, "GLIBC_2.3.2", new_##name, wanted_by)   \
-  PROF_HOOK(name, "GLIBC_2.2.5", old_##name, wanted_by)
+#define PROF_COND_ENTRY(name, wanted_by)                \
+  PROF_HOOK(name, "GLIBC_2.3.2", new_##name, wanted_by) \
+  PROF_HOOK(name, kOldVersion, old_##name, wanted_by)
 #define PROF_SYSCALL_ENTRY PROF_LOCK_ENTRY
 const LockHook kHooks[] = {PROF_LOCK_ENTRIES PROF_COND_ENTRIES PROF_SYSCALL_ENTRIES};
 #undef PROF_HOOK
@@ -62,9 +64,16 @@ const TryFunction kTries[] = {PROF_LOCK_TRIES};
 
 constinit std::atomic<bool> g_resolved{false};  // release: g_real_locks is complete
 
+// Whoever comes after us, which may be another interposer without versions: dlvsym would look past it. But of libc's two dlsym
+// gave the older one before glibc 2.36.
 void* Find(const char* name, const char* version) {
-  void* found = version != nullptr ? dlvsym(RTLD_NEXT, name, version) : nullptr;
-  return found != nullptr ? found : dlsym(RTLD_NEXT, name);
+  if (version != nullptr && std::strcmp(version, kOldVersion) == 0) return dlvsym(RTLD_NEXT, name, version);
+  void* found = dlsym(RTLD_NEXT, name);
+  if (version != nullptr && found == dlvsym(RTLD_NEXT, name, kOldVersion)) {
+    void* newer = dlvsym(RTLD_NEXT, name, version);
+    if (newer != nullptr) return newer;
+  }
+  return found;
 }
 
 void SetTarget(const LockHook& hook, void* target) {
@@ -83,10 +92,13 @@ void ResolveLockFunctions() {
   g_resolved.store(true, std::memory_order_release);
 }
 
+bool HasThreadSanitizer() { return dlsym(RTLD_DEFAULT, "__tsan_init") != nullptr; }
+
 void UseLockHooks(bool block, bool mutex) {
   ResolveLockFunctions();
   for (const LockHook& hook : kHooks) {
-    bool wanted = (block && hook.wanted_by != WantedBy::Mutex) || (mutex && hook.wanted_by != WantedBy::Block);
+    bool wanted =
+        (block && hook.wanted_by != WantedBy::Mutex) || (mutex && hook.wanted_by != WantedBy::Block);
     SetTarget(hook, wanted && *hook.original != nullptr ? hook.instrumented : *hook.original);
   }
 }

@@ -36,6 +36,10 @@ extern constinit RealLocks g_real_locks;
 
 void ResolveLockFunctions();
 
+// The program has the thread sanitizer's runtime, which stands before the same functions and takes what we do with them for the
+// program's own: races that are none, and an exit status of 66.
+bool HasThreadSanitizer();
+
 // Which profiles are taken now.
 void UseLockHooks(bool block, bool mutex);
 

@@ -40,12 +40,12 @@ __attribute__((noinline)) int CallCancellably(WaitSlot* wait, const Call& call) 
   return result;
 }
 
-// An unlock that somebody may wait for. What is done before the release is inside the critical section.
+// An unlock that ends a wait. What is done before the release is inside the critical section.
 template <class Release>
-PROF_ALWAYS_INLINE int ChargedUnlock(Primitive primitive, const void* lock, bool woken_sleep, Release&& release) {
-  Nanos charge = g_contention.Unlock(lock, woken_sleep);
+PROF_ALWAYS_INLINE int ChargedUnlock(Primitive primitive, const void* lock, Release&& release) {
+  Nanos charge = g_contention.Unlock(lock);
   int error = release();
-  if (error == 0 && charge.value != 0) g_contention.RecordUnlock(primitive, charge);
+  if (error == 0 && charge.value != 0) g_contention.RecordUnlock(primitive, lock, charge);
   return error;
 }
 
@@ -59,12 +59,17 @@ inline bool IsInnerLevel(const pthread_mutex_t* mutex) {
   return (mutex->__data.__kind & kMutexKindMask) == PTHREAD_MUTEX_RECURSIVE && mutex->__data.__count > 1;
 }
 
-// libc's lock word says that a thread sleeps, or slept a moment ago. (One that libc let back in from a condition variable
-// always says so.)
+// libc's lock word says that a thread sleeps, or slept a moment ago: the unlock will wake it. (A mutex that libc took back in a
+// wait at a condition variable always says so.)
 inline bool HasSleepers(const pthread_mutex_t* mutex) {
   auto word = static_cast<uint32_t>(__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED));
   bool holds_owner = (mutex->__data.__kind & (kMutexRobust | kMutexInherits)) != 0;
   return holds_owner ? (word & 0x80000000) != 0 : word > 1;  // FUTEX_WAITERS
+}
+
+// Whether its unlock ends no wait: nobody sleeps, or we know of nobody who waits. Two loads, one where nobody sleeps.
+PROF_ALWAYS_INLINE bool NobodyWaitsFor(const pthread_mutex_t* mutex) {
+  return __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED) == 1 || !g_contention.MayWaitFor(mutex);
 }
 
 }  // namespace profagent

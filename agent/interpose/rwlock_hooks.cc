@@ -14,12 +14,24 @@
 namespace profagent {
 namespace {
 
-constexpr uint32_t kReaderShift = 3;  // libc's PTHREAD_RWLOCK_READER_SHIFT; the low bits are flags
+// libc's PTHREAD_RWLOCK_READER_SHIFT, _RWAITING and _FUTEX_USED.
+constexpr uint32_t kReaderShift = 3;
+constexpr uint32_t kReadersSleep = 4;
+constexpr uint32_t kFutexUsed = 2;
+
+uint32_t Load(const unsigned int& word) { return __atomic_load_n(&word, __ATOMIC_RELAXED); }
+
+// As of a mutex (mutex_hooks.cc): an unlock ends a wait when it wakes somebody.
+bool HasSleepers(const pthread_rwlock_t* lock) {
+  const auto& data = lock->__data;
+  return ((Load(data.__wrphase_futex) | Load(data.__writers_futex)) & kFutexUsed) != 0 ||
+         (Load(data.__readers) & kReadersSleep) != 0;
+}
 
 // The calling thread holds it, and so do other readers. While a writer holds it the count is of readers who wait.
 bool IsSharedWithOthers(const pthread_rwlock_t* lock) {
   return __atomic_load_n(&lock->__data.__cur_writer, __ATOMIC_RELAXED) == 0 &&
-         __atomic_load_n(&lock->__data.__readers, __ATOMIC_RELAXED) >> kReaderShift > 1;
+         Load(lock->__data.__readers) >> kReaderShift > 1;
 }
 
 template <class Try, class Wait>
@@ -34,8 +46,8 @@ PROF_ALWAYS_INLINE int Lock(Primitive primitive, pthread_rwlock_t* lock, Try try
 }
 
 __attribute__((noinline)) int UnlockWanted(pthread_rwlock_t* lock) {
-  if (IsSharedWithOthers(lock)) return g_real_locks.pthread_rwlock_unlock(lock);
-  return ChargedUnlock(Primitive::kRwlockUnlock, lock, false,
+  if (!HasSleepers(lock) || IsSharedWithOthers(lock)) return g_real_locks.pthread_rwlock_unlock(lock);
+  return ChargedUnlock(Primitive::kRwlockUnlock, lock,
                        [lock] { return g_real_locks.pthread_rwlock_unlock(lock); });
 }
 

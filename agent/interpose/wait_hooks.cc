@@ -25,8 +25,8 @@ bool IsFree(sem_t* semaphore) {
 
 // A wait that is a cancellation point; `waited` judges what it returned.
 template <class Call, class Waited>
-PROF_ALWAYS_INLINE int CancellableWait(Primitive primitive, Call call, Waited waited) {
-  WaitSlot* wait = g_contention.Begin(primitive, nullptr);
+PROF_ALWAYS_INLINE int CancellableWait(Primitive primitive, const void* object, Call call, Waited waited) {
+  WaitSlot* wait = g_contention.Begin(primitive, nullptr, object);
   int result = CallCancellably(wait, call);
   g_contention.End(wait, waited(result));
   return result;
@@ -39,7 +39,7 @@ template <class Call>
 PROF_ALWAYS_INLINE int Join(Primitive primitive, pthread_t thread, void** result, Call call) {
   int error = g_real_locks.pthread_tryjoin_np(thread, result);
   if (error != EBUSY) return error;
-  return CancellableWait(primitive, call, HasWaited);
+  return CancellableWait(primitive, nullptr, call, HasWaited);
 }
 
 }  // namespace
@@ -49,23 +49,23 @@ namespace instrumented {
 int sem_wait(sem_t* semaphore) {
   auto real = [=] { return g_real_locks.sem_wait(semaphore); };
   if (IsFree(semaphore)) return real();
-  return CancellableWait(Primitive::kSemWait, real, SemaphoreWaited);
+  return CancellableWait(Primitive::kSemWait, semaphore, real, SemaphoreWaited);
 }
 
 int sem_timedwait(sem_t* semaphore, const struct timespec* deadline) {
   auto real = [=] { return g_real_locks.sem_timedwait(semaphore, deadline); };
   if (IsFree(semaphore)) return real();
-  return CancellableWait(Primitive::kSemTimedwait, real, SemaphoreWaited);
+  return CancellableWait(Primitive::kSemTimedwait, semaphore, real, SemaphoreWaited);
 }
 
 int sem_clockwait(sem_t* semaphore, clockid_t clock, const struct timespec* deadline) {
   auto real = [=] { return g_real_locks.sem_clockwait(semaphore, clock, deadline); };
   if (IsFree(semaphore)) return real();
-  return CancellableWait(Primitive::kSemClockwait, real, SemaphoreWaited);
+  return CancellableWait(Primitive::kSemClockwait, semaphore, real, SemaphoreWaited);
 }
 
 int pthread_barrier_wait(pthread_barrier_t* barrier) noexcept {
-  WaitSlot* wait = g_contention.Begin(Primitive::kBarrierWait, nullptr);
+  WaitSlot* wait = g_contention.Begin(Primitive::kBarrierWait, nullptr, barrier);
   int result = g_real_locks.pthread_barrier_wait(barrier);
   g_contention.End(wait, result == 0);
   return result;
@@ -96,7 +96,7 @@ int thrd_join(thrd_t thread, int* result) {
   }
   auto real = [=] { return g_real_locks.thrd_join(thread, result); };
   if (error != EBUSY) return real();
-  return CancellableWait(Primitive::kThrdJoin, real, HasWaitedC11);
+  return CancellableWait(Primitive::kThrdJoin, nullptr, real, HasWaitedC11);
 }
 
 }  // namespace instrumented

@@ -184,8 +184,13 @@ void Agent::StartHeapSampler(uint64_t rate) {
 }
 
 void Agent::StartContention() {
+  if (HasThreadSanitizer()) {
+    Log(Verbosity::kErrors, "no block and mutex profiles: the program is built with the thread sanitizer");
+    return;
+  }
   g_contention.Start({&ledger_, &unwinder_, g_options.block_wanted ? g_options.block_rate : 0,
-                      g_options.mutex_wanted ? g_options.mutex_fraction : 0, g_options.max_depth});
+                      g_options.mutex_wanted ? g_options.mutex_fraction : 0, g_options.max_depth,
+                      g_options.lock_labels});
   UseLockHooks(g_options.block_wanted, g_options.mutex_wanted);
 }
 

@@ -73,16 +73,30 @@ WHOLE void WaitThread() {
 
 namespace {
 
+std::atomic<bool> arrived{false};
+void Arrive() { arrived = true; }
+// Begins when the other thread does.
+void SleepWhileItWaits() {
+  while (!arrived) std::this_thread::sleep_for(1ms);
+  std::this_thread::sleep_for(kHeld);
+}
+
 template <class Lock>
 void Hold(Lock& lock, void (*wait)()) {
   lock.lock();
-  std::jthread waiter(wait);
-  std::this_thread::sleep_for(kHeld);
+  std::jthread waiter([=] {
+    Arrive();
+    wait();
+  });
+  SleepWhileItWaits();
   lock.unlock();
 }
 void Signal(void (*wait)(), auto notify) {
-  std::jthread waiter(wait);
-  std::this_thread::sleep_for(kHeld);
+  std::jthread waiter([=] {
+    Arrive();
+    wait();
+  });
+  SleepWhileItWaits();
   {
     std::lock_guard guard(mutex);
     ready = true;
@@ -114,8 +128,11 @@ int main(int, char** argv) {
   if (is("future")) {
     std::promise<int> promise;
     std::future<int> future = promise.get_future();
-    std::jthread waiter(WaitFuture, &future);
-    std::this_thread::sleep_for(kHeld);
+    std::jthread waiter([&] {
+      Arrive();
+      WaitFuture(&future);
+    });
+    SleepWhileItWaits();
     promise.set_value(7);
   }
   if (is("jthread")) WaitThread();

@@ -47,13 +47,14 @@ static void* LockAndUnlock(void* lock) {
 }
 
 // The worker waits 2 ms for the lock and holds it 1 ms; main waits for the worker.
-static int64_t worker_waited, main_waited, main_held;
+static int64_t worker_waited, main_waited, main_held, arrived_at;
 WHOLE_FUNCTION void WorkerLocks(void) {
   int64_t before = Now();
   REQUIRE(pthread_mutex_lock(&mutex) == 0);
   worker_waited += Now() - before;
 }
 static void* Worker(void* unused) {
+  arrived_at = Now();
   atomic_store(&arrived, 1);
   WorkerLocks();
   Sleep(1);
@@ -73,9 +74,8 @@ static void GroundTruth(void) {
     pthread_t worker = Start(Worker, NULL);
     while (!atomic_load(&arrived)) {
     }
-    int64_t before = Now();
     Sleep(2);
-    main_held += Now() - before;
+    main_held += Now() - arrived_at;
     MainUnlocks();
     MainJoins(worker);
   }
@@ -374,13 +374,14 @@ static void Errors(void) {
   REQUIRE(syscall(SYS_getpid) == getpid());
   REQUIRE(syscall(100000) == -1 && errno == ENOSYS);
   // All six arguments arrive.
-  char* six = (char*)syscall(SYS_mmap, NULL, 4096L, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
+  char* six =
+      (char*)syscall(SYS_mmap, NULL, 4096L, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
   REQUIRE(six != MAP_FAILED);
   *six = 1;
   REQUIRE(pthread_cond_timedwait(&condition, &mutex, &wrong) == EINVAL);
 }
 
-static void* Read(void* millis) {
+WHOLE_FUNCTION void* Read(void* millis) {
   REQUIRE(pthread_rwlock_rdlock(&rwlock) == 0);
   atomic_fetch_add(&arrived, 1);
   while (atomic_load(&arrived) < 4) Sleep(1);
@@ -444,7 +445,6 @@ static void Woken(int count) {
 }
 
 // Who waits for a mutex is let in by its holder's pthread_cond_wait.
-static int64_t arrived_at;
 static void* LockAndSignal(void* unused) {
   arrived_at = Now();
   atomic_store(&arrived, 1);
@@ -512,8 +512,8 @@ static void Vforks(void) {
 
 // Many threads, few locks, everything at once; the program counts for itself.
 static long counters[4];
-static pthread_mutex_t few[4] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-                                 PTHREAD_MUTEX_INITIALIZER};
+static pthread_mutex_t few[4] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+                                 PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
 static void* Hammer(void* seed) {
   unsigned random = (unsigned)(uintptr_t)seed;
   for (int i = 0; i < 20000; ++i) {

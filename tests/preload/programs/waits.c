@@ -50,7 +50,9 @@ static void MakeMutex(int type, int protocol, int robust) {
   pthread_mutexattr_setrobust(&attributes, robust);
   REQUIRE(pthread_mutex_init(&mutex, &attributes) == 0);
 }
-static void MakeRecursive(void) { MakeMutex(PTHREAD_MUTEX_RECURSIVE, PTHREAD_PRIO_NONE, PTHREAD_MUTEX_STALLED); }
+static void MakeRecursive(void) {
+  MakeMutex(PTHREAD_MUTEX_RECURSIVE, PTHREAD_PRIO_NONE, PTHREAD_MUTEX_STALLED);
+}
 static void MakeErrorcheck(void) {
   MakeMutex(PTHREAD_MUTEX_ERRORCHECK, PTHREAD_PRIO_NONE, PTHREAD_MUTEX_STALLED);
 }
@@ -227,8 +229,8 @@ static void WaitFutex(void) {
 static void WaitFutexBitset(void) {
   struct timespec deadline = In10s(CLOCK_REALTIME);
   while (__atomic_load_n(&futex_word, __ATOMIC_ACQUIRE) == 0) {
-    syscall(SYS_futex, &futex_word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME, 0, &deadline,
-            NULL, FUTEX_BITSET_MATCH_ANY);
+    syscall(SYS_futex, &futex_word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME, 0,
+            &deadline, NULL, FUTEX_BITSET_MATCH_ANY);
   }
   __atomic_store_n(&futex_word, 0, __ATOMIC_RELEASE);
 }

@@ -52,7 +52,7 @@ TEST_F(OptionsTest, ReadsEveryVariable) {
              "PROFAGENT_CPU_SIGNAL=SIGRTMIN+3", "PROFAGENT_SIGNAL=0", "HEAPPROFILE=heap", "MEMPROFILERATE=0",
              "BLOCKPROFILE=b", "BLOCKRATE=1", "MUTEXPROFILE=m", "MUTEXFRACTION=7", "PROFAGENT_HTTP=:8080",
              "PROFAGENT_CHILDREN=0", "PROFAGENT_MAXDEPTH=1024", "PROFAGENT_MEMORY=64M", "PROFAGENT_VERBOSE=2",
-             "PROFAGENT_LEDGER_DIR=/run/x"});
+             "PROFAGENT_LEDGER_DIR=/run/x", "PROFAGENT_LOCK_LABELS=1"});
   EXPECT_EQ(options.cpu_profile.view(), "/tmp/cpu.%p");
   EXPECT_STREQ(options.cpu_profile.c_str(), "/tmp/cpu.%p");
   EXPECT_EQ(options.cpu_frequency, Hertz(10000));
@@ -67,6 +67,7 @@ TEST_F(OptionsTest, ReadsEveryVariable) {
   EXPECT_EQ(options.mutex_profile.view(), "m");
   EXPECT_EQ(options.mutex_fraction, 7u);
   EXPECT_TRUE(options.mutex_wanted);
+  EXPECT_TRUE(options.lock_labels);
   EXPECT_EQ(options.http.view(), ":8080");
   EXPECT_FALSE(options.follow_children);
   EXPECT_EQ(options.max_depth, 1024u);

@@ -34,7 +34,7 @@ class ContentionTest : public testing::Test {
     ledger_.Close();
   }
   void Start(uint64_t rate, uint64_t fraction, uint32_t depth = kDefaultMaxDepth) {
-    contention_.Start({&ledger_, &unwinder_, rate, fraction, depth});
+    contention_.Start({&ledger_, &unwinder_, rate, fraction, depth, false});
     clock_.emplace();  // Start looked for the real one
   }
   // noinline: each has its own frame, and so its own site.
@@ -113,12 +113,12 @@ TEST_F(ContentionTest, RecordsNothingThatCameToNothing) {
 // Scaled when it is recorded (Go >= 1.20): a change of the fraction afterwards changes nothing.
 TEST_F(ContentionTest, MultipliesAChargeByTheFractionOnce) {
   Start(0, 10);
-  for (int i = 0; i < 100'000; ++i) contention_.RecordUnlock(Primitive::kMutexUnlock, Nanos{1000});
+  for (int i = 0; i < 100'000; ++i) contention_.RecordUnlock(Primitive::kMutexUnlock, nullptr, Nanos{1000});
   Totals before = Sum(ContentionKind::kMutex);
   EXPECT_NEAR(before.count, 100'000, 5'000);
   EXPECT_EQ(before.nanos, before.count * 1000);
   contention_.SetRates(0, 0);
-  contention_.RecordUnlock(Primitive::kMutexUnlock, Nanos{1000});
+  contention_.RecordUnlock(Primitive::kMutexUnlock, nullptr, Nanos{1000});
   contention_.SetRates(0, 1'000'000);
   Totals after = Sum(ContentionKind::kMutex);
   EXPECT_EQ(after.count, before.count);

@@ -15,7 +15,9 @@ namespace {
 
 class LockWaitsTest : public testing::Test {
  protected:
-  static const void* Lock(uintptr_t number) { return reinterpret_cast<const void*>(0x7f0000000000 + number * 40); }
+  static const void* Lock(uintptr_t number) {
+    return reinterpret_cast<const void*>(0x7f0000000000 + number * 40);
+  }
   LockWaits::Arrival Arrive(const void* lock) { return waits_->Arrive(lock, FakeClock::Now()); }
   uint64_t Unlock(const void* lock) { return waits_->Unlock(lock).value; }
 
