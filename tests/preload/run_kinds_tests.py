@@ -100,6 +100,11 @@ def every_process_has_profiles_of_every_kind(t):
         of_kind = [name for name in outcome.profiles() if re.fullmatch(r"%s\.prof\.keeps\.\d+" % kind, name)]
         t.expect(len(of_kind) == 2, "%s: %s" % (kind, outcome.profiles()), outcome)
         expect_kept(t, outcome, of_kind[0].removeprefix(kind + ".prof"))
+    for title in "heap", "block profile", "mutex profile":
+        t.expect(re.search(r"^profagent: %s of keeps \(pid \d+\), the largest of [23]: [^()]+$" % title, said(outcome), re.M) is not None,
+                 "no line of the %s" % title, outcome)
+    files = re.findall(r"^profagent: wrote (\S+, \S+, \S+, \S+): keeps \(pid \d+\), [\d.]+MB allocated$", said(outcome), re.M)
+    t.expect(len(files) == 2, "files are named otherwise", outcome)
 
 
 @test()
@@ -198,8 +203,8 @@ def end_of_a_heap_run_says_what_it_held(t):
 @test()
 def end_of_a_run_says_who_waited(t):
     outcome = run(t, ["--block=1", "--mutex=1"], "keeps", "return")
-    for title, unit, stack in ("blocked", "wait", "pthread_mutex_lock < waits_for_the_lock < Waiter"), \
-            ("mutexes", "contention", "pthread_mutex_unlock < lets_others_wait < main"):
+    for title, unit, stack in ("block profile", "wait", "pthread_mutex_lock < waits_for_the_lock < Waiter"), \
+            ("mutex profile", "contention", "pthread_mutex_unlock < lets_others_wait < main"):
         t.expect(re.search(r"^profagent: %s: [\d.]+ms in \d+ %ss?$" % (title, unit), said(outcome), re.M) is not None, "no line %s" % title, outcome)
         t.expect(re.search(r"^ +[\d.]+ms +\d+ %ss?  %s$" % (unit, stack), said(outcome), re.M) is not None, "no stack %s" % stack, outcome)
 
