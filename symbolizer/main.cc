@@ -31,7 +31,9 @@ constexpr std::string_view kHeader =
 
 constexpr std::string_view kFooter =
     "Examples:\n"
-    "  profagent run -- ./app args                     profile a program and print where its time went\n"
+    "  profagent run -- ./app args                     profile a program: where its time and memory went, "
+    "who waited\n"
+    "  profagent -top -alloc_space heap.prof           who allocated, freed since or not\n"
     "  profagent -top -cum -nodecount=20 cpu.prof      the 20 functions with most time in them and below "
     "them\n"
     "  profagent -traces cpu.prof                      every distinct stack with its weight\n"

@@ -173,7 +173,9 @@ void Agent::StartHeapSampler(uint64_t rate) {
   if (rate != 0) {
     allocator = FindAllocator();
     if (!allocator.can_be_followed()) {
-      bool asked_for = !g_options.heap_profile.empty() || g_options.heap_rate_given;
+      // `profagent run` sets these variables itself, and has said it before the program started.
+      bool asked_for = g_options.ledger_directory.empty() &&
+                       (!g_options.heap_profile.empty() || g_options.heap_rate_given);
       Log(asked_for ? Verbosity::kErrors : Verbosity::kFiles,
           "the heap profile will be empty: ", WhyNoHeap(allocator));
       rate = 0;

@@ -62,6 +62,10 @@ std::vector<HeavyStack> HeaviestStacks(const Profile& profile, std::string_view 
   const int weight_index = IndexOfValue(profile, weight), count_index = IndexOfValue(profile, count);
   if (weight_index < 0 || count_index < 0) return {};
   graph::View view = graph::MakeView(profile);
+  // The symbolizer's names have their parameters; demangled here they are as short as pprof shows them.
+  for (graph::Function& function : view.functions) {
+    if (function.system_name != graph::kEmpty) function.name = function.system_name;
+  }
   graph::DemangleNames(view);
   graph::DropUninteresting(view);
 

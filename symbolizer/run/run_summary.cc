@@ -32,6 +32,27 @@ std::string Shown(const std::string& path) {
 
 std::string BytesText(int64_t bytes) { return bytes == 0 ? "0B" : ScaledLabel(bytes, "bytes", "auto"); }
 
+std::string DurationText(int64_t nanos) {
+  return SecondsText(static_cast<uint64_t>(std::max<int64_t>(nanos, 0)));
+}
+
+// What the value of RunKind says.
+std::string Amount(ProfileKind kind, int64_t value) {
+  switch (kind) {
+    case ProfileKind::kCpu:
+      return DurationText(value) + " of CPU time";
+    case ProfileKind::kHeap:
+    case ProfileKind::kAllocs:
+      return BytesText(value) + " allocated";
+    case ProfileKind::kHeapPeak:
+      return BytesText(value) + " at the peak";
+    case ProfileKind::kBlock:
+    case ProfileKind::kMutex:
+      return DurationText(value) + " of waiting";
+  }
+  return {};
+}
+
 std::string Padded(std::string text, size_t width) {
   if (text.size() < width) text.insert(0, width - text.size(), ' ');
   return text;
@@ -49,8 +70,8 @@ class Summary {
   void Print() {
     CpuTable();
     Heap();
-    Waits(ProfileKind::kBlock, "blocked", "wait");
-    Waits(ProfileKind::kMutex, "mutexes", "contention");
+    Waits(ProfileKind::kBlock, "block profile", "wait");
+    Waits(ProfileKind::kMutex, "mutex profile", "contention");
     Files();
     LookFurther();
   }
@@ -77,14 +98,13 @@ class Summary {
     }
     return nullptr;
   }
-  // Whose it is, where that is not plain.
+  // " of git (pid 12), the largest of 5": where that is not plain.
   std::string Whose(const Output& output) const {
     const bool plain = std::ranges::all_of(
         outputs_, [&](const Output& other) { return other.whose == outputs_.front().whose; });
     const size_t count = CountOf(output.kind);
-    return plain ? ""
-                 : " (" + output.whose +
-                       (count > 1 ? ", the most of " + std::to_string(count) + " profiles)" : ")");
+    if (plain) return {};
+    return " of " + output.whose + (count > 1 ? ", the largest of " + std::to_string(count) : "");
   }
   size_t StackCount(const KindRequest& request) const {
     const bool alone = request.asked && wanted_.Written().size() <= 2;
@@ -95,7 +115,6 @@ class Summary {
   void Heap() const;
   void Waits(ProfileKind kind, const std::string& title, const char* unit) const;
   void Stacks(const std::vector<HeavyStack>& stacks, const char* value_unit, const char* count_unit) const;
-  std::string Amount(const Output& output) const;
   void Files() const;
   void LookFurther() const;
 
@@ -134,8 +153,8 @@ void Summary::Heap() const {
   }
   const int64_t live = SumOfValues(heap->profile, "inuse_space");
   const Output* peak = PeakOf(*heap);
-  report_.Line("heap: " + BytesText(heap->weight) + " allocated, " + BytesText(live) + " live at the end" +
-               (peak != nullptr ? ", " + BytesText(peak->weight) + " at its peak" : "") + Whose(*heap));
+  report_.Line("heap" + Whose(*heap) + ": " + BytesText(heap->weight) + " allocated, " + BytesText(live) +
+               " live at the end" + (peak != nullptr ? ", " + BytesText(peak->weight) + " at its peak" : ""));
   const auto stacks = HeaviestStacks(heap->profile, "inuse_space", "inuse_objects", StackCount(wanted_.heap));
   Stacks(stacks, "bytes", "object");
 }
@@ -148,8 +167,8 @@ void Summary::Waits(ProfileKind kind, const std::string& title, const char* unit
       report_.Line("no samples: no " + std::string(unit) + " was long enough to be recorded");
     return;
   }
-  report_.Line(title + ": " + SecondsText(static_cast<uint64_t>(heaviest->weight)) + " in " +
-               Plural(SumOfValues(heaviest->profile, "contentions"), unit) + Whose(*heaviest));
+  report_.Line(title + Whose(*heaviest) + ": " + DurationText(heaviest->weight) + " in " +
+               Plural(SumOfValues(heaviest->profile, "contentions"), unit));
   Stacks(HeaviestStacks(heaviest->profile, "delay", "contentions", StackCount(request)), "nanoseconds", unit);
 }
 
@@ -167,43 +186,36 @@ void Summary::Stacks(const std::vector<HeavyStack>& stacks, const char* value_un
   report_.Table(text);
 }
 
-std::string Summary::Amount(const Output& output) const {
-  switch (output.kind) {
-    case ProfileKind::kCpu:
-      return SecondsText(static_cast<uint64_t>(std::max<int64_t>(output.weight, 0))) + " of CPU time";
-    case ProfileKind::kHeap:
-    case ProfileKind::kAllocs:
-      return BytesText(output.weight) + " allocated";
-    case ProfileKind::kHeapPeak:
-      return BytesText(output.weight) + " at the peak";
-    case ProfileKind::kBlock:
-    case ProfileKind::kMutex:
-      return SecondsText(static_cast<uint64_t>(std::max<int64_t>(output.weight, 0))) + " of waiting";
-  }
-  return {};
-}
-
-// One line a process.
+// One line a process, by CPU time; those that used none behind, by what else they did.
 void Summary::Files() const {
-  std::vector<std::vector<const Output*>> processes;
+  struct Process {
+    std::vector<const Output*> files;
+    ProfileKind first_kind = ProfileKind::kCpu;
+    int64_t amount = 0;  // of its first kind: more than one image of the process may have a profile of it
+  };
+  std::vector<Process> processes;
   std::map<std::string_view, size_t> known;
   for (const Output& output : outputs_) {
     const auto [place, added] = known.emplace(output.whose, processes.size());
     if (added) processes.emplace_back();
-    processes[place->second].push_back(&output);
+    processes[place->second].files.push_back(&output);
   }
-  auto lighter = [](const Output* a, const Output* b) {
-    return a->kind != b->kind ? a->kind > b->kind : a->weight < b->weight;
-  };
-  for (auto& files : processes) std::ranges::sort(files, {}, &Output::kind);
-  // By CPU time; those that used none by what else they did.
-  std::ranges::stable_sort(processes,
-                           [&](const auto& a, const auto& b) { return lighter(b.front(), a.front()); });
+  for (Process& process : processes) {
+    std::ranges::stable_sort(process.files, {}, &Output::kind);
+    process.first_kind = process.files.front()->kind;
+    for (const Output* output : process.files) {
+      if (output->kind == process.first_kind) process.amount += output->weight;
+    }
+  }
+  std::ranges::stable_sort(processes, [](const Process& a, const Process& b) {
+    return a.first_kind != b.first_kind ? a.first_kind < b.first_kind : a.amount > b.amount;
+  });
   for (size_t i = 0; i < processes.size() && i < kMaxProcessesNamed; ++i) {
     std::string names;
-    for (const Output* output : processes[i]) names += (names.empty() ? "" : ", ") + Shown(output->file);
-    const Output& first = *processes[i].front();
-    report_.Line("wrote " + names + ": " + first.whose + ", " + Amount(first));
+    for (const Output* output : processes[i].files)
+      names += (names.empty() ? "" : ", ") + Shown(output->file);
+    report_.Line("wrote " + names + ": " + processes[i].files.front()->whose + ", " +
+                 Amount(processes[i].first_kind, processes[i].amount));
   }
   if (processes.size() > kMaxProcessesNamed)
     report_.Line("and those of " + std::to_string(processes.size() - kMaxProcessesNamed) +

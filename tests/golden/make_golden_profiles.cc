@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "symbolizer/profile/write_profile.h"
+#include "tests/golden/agent_profiles.h"
 #include "tests/golden/golden_profiles.h"
 
 int main(int argc, char** argv) {
@@ -14,6 +15,14 @@ int main(int argc, char** argv) {
     const profagent::Status written = profagent::WriteProfile(golden.profile, path);
     if (!written) {
       std::fprintf(stderr, "%s\n", written.error().text.c_str());
+      return 1;
+    }
+  }
+  for (const profagent::AgentProfile& profile : profagent::AgentProfiles()) {
+    const std::string path = std::string(argv[1]) + "/" + profile.name + ".pb.gz";
+    const profagent::Status written = profagent::WriteWholeFile(profile.bytes, path, 0600);
+    if (profile.bytes.empty() || !written) {
+      std::fprintf(stderr, "%s: no such profile can be made\n", profile.name.c_str());
       return 1;
     }
   }

@@ -261,7 +261,8 @@ def command_not_found_and_not_executable(t):
 @test()
 def wrong_command_lines_are_named(t):
     for options, word in ([], "no command"), (["--cpu=0", "--", "true"], "0"), (["--cpu=abc", "--", "true"], "abc"), \
-            (["--cpu=10001", "--", "true"], "10001"), (["--frobnicate", "--", "true"], "--frobnicate"), (["--top=-1", "true"], "--top"):
+            (["--cpu=10001", "--", "true"], "10001"), (["--heap=0", "--", "true"], "--heap"), (["--block=5ms", "--", "true"], "5ms"), \
+            (["--mutex=99999999999999999999", "--", "true"], "--mutex"), (["--frobnicate", "--", "true"], "--frobnicate"), (["--top=-1", "true"], "--top"):
         outcome = t.run(t.profagent, "run", *options, agent=False)
         t.expect_exit(outcome, 2)
         t.expect(outcome.err.startswith(b"profagent: ") and word.encode() in outcome.err, "expected %r" % word, outcome)
@@ -270,7 +271,7 @@ def wrong_command_lines_are_named(t):
 @test()
 def command_keeps_its_own_options(t):
     for separator in [], ["--"]:
-        outcome = t.run(t.profagent, "run", "-q", "--cpu", *separator, "/bin/echo", "--cpu", "-o", "x", "--", "y", agent=False)
+        outcome = t.run(t.profagent, "run", "-q", "--cpu", "--heap", "65536", *separator, "/bin/echo", "--cpu", "-o", "x", "--", "y", agent=False)
         t.expect_exit(outcome, 0)
         t.expect(outcome.out == b"--cpu -o x -- y\n", "the command's options were taken", outcome)
 

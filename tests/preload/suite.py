@@ -18,6 +18,7 @@ import heap_tests  # noqa: E402,F401
 import limit_tests  # noqa: E402,F401
 import module_tests  # noqa: E402,F401
 import run_command_tests  # noqa: E402,F401
+import run_kinds_tests  # noqa: E402,F401
 import run_tests  # noqa: E402,F401
 import signal_tests  # noqa: E402,F401
 import stack_tests  # noqa: E402,F401

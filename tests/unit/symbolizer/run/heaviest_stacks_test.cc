@@ -84,7 +84,8 @@ TEST(HeaviestStacks, AreToldApartByTheirInnermostFrames) {
 
 TEST(HeaviestStacks, AreDemangledAndCutToTheWidth) {
   HeapProfile heap;
-  heap.Add({"_ZN3foo3barEi", "_Z4mainv", "end"}, 1, 1);
+  // After the bar: what the symbolizer leaves in system_name.
+  heap.Add({"foo::bar(int)|_ZN3foo3barEi", "_Z4mainv", "end"}, 1, 1);
   const HeavyStack stack = heap.Heaviest()[0];
   EXPECT_EQ(stack.Text(100), "foo::bar < main < end");
   EXPECT_EQ(stack.Text(21), "foo::bar < main < end");

@@ -6,9 +6,13 @@
 
 #include <array>
 #include <cstdlib>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "symbolizer/profile/merge_profiles.h"
+#include "symbolizer/profile/read_profile.h"
+#include "tests/golden/agent_profiles.h"
 
 namespace profagent {
 namespace {
@@ -84,6 +88,35 @@ TEST(SymbolizeTogether, LeavesNoNameBehindThatNothingUses) {
   ASSERT_TRUE(SymbolizeTogether({&pointer, 1}, {}, nullptr));
   for (const std::string& text : profile.string_table()) EXPECT_NE(text, "old name");
   EXPECT_EQ(profile.string_table(static_cast<int>(profile.comment(0))), "comment");
+}
+
+// The leaf of a wait is a name that no file has: location without a mapping, at address 0. Symbolizing must not call it
+// "0x0", and merging must not take all such frames for one.
+TEST(SymbolizeTogether, LeavesFramesWithoutAnAddressAsTheyAre) {
+  std::vector<Profile> profiles;
+  for (const AgentProfile& written : AgentProfiles()) {
+    if (written.name != "agent_block" && written.name != "agent_mutex") continue;
+    Result<Profile> profile = DecodeProfile(written.bytes);
+    ASSERT_TRUE(profile) << profile.error().text.c_str();
+    profiles.push_back(Compact(*profile));
+  }
+  ASSERT_EQ(profiles.size(), 2u);
+  std::array<Profile*, 2> pointers = {&profiles[0], &profiles[1]};
+  ASSERT_TRUE(SymbolizeTogether(pointers, {}, nullptr));
+  const std::array<const Profile*, 2> both = {&profiles[0], &profiles[1]};
+  Result<Profile> merged = MergeProfiles(both);
+  ASSERT_TRUE(merged) << merged.error().text.c_str();
+  std::set<std::string> leaves;
+  for (const auto& sample : merged->sample()) {
+    const auto& leaf = merged->location(static_cast<int>(sample.location_id(0)) - 1);
+    EXPECT_EQ(leaf.mapping_id(), 0u);
+    EXPECT_EQ(leaf.address(), 0u);
+    ASSERT_EQ(leaf.line_size(), 1);
+    const auto& function = merged->function(static_cast<int>(leaf.line(0).function_id()) - 1);
+    leaves.insert(merged->string_table(static_cast<int>(function.name())));
+  }
+  EXPECT_EQ(leaves, (std::set<std::string>{"pthread_mutex_lock", "pthread_cond_wait", "pthread_mutex_unlock",
+                                           "pthread_rwlock_unlock"}));
 }
 
 }  // namespace

@@ -1,0 +1,282 @@
+"""`profagent run` with --heap, --block and --mutex: which profiles there are, under which names, what the end of the run says,
+and that no death of the program loses them."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+from harness import Skip
+from runner import each, test
+
+KINDS = {"cpu.prof": "cpu", "heap.prof": "inuse_space", "heap-peak.prof": "peak_space", "block.prof": "delay", "mutex.prof": "delay"}
+EVERYTHING = ["--heap=1", "--block=1", "--mutex=1"]
+
+
+def start(t, options, *argv, **more):
+    program = argv[0] if os.sep in str(argv[0]) else t.program(argv[0])
+    return t.start(t.profagent, "run", *options, "--", program, *argv[1:], agent=False, **more)
+
+
+def run(t, options, *argv, **more):
+    outcome = start(t, options, *argv, **more).finish()
+    t.expect(not outcome.timed_out, "hangs", outcome)
+    return outcome
+
+
+def said(outcome):
+    return outcome.err.decode("utf-8", "replace")
+
+
+def expect_files(t, outcome, *names):
+    t.expect(outcome.profiles() == sorted(names), "files: %s, expected %s" % (outcome.profiles(), sorted(names)), outcome)
+
+
+def expect_kept(t, outcome, suffix="", peak=True):
+    """What `keeps` held and waited for is in all profiles."""
+    heap = outcome.profile("heap.prof" + suffix)
+    t.expect(heap.cum("kept_memory", "inuse_space") == 1000000, "live: %d" % heap.cum("kept_memory", "inuse_space"), outcome)
+    t.expect(heap.cum("memory_of_the_peak", "alloc_space") == 2000000, "allocated: %d" % heap.total("alloc_space"), outcome)
+    t.expect(heap.cum("memory_of_the_peak", "inuse_space") == 0, "what was freed is live", outcome)
+    at_peak = outcome.profile("heap-peak.prof" + suffix).cum("memory_of_the_peak", "peak_space")
+    t.expect(at_peak == (2000000 if peak else 0), "at the peak: %d" % at_peak, outcome)
+    for name, function in ("block.prof", "waits_for_the_lock"), ("mutex.prof", "lets_others_wait"):
+        delay = outcome.profile(name + suffix).cum(function, "delay") / 1e9
+        t.expect(0.03 < delay < 0.5, "%s: %s has %.3f s of the 0.05 s" % (name, function, delay), outcome)
+
+
+@test()
+def everything_is_taken_without_a_word(t):
+    outcome = run(t, [], "keeps", "return", env={"MEMPROFILERATE": 1, "BLOCKRATE": 1, "MUTEXFRACTION": 1})
+    t.expect_exit(outcome, 7)
+    expect_files(t, outcome, *KINDS)
+    for name, kind in KINDS.items():
+        t.expect(kind in [k for k, _ in outcome.profile(name).sample_types], "%s is no %s profile" % (name, kind), outcome)
+    expect_kept(t, outcome)
+
+
+@each(["cpu", "heap", "block", "mutex"])
+def only_what_was_asked_for(t, kind):
+    # And of that a profile in any case: a script that looks at it must not find that of the last run.
+    names = ["heap.prof", "heap-peak.prof"] if kind == "heap" else [kind + ".prof"]
+    environment = {"MEMPROFILERATE": 1, "BLOCKRATE": 1, "MUTEXFRACTION": 1, "CPUPROFILE": t.dir / "own.prof", "HEAPPROFILE": t.dir / "own.prof"}
+    for program in ["keeps", "return"], ["/bin/true"]:
+        directory = t.new_dir(pathlib.Path(program[0]).name)
+        outcome = run(t, ["--" + kind], *program, env=environment, cwd=directory)
+        expect_files(t, outcome, *names)
+        t.expect(not (t.dir / "own.prof").exists(), "the environment's file was written", outcome)
+
+
+@test()
+def command_without_samples_gets_no_files_that_nobody_asked_for(t):
+    outcome = run(t, [], "/bin/true", env={"CPUPROFILE_FREQUENCY": 1})
+    t.expect_exit(outcome)
+    expect_files(t, outcome, "cpu.prof")
+
+
+@test()
+def rate_of_zero_in_the_environment_switches_off(t):
+    outcome = run(t, [], "keeps", "return", env={"MEMPROFILERATE": 0, "BLOCKRATE": 0, "MUTEXFRACTION": 1})
+    expect_files(t, outcome, "cpu.prof", "mutex.prof")
+    t.expect("MEMPROFILERATE" not in said(outcome), "the agent complains", outcome)
+    outcome = run(t, ["--heap", "-o", "asked.prof"], "keeps", "return", env={"MEMPROFILERATE": 0})
+    t.expect(outcome.profile("asked.prof").total("alloc_space") > 0, "--heap is no wish against MEMPROFILERATE=0", outcome)
+
+
+@test()
+def names_of_several_kinds(t):
+    outcome = run(t, ["--cpu", *EVERYTHING, "-o", "%e.pb.gz"], "keeps", "return")
+    expect_files(t, outcome, "keeps.pb.gz", "keeps.heap.pb.gz", "keeps.heap-peak.pb.gz", "keeps.block.pb.gz", "keeps.mutex.pb.gz")
+    t.expect(outcome.profile("keeps.pb.gz").sample_types[0] == ("samples", "count"), "the CPU profile lost the plain name", outcome)
+
+
+@test()
+def every_process_has_profiles_of_every_kind(t):
+    outcome = run(t, EVERYTHING, "/bin/sh", "-c", "%s return; %s return" % ((t.program("keeps"),) * 2))
+    for kind in "heap", "heap-peak", "block", "mutex":
+        of_kind = [name for name in outcome.profiles() if re.fullmatch(r"%s\.prof\.keeps\.\d+" % kind, name)]
+        t.expect(len(of_kind) == 2, "%s: %s" % (kind, outcome.profiles()), outcome)
+        expect_kept(t, outcome, of_kind[0].removeprefix(kind + ".prof"))
+    for title in "heap", "block profile", "mutex profile":
+        t.expect(re.search(r"^profagent: %s of keeps \(pid \d+\), the largest of [23]: [^()]+$" % title, said(outcome), re.M) is not None,
+                 "no line of the %s" % title, outcome)
+    files = re.findall(r"^profagent: wrote (\S+, \S+, \S+, \S+): keeps \(pid \d+\), [\d.]+MB allocated$", said(outcome), re.M)
+    t.expect(len(files) == 2, "files are named otherwise", outcome)
+
+
+@test()
+def tree_is_merged_kind_by_kind(t):
+    outcome = run(t, [*EVERYTHING, "--merge"], "/bin/sh", "-c", "%s return; %s return" % ((t.program("keeps"),) * 2))
+    expect_files(t, outcome, "heap.prof", "heap-peak.prof", "block.prof", "mutex.prof")
+    heap = outcome.profile("heap.prof")
+    t.expect(heap.cum("kept_memory", "inuse_space") == 2000000, "live: %d" % heap.cum("kept_memory", "inuse_space"), outcome)
+    delay = outcome.profile("mutex.prof").cum("lets_others_wait", "delay") / 1e9
+    t.expect(0.06 < delay < 1, "%.3f s of the 2 times 0.05 s" % delay, outcome)
+
+
+@test()
+def killed_program_leaves_its_heap_and_its_waits(t):
+    outcome = run(t, EVERYTHING, "keeps", "kill")
+    t.expect_exit(outcome, 128 + signal.SIGKILL)
+    expect_kept(t, outcome)
+    t.expect("killed by SIGKILL" in said(outcome), "nobody says so", outcome)
+
+
+@test()
+def program_killed_while_it_waits(t):
+    outcome = start(t, EVERYTHING, "keeps", "wait")
+    outcome.wait_for_output(b"ready")
+    child = subprocess.run(["pgrep", "-P", str(outcome.pid)], capture_output=True, text=True, check=False).stdout.split()
+    os.kill(int(child[0]), signal.SIGKILL)
+    expect_kept(t, outcome.finish())
+
+
+@test()
+def program_that_ran_out_of_address_space(t):
+    # malloc fails, the program gives up: what ate the memory is the profile's first line.
+    outcome = run(t, EVERYTHING, "keeps", "address_space")
+    t.expect_exit(outcome, 128 + signal.SIGABRT)
+    expect_kept(t, outcome, peak=False)
+    heap = outcome.profile("heap.prof")
+    eaten = heap.cum("eats_memory", "inuse_space")
+    t.expect(eaten > 256 << 20 and eaten % (1 << 20) == 0, "eaten: %d" % eaten, outcome)
+    t.expect(re.search(r"^ +\d+\.?\d*MB +\d+ objects  eats_memory < main$", said(outcome), re.M) is not None, "the leak is not named", outcome)
+
+
+def memory_cgroup(t, limit):
+    """A new cgroup whose processes may have `limit` bytes of memory."""
+    t.need_root()
+    root = pathlib.Path("/sys/fs/cgroup")
+    name = "profagent-test-%d" % os.getpid()
+    for parent, file in (root / "memory", "memory.limit_in_bytes"), (root, "memory.max"):
+        group = parent / name
+        try:
+            group.mkdir()
+            (group / file).write_text(str(limit))
+            swap = group / "memory.swap.max"
+            if swap.exists():
+                swap.write_text("0")
+            return group
+        except OSError:
+            if group.exists():
+                group.rmdir()
+    raise Skip("no memory cgroup can be made here")
+
+
+@test()
+def program_killed_by_the_out_of_memory_killer(t):
+    group = memory_cgroup(t, 96 << 20)
+    try:
+        outcome = run(t, EVERYTHING, "/bin/sh", "-c", "echo $$ >%s/cgroup.procs && exec %s eat" % (group, t.program("keeps")))
+    finally:
+        for _ in range(100):  # until the kernel has let go of the process
+            try:
+                group.rmdir()
+                break
+            except OSError:
+                time.sleep(0.05)
+    t.expect_exit(outcome, 128 + signal.SIGKILL)
+    expect_kept(t, outcome, peak=False)
+    eaten = outcome.profile("heap.prof").cum("eats_memory", "inuse_space")
+    t.expect(32 << 20 < eaten < 97 << 20, "eaten: %d" % eaten, outcome)
+
+
+@test()
+def end_of_a_heap_run_says_what_it_held(t):
+    outcome = run(t, ["--heap=1"], "keeps", "return")
+    text = said(outcome)
+    heap = outcome.profile("heap.prof")
+    line = re.search(r"^profagent: heap: ([\d.]+)MB allocated, ([\d.]+)(k|M)B live at the end, ([\d.]+)MB at its peak$", text, re.M)
+    t.expect(line is not None, "no line about the heap", outcome)
+    for at, total in (1, heap.total("alloc_space")), (4, outcome.profile("heap-peak.prof").total("peak_space")):
+        t.expect(abs(float(line.group(at)) - total / 2**20) < 0.006, "%s is not %d bytes" % (line.group(at), total), outcome)
+    t.expect("  976.56kB  100 objects  kept_memory < main\n" in text, "the largest leak is not named", outcome)
+    for hint in re.findall(r"^profagent: (?:look further:|             ) profagent (.*)$", text, re.M):
+        shown = t.run(t.profagent, *hint.split(), agent=False)
+        t.expect_exit(shown)
+        t.expect(b"kept_memory" in shown.out, "the hint shows nothing: %s" % hint, shown)
+
+
+@test()
+def end_of_a_run_says_who_waited(t):
+    outcome = run(t, ["--block=1", "--mutex=1"], "keeps", "return")
+    for title, unit, stack in ("block profile", "wait", "pthread_mutex_lock < waits_for_the_lock < Waiter"), \
+            ("mutex profile", "contention", "pthread_mutex_unlock < lets_others_wait < main"):
+        t.expect(re.search(r"^profagent: %s: [\d.]+ms in \d+ %ss?$" % (title, unit), said(outcome), re.M) is not None, "no line %s" % title, outcome)
+        t.expect(re.search(r"^ +[\d.]+ms +\d+ %ss?  %s$" % (unit, stack), said(outcome), re.M) is not None, "no stack %s" % stack, outcome)
+
+
+@each([("heap", "of the heap"), ("block", "no wait"), ("mutex", "no contention"), ("cpu", "less CPU time")])
+def nothing_to_show_is_said(t, kind, words):
+    outcome = run(t, ["--" + kind], "/bin/true")
+    t.expect(len(re.findall(r"^profagent: no samples.*%s" % words, said(outcome), re.M)) == 1, "not said", outcome)
+
+
+@test()
+def own_allocator_is_said_before_the_program_starts(t):
+    source = t.dir / "own.c"
+    source.write_text("#include <unistd.h>\nstatic char memory[1 << 20]; static unsigned long used;\n"
+                      "void* malloc(unsigned long n) { used += (n + 15) & -16; return memory + used - ((n + 15) & -16); }\nvoid free(void* p) {}\n"
+                      "int main(void) { return write(2, \"started\\n\", 8) != 8; }\n")
+    t.expect_exit(t.run(t.need("gcc"), "-fno-builtin", "-rdynamic", "-o", t.dir / "own", source, agent=False))
+    outcome = run(t, ["--heap"], t.dir / "own")
+    t.expect_exit(outcome)
+    lines = said(outcome).splitlines()
+    t.expect(re.fullmatch(r"profagent: the heap profile of \S+/own will be empty: it defines malloc and free itself \(its own\)", lines[0])
+             is not None and lines[1] == "started", "said otherwise", outcome)
+    t.expect(sum("heap profile" in line for line in lines) == 1, "said twice", outcome)
+    outcome = run(t, ["--cpu"], t.dir / "own")
+    t.expect("will be empty" not in said(outcome), "nobody asked for a heap profile", outcome)
+
+
+@test()
+def dumps_on_a_signal_are_left_where_they_are(t):
+    # kill -USR2 of profagent is passed on. The dump is the user's: it is neither merged nor taken for a process's own profile.
+    outcome = start(t, ["--heap=1", "--merge"], "keeps", "wait")
+    outcome.wait_for_output(b"ready")
+    outcome.signal(signal.SIGUSR2)
+    limit = time.monotonic() + 20
+    while not (t.dir / "heap.prof.1").exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    outcome.signal(signal.SIGTERM)
+    outcome = outcome.finish()
+    for name in "heap.prof.1", "heap.prof":
+        live = outcome.profile(name).cum("kept_memory", "inuse_space")
+        t.expect(live == 1000000, "%s: %d live" % (name, live), outcome)
+    t.expect("written by the process itself" not in said(outcome), "the dump was adopted", outcome)
+
+
+@test()
+def kinds_that_the_program_wrote_itself_are_adopted(t):
+    # No place for a ledger file: the agent records in memory and writes every kind where the run would have.
+    small = t.new_dir("small")
+    t.need_root()
+    script = "mount -t tmpfs -o size=32m none %s || exit 77; exec \"$@\"" % small
+    fill = ("exec env -u LD_PRELOAD AGENT=$LD_PRELOAD sh -c 'head -c 64M /dev/zero >%s/filler 2>/dev/null; LD_PRELOAD=$AGENT exec %s return'"
+            % (small, t.program("keeps")))
+    outcome = t.run("/usr/bin/env", "unshare", "--mount", "sh", "-c", script, "sh", t.profagent, "run", *EVERYTHING, "--", "/bin/sh", "-c",
+                    fill, agent=False, env={"XDG_RUNTIME_DIR": small})
+    if outcome.status == 77:
+        raise Skip("no mounts here: %s" % said(outcome))
+    t.expect_exit(outcome, 7)
+    t.expect(len(re.findall("written by the process itself", said(outcome))) == 4, "not all kinds are adopted", outcome)
+    expect_kept(t, outcome)
+
+
+@each(["-top", "-traces", "-raw"])
+def viewer_and_pprof_agree_on_every_kind(t, report):
+    outcome = run(t, ["--cpu", *EVERYTHING], "keeps", "return")
+    tool = t.tools.go_pprof()
+    if tool is None or shutil.which("go") is None:
+        raise Skip("go is not installed")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(t.dir), "TZ": "UTC", "PPROF_TMPDIR": str(t.dir)}
+    for name, kind in KINDS.items():
+        for more in [], ["-sample_index=" + kind], ["-mean"], ["-cum", "-lines"], ["-tagleaf=bytes,lock"]:
+            command = [report, *more, str(t.dir / name)]
+            want = subprocess.run([tool, "-symbolize=none", *command], capture_output=True, env=environment, check=False)
+            got = subprocess.run([t.profagent, "-symbolize=none", *command], capture_output=True, env=environment, check=False)
+            t.expect(want.returncode == 0 and want.stdout == got.stdout, "%s differs:\n%s\n%s" %
+                     (command, want.stdout.decode(), got.stdout.decode()))
