@@ -30,7 +30,7 @@ constinit Allocator g_allocator{.malloc = nullptr,
                                 .cfree = FirstFree,
                                 .reallocarray_calls_realloc = true};
 constinit std::atomic<bool> g_allocator_resolved{false};
-constinit std::atomic<bool> g_counts_by_name{true};
+constinit std::atomic<uint32_t> g_uncounted_names{0};
 
 void ResolveAllocator() {
   const link_map* behind_us = ObjectAt(&g_allocator)->l_next;
