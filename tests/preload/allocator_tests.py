@@ -120,14 +120,17 @@ def libraries_come_and_go_over_any_allocator(t, allocator, order):
 @each(ORDERS)
 def deeply_bound_library_keeps_its_allocator(t, allocator, order):
     # RTLD_DEEPBIND binds it to libc's malloc: a free that led to another allocator would end the program.
-    expect_counts_at_least(t, run_family(t, allocator, order, "own_blocks", t.program("liballocator_plugin.so")))
+    for how in "now", "lazy":
+        run = run_family(t, allocator, order, "own_blocks_" + how, t.program("liballocator_plugin.so"), cwd=t.new_dir(how))
+        profile = run.profile("heap.prof")
+        for way in WAYS:
+            got = profile.cum("use_" + way, "alloc_objects")
+            t.expect(got >= BLOCKS, "%s: %d objects, expected at least %d" % (way, got, BLOCKS), run)
 
 
-def expect_counts_at_least(t, run):
-    profile = run.profile("heap.prof")
-    for way in WAYS:
-        got = profile.cum("use_" + way, "alloc_objects")
-        t.expect(got >= BLOCKS, "%s: %d objects, expected at least %d" % (way, got, BLOCKS), run)
+@each(ORDERS)
+def library_that_is_opened_again_is_counted(t, allocator, order):
+    expect_counts(t, run_family(t, allocator, order, "reopen", t.program("liballocator_plugin.so")), 4)
 
 
 @each([(name, order) for name in OURS for order in ("before", "after")])

@@ -61,13 +61,24 @@ int Plugin(const char* path, int flags) {
 }
 
 // A library that takes libc's functions instead of ours or another allocator's, and so must keep its blocks to itself.
-int OwnBlocks(const char* path) {
-  void* library = dlopen(path, RTLD_NOW | RTLD_DEEPBIND);
+int OwnBlocks(const char* path, int flags) {
+  void* library = dlopen(path, flags | RTLD_DEEPBIND);
   if (library == nullptr) return 99;
   auto use = reinterpret_cast<void (*)()>(dlsym(library, "UseOwnBlocksInPlugin"));
   use();
   UseEverything();
   use();
+  return 7;
+}
+
+// The loader gives the same place to the same library again, and the same address to what it knows about it.
+int Reopen(const char* path) {
+  for (int i = 0; i < 4; ++i) {
+    void* library = dlopen(path, RTLD_NOW);
+    if (library == nullptr) return 99;
+    reinterpret_cast<void (*)()>(dlsym(library, "UseEverythingInPlugin"))();
+    if (dlclose(library) != 0) return 99;
+  }
   return 7;
 }
 
@@ -189,7 +200,9 @@ int main(int argc, char** argv) {
   auto is = [&](const char* how) { return argc > 1 && std::strcmp(argv[1], how) == 0; };
   if (is("ways")) return UseEverything(), 7;
   if (is("many")) return Many();
-  if (is("own_blocks")) return OwnBlocks(argv[2]);
+  if (is("own_blocks_now")) return OwnBlocks(argv[2], RTLD_NOW);
+  if (is("own_blocks_lazy")) return OwnBlocks(argv[2], RTLD_LAZY);
+  if (is("reopen")) return Reopen(argv[2]);
   if (is("threads")) return Threads();
   if (is("fork")) return Fork();
   if (is("plugin_now")) return Plugin(argv[2], RTLD_NOW);
