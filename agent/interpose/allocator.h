@@ -29,6 +29,8 @@ struct Allocator {
   void* (*valloc)(size_t);
   void* (*pvalloc)(size_t);
   void (*cfree)(void*);
+  void (*free_sized)(void*, size_t);
+  void (*free_aligned_sized)(void*, size_t, size_t);
 
   bool reallocarray_calls_realloc;  // by its name, so that the hook of realloc sees it: libc's
 };

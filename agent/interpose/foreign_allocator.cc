@@ -157,7 +157,7 @@ void FollowAllocator(const FoundAllocator& allocator) {
   if (allocator.place == AllocatorPlace::kLibc || !allocator.can_be_followed()) return;
   LoadedObject object(allocator.object);
   SayWhatIsLibcs(object);
-  RedirectedPart parts[2];
+  RedirectedPart parts[3];
   size_t count = 0;
   if (allocator.place == AllocatorPlace::kBeforeUs) {
     g_uncounted_names.store(NamesIn(object), std::memory_order_relaxed);
@@ -169,8 +169,9 @@ void FollowAllocator(const FoundAllocator& allocator) {
       RedirectSlots(object, {&inner, 1});
     }
   }
+  parts[count++] = RedirectionsTo(object, ForeignPart::kSizedFree);
   if (HasNewOfItsOwn(object)) parts[count++] = RedirectionsTo(object, ForeignPart::kOperators);
-  if (count > 0) RedirectSlotsEverywhere({parts, count}, allocator.object);
+  RedirectSlotsEverywhere({parts, count}, allocator.object);
 }
 
 }  // namespace profagent

@@ -5,7 +5,7 @@
 // Exactly: what a function returns, errno, alignment, zero sizes and overflows are the real allocator's own: it is always
 //          asked, with the arguments that we got. malloc_usable_size is not interposed: no block of ours differs.
 // Sizes:   are recorded as they were asked for.
-// Missing: free_sized and free_aligned_sized, which no libc that we can be built on has; __libc_malloc and its like, by
+// Missing: free_sized and free_aligned_sized are in sized_free_hooks.cc, where libc has them; __libc_malloc and its like, by
 //          which allocators, not programs, reach glibc.
 #include <cerrno>
 #include <cstdint>

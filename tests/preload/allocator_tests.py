@@ -13,7 +13,7 @@ ORDERS = [("glibc", "alone"), *((name, order) for name in ALLOCATORS for order i
 
 # Functions of allocator_ways.h. Each allocates 7 blocks of 4288 bytes and keeps 3.
 WAYS = ["malloc", "calloc", "realloc", "realloc_to_nothing", "reallocarray", "memalign", "aligned_alloc", "valloc", "posix_memalign",
-        "strdup", "pointers"]
+        "free_sized", "free_aligned_sized", "strdup", "pointers"]
 WAYS += ["new" + array + aligned + form for array in ("", "_array") for aligned in ("", "_aligned") for form in ("", "_sized", "_nothrow")]
 BLOCKS, KEPT, SIZE = 7, 3, 67 * 64
 
@@ -131,6 +131,13 @@ def deeply_bound_library_keeps_its_allocator(t, allocator, order):
 @each(ORDERS)
 def library_that_is_opened_again_is_counted(t, allocator, order):
     expect_counts(t, run_family(t, allocator, order, "reopen", t.program("liballocator_plugin.so")), 4)
+
+
+@test()
+def loader_knows_a_library_when_it_is_relocated(t):
+    # What slot_patch.h leans on: before that, a library's slots and their protection are still the loader's.
+    run = t.run("allocator_family", "plugin_now", t.program("libself_finding.so"), agent=False)
+    t.expect(run.out.startswith(b"found: 0 1 1"), "glibc does it in another order", run)
 
 
 @each([(name, order) for name in OURS for order in ("before", "after")])

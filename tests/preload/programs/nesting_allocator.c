@@ -47,6 +47,16 @@ static void* Take(size_t alignment, size_t size) {
 EXPORT void* malloc(size_t size) { return Take(16, size); }
 EXPORT void free(void* block) { (void)block; }
 
+// C23. Debian 12's libc has neither, nor its other allocators.
+EXPORT void free_sized(void* block, size_t size) {
+  (void)size;
+  (void)block;
+}
+EXPORT void free_aligned_sized(void* block, size_t alignment, size_t size) {
+  (void)alignment;
+  free_sized(block, size);
+}
+
 EXPORT void* calloc(size_t count, size_t size) {
   size_t bytes = 0;
   if (__builtin_mul_overflow(count, size, &bytes)) bytes = SIZE_MAX;
