@@ -11,6 +11,8 @@ import tempfile
 
 MAX_STRIPPED = 400 * 1024  # bytes: it is mapped into every process
 MAX_TLS = 1024             # bytes: carved out of every thread's stack
+
+
 def run(*command):
     return subprocess.check_output(command, text=True, env={**os.environ, "LC_ALL": "C"})
 
