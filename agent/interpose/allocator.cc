@@ -28,9 +28,11 @@ constinit Allocator g_allocator{.malloc = nullptr,
                                 .valloc = nullptr,
                                 .pvalloc = nullptr,
                                 .cfree = FirstFree,
+                                .free_sized = nullptr,
+                                .free_aligned_sized = nullptr,
                                 .reallocarray_calls_realloc = true};
 constinit std::atomic<bool> g_allocator_resolved{false};
-constinit std::atomic<bool> g_counts_by_name{true};
+constinit std::atomic<uint32_t> g_uncounted_names{0};
 
 void ResolveAllocator() {
   const link_map* behind_us = ObjectAt(&g_allocator)->l_next;
@@ -49,6 +51,8 @@ void ResolveAllocator() {
   find(g_allocator.valloc, "valloc");
   find(g_allocator.pvalloc, "pvalloc");
   find(g_allocator.cfree, "cfree");
+  find(g_allocator.free_sized, "free_sized");
+  find(g_allocator.free_aligned_sized, "free_aligned_sized");
   find(g_allocator.free, "free");  // last: the others need a check
   g_allocator_resolved.store(true, std::memory_order_release);
 }

@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 namespace profagent {
 
@@ -28,6 +29,8 @@ struct Allocator {
   void* (*valloc)(size_t);
   void* (*pvalloc)(size_t);
   void (*cfree)(void*);
+  void (*free_sized)(void*, size_t);
+  void (*free_aligned_sized)(void*, size_t, size_t);
 
   bool reallocarray_calls_realloc;  // by its name, so that the hook of realloc sees it: libc's
 };
@@ -35,8 +38,25 @@ struct Allocator {
 extern constinit Allocator g_allocator;
 extern constinit std::atomic<bool> g_allocator_resolved;  // release: all of g_allocator
 
-// False: another allocator stands before us. What comes by our names then is not what the program allocates.
-extern constinit std::atomic<bool> g_counts_by_name;
+// The names by which memory is asked for. A name that an allocator before us has too is called by the program there: whoever
+// comes by ours is that allocator, in need of memory itself, and is not counted.
+enum class AllocationName : uint8_t {
+  kMalloc,
+  kCalloc,
+  kRealloc,
+  kReallocarray,
+  kPosixMemalign,
+  kAlignedAlloc,
+  kMemalign,
+  kValloc,
+  kPvalloc,
+};
+extern constinit std::atomic<uint32_t>
+    g_uncounted_names;  // bit n: the name of number n. Written by the constructor
+
+inline bool IsCounted(AllocationName name) {
+  return (g_uncounted_names.load(std::memory_order_relaxed) >> static_cast<int>(name) & 1) == 0;
+}
 
 // Two threads may do this at once, and a handler inside of it: all write the same.
 void ResolveAllocator();

@@ -42,13 +42,17 @@ Function* FunctionOf(const LoadedObject& object, const char* name) {
   return reinterpret_cast<Function*>(object.Function(name));
 }
 
+// A tracer hands on every call; an allocator that asks the next one for large chunks only some.
 bool HandsOnToUs(const LoadedObject& object) {
   auto* allocate = FunctionOf<void*(size_t)>(object, "malloc");
   auto* give_back = FunctionOf<void(void*)>(object, "free");
-  return ArrivesAtUs([&] {
-    void* block = allocate(kProbe);
+  void* blocks[4];
+  bool every_time = true;
+  for (void*& block : blocks) every_time &= ArrivesAtUs([&] { block = allocate(kProbe); });
+  for (void* block : blocks) {
     if (give_back != nullptr) give_back(block);
-  });
+  }
+  return every_time;
 }
 
 bool HasNewOfItsOwn(const LoadedObject& object) {
@@ -76,6 +80,23 @@ bool HasSanitizer(const LoadedObject& object) {
     if (object.Function(name) != nullptr) return true;
   }
   return false;
+}
+
+uint32_t NamesIn(const LoadedObject& object) {
+  uint32_t names = 0;
+  auto add = [&](AllocationName name, const char* text) {
+    if (object.Function(text) != nullptr) names |= 1u << static_cast<int>(name);
+  };
+  add(AllocationName::kMalloc, "malloc");
+  add(AllocationName::kCalloc, "calloc");
+  add(AllocationName::kRealloc, "realloc");
+  add(AllocationName::kReallocarray, "reallocarray");
+  add(AllocationName::kPosixMemalign, "posix_memalign");
+  add(AllocationName::kAlignedAlloc, "aligned_alloc");
+  add(AllocationName::kMemalign, "memalign");
+  add(AllocationName::kValloc, "valloc");
+  add(AllocationName::kPvalloc, "pvalloc");
+  return names;
 }
 
 constinit Redirection g_inner_calls[8]{};
@@ -136,10 +157,10 @@ void FollowAllocator(const FoundAllocator& allocator) {
   if (allocator.place == AllocatorPlace::kLibc || !allocator.can_be_followed()) return;
   LoadedObject object(allocator.object);
   SayWhatIsLibcs(object);
-  RedirectedPart parts[2];
+  RedirectedPart parts[3];
   size_t count = 0;
   if (allocator.place == AllocatorPlace::kBeforeUs) {
-    g_counts_by_name.store(false, std::memory_order_relaxed);
+    g_uncounted_names.store(NamesIn(object), std::memory_order_relaxed);
     parts[count++] = RedirectionsTo(object, ForeignPart::kMallocFamily);
   } else {
     EnsureAllocator();
@@ -148,8 +169,9 @@ void FollowAllocator(const FoundAllocator& allocator) {
       RedirectSlots(object, {&inner, 1});
     }
   }
+  parts[count++] = RedirectionsTo(object, ForeignPart::kSizedFree);
   if (HasNewOfItsOwn(object)) parts[count++] = RedirectionsTo(object, ForeignPart::kOperators);
-  if (count > 0) RedirectSlotsEverywhere({parts, count}, allocator.object);
+  RedirectSlotsEverywhere({parts, count}, allocator.object);
 }
 
 }  // namespace profagent

@@ -11,8 +11,8 @@
 //           by calling it: a wrapper that hands on to the next one (RTLD_NEXT) arrives in our hook, and then it is none of
 //           our business.
 // Then:     slot_patch.h leads to us what would pass us by. What still comes by our names while another library stands
-//           before us goes where it went without us, to the next definition, and is not counted: it is that library's own
-//           need (or, with pvalloc and the like, rare beyond words).
+//           before us goes where it went without us, to the next definition; it is counted only where that library does
+//           not have the name (allocator.h).
 #pragma once
 
 #include <cstdint>

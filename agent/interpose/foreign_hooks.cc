@@ -20,6 +20,8 @@ enum Function : uint8_t {
   kValloc,
   kPvalloc,
   kCfree,
+  kFreeSized,
+  kFreeAlignedSized,
   kNew,
   kNewArray,
   kNewNothrow,
@@ -42,6 +44,7 @@ enum Function : uint8_t {
   kDeleteArraySizedAligned,
   kFunctions,
 };
+constexpr Function kFirstSizedFree = kFreeSized;
 constexpr Function kFirstOperator = kNew;
 
 // What the hooks forward to, written before the first slot is redirected.
@@ -144,6 +147,8 @@ constexpr const char* kNames[kFunctions] = {
     "valloc",
     "pvalloc",
     "cfree",
+    "free_sized",
+    "free_aligned_sized",
     "_Znwm",
     "_Znam",
     "_ZnwmRKSt9nothrow_t",
@@ -190,6 +195,10 @@ uintptr_t HookOf(size_t function) {
       return AddressOf(Sized<kPvalloc>);
     case kCfree:
       return AddressOf(Free<kCfree>);
+    case kFreeSized:
+      return AddressOf(Free<kFreeSized, size_t>);
+    case kFreeAlignedSized:
+      return AddressOf(Free<kFreeAlignedSized, size_t, size_t>);
     case kNew:
       return AddressOf(Sized<kNew>);
     case kNewArray:
@@ -240,8 +249,10 @@ constinit Redirection g_redirections[kFunctions]{};
 }  // namespace
 
 RedirectedPart RedirectionsTo(const LoadedObject& object, ForeignPart part) {
-  size_t from = part == ForeignPart::kMallocFamily ? 0 : kFirstOperator;
-  size_t to = part == ForeignPart::kMallocFamily ? kFirstOperator : kFunctions;
+  constexpr size_t kFirst[] = {0, kFirstSizedFree, kFirstOperator,
+                               kFunctions};  // of each part, and behind the last
+  size_t from = kFirst[static_cast<size_t>(part)];
+  size_t to = kFirst[static_cast<size_t>(part) + 1];
   size_t count = 0;
   for (size_t function = from; function < to; ++function) {
     void* original = object.Function(kNames[function]);

@@ -13,7 +13,11 @@
 
 namespace profagent {
 
-enum class ForeignPart : uint8_t { kMallocFamily, kOperators };
+enum class ForeignPart : uint8_t {
+  kMallocFamily,  // names that we have too
+  kSizedFree,     // C23's, which not every libc has, and we only with it
+  kOperators,
+};
 
 // The functions of this part that `object` defines. Once for each part.
 RedirectedPart RedirectionsTo(const LoadedObject& object, ForeignPart part);

@@ -5,7 +5,7 @@
 // Exactly: what a function returns, errno, alignment, zero sizes and overflows are the real allocator's own: it is always
 //          asked, with the arguments that we got. malloc_usable_size is not interposed: no block of ours differs.
 // Sizes:   are recorded as they were asked for.
-// Missing: free_sized and free_aligned_sized, which no libc that we can be built on has; __libc_malloc and its like, by
+// Missing: free_sized and free_aligned_sized are in sized_free_hooks.cc, where libc has them; __libc_malloc and its like, by
 //          which allocators, not programs, reach glibc.
 #include <cerrno>
 #include <cstdint>
@@ -18,18 +18,18 @@ namespace {
 
 // The way of an allocation by one of our names.
 template <class Allocate>
-PROF_ALWAYS_INLINE void* AllocateByName(size_t size, Allocate allocate) {
-  return AllocateSlowly(size, g_counts_by_name.load(std::memory_order_relaxed), allocate);
+PROF_ALWAYS_INLINE void* AllocateByName(AllocationName name, size_t size, Allocate allocate) {
+  return AllocateSlowly(size, IsCounted(name), allocate);
 }
 
 __attribute__((noinline)) void* MallocSlowly(size_t size) {
   EnsureAllocator();
-  return AllocateByName(size, [&] { return g_allocator.malloc(size); });
+  return AllocateByName(AllocationName::kMalloc, size, [&] { return g_allocator.malloc(size); });
 }
 
 __attribute__((noinline)) void* CallocSlowly(size_t count, size_t size, size_t bytes) {
   EnsureAllocator();
-  return AllocateByName(bytes, [&] { return g_allocator.calloc(count, size); });
+  return AllocateByName(AllocationName::kCalloc, bytes, [&] { return g_allocator.calloc(count, size); });
 }
 
 __attribute__((noinline)) void FreeSlowly(void* block, void (*real_free)(void*)) {
@@ -39,18 +39,18 @@ __attribute__((noinline)) void FreeSlowly(void* block, void (*real_free)(void*))
 
 __attribute__((noinline)) void* ReallocSlowly(void* block, size_t size) {
   EnsureAllocator();
-  return ReallocateSlowly(block, size, g_counts_by_name.load(std::memory_order_relaxed), g_allocator.realloc);
+  return ReallocateSlowly(block, size, IsCounted(AllocationName::kRealloc), g_allocator.realloc);
 }
 
 __attribute__((noinline)) void* ReallocarraySlowly(void* block, size_t count, size_t size, size_t bytes) {
-  return ReallocateSlowly(block, bytes, g_counts_by_name.load(std::memory_order_relaxed),
+  return ReallocateSlowly(block, bytes, IsCounted(AllocationName::kReallocarray),
                           [&](void*, size_t) { return g_allocator.reallocarray(block, count, size); });
 }
 
 __attribute__((noinline)) int PosixMemalignSlowly(void** block, size_t alignment, size_t size) {
   EnsureAllocator();
   int error = 0;
-  AllocateByName(size, [&]() -> void* {
+  AllocateByName(AllocationName::kPosixMemalign, size, [&]() -> void* {
     error = g_allocator.posix_memalign(block, alignment, size);
     return error == 0 ? *block : nullptr;
   });
@@ -59,14 +59,12 @@ __attribute__((noinline)) int PosixMemalignSlowly(void** block, size_t alignment
 
 // memalign and its relatives; `allocate` calls the real one.
 template <class Allocate>
-PROF_ALWAYS_INLINE void* AllocateAligned(size_t alignment, size_t size, Allocate allocate) {
+PROF_ALWAYS_INLINE void* AllocateAligned(AllocationName name, size_t size, Allocate allocate) {
   if (HeapSampler::Covers(size)) [[likely]]
     return allocate();
   EnsureAllocator();
-  return AllocateByName(size, allocate);
+  return AllocateByName(name, size, allocate);
 }
-
-constexpr size_t kPage = 4096;
 
 bool Multiply(size_t count, size_t size, size_t* bytes) {
   return !__builtin_mul_overflow(count, size, bytes);
@@ -75,6 +73,7 @@ bool Multiply(size_t count, size_t size, size_t* bytes) {
 }  // namespace
 }  // namespace profagent
 
+using profagent::AllocationName;
 using profagent::g_allocator;
 using profagent::HeapSampler;
 
@@ -134,18 +133,20 @@ PROF_EXPORT int posix_memalign(void** block, size_t alignment, size_t size) noex
 }
 
 PROF_EXPORT void* aligned_alloc(size_t alignment, size_t size) noexcept {
-  return profagent::AllocateAligned(alignment, size,
+  return profagent::AllocateAligned(AllocationName::kAlignedAlloc, size,
                                     [&] { return g_allocator.aligned_alloc(alignment, size); });
 }
 
 PROF_EXPORT void* memalign(size_t alignment, size_t size) noexcept {
-  return profagent::AllocateAligned(alignment, size, [&] { return g_allocator.memalign(alignment, size); });
+  return profagent::AllocateAligned(AllocationName::kMemalign, size,
+                                    [&] { return g_allocator.memalign(alignment, size); });
 }
 
 PROF_EXPORT void* valloc(size_t size) noexcept {
-  return profagent::AllocateAligned(profagent::kPage, size, [&] { return g_allocator.valloc(size); });
+  return profagent::AllocateAligned(AllocationName::kValloc, size, [&] { return g_allocator.valloc(size); });
 }
 
 PROF_EXPORT void* pvalloc(size_t size) noexcept {
-  return profagent::AllocateAligned(profagent::kPage, size, [&] { return g_allocator.pvalloc(size); });
+  return profagent::AllocateAligned(AllocationName::kPvalloc, size,
+                                    [&] { return g_allocator.pvalloc(size); });
 }

@@ -50,7 +50,7 @@ constinit std::atomic<bool> g_redirects_slots{false};
 
 namespace {
 
-constexpr size_t kMaxParts = 3;
+constexpr size_t kMaxParts = 4;
 constexpr size_t kMaxKnown = 1024;  // what goes beyond is looked into every time that something is new
 constexpr int kLooking = -1;
 
@@ -228,6 +228,7 @@ void RedirectSlotsEverywhere(std::span<const RedirectedPart> parts, const link_m
   for (const RedirectedPart& part : parts) {
     if (!part.empty() && g_state.part_count < kMaxParts - 1) g_state.parts[g_state.part_count++] = part;
   }
+  if (g_state.part_count == 0) return;
   const link_map* libc = ObjectAt(reinterpret_cast<void*>(&gnu_get_libc_version));
   profagent_real_dlsym = reinterpret_cast<uintptr_t>(LoadedObject(libc).Function("dlsym"));
   if (profagent_real_dlsym != 0) {

@@ -10,7 +10,7 @@
 // Later:     no dlopen hook (by its caller the loader finds RUNPATH and $ORIGIN). The loader's list of objects is looked at
 //            when something comes by anyway: a sample, a new thread, and dlsym, without which a loaded plugin is hardly
 //            ever called: its slots lead to a stub that looks and then jumps on (dlsym, too, goes by its caller).
-// Relocated: _dl_find_object knows an object only after the loader has relocated and protected it (tests/unit/interpose).
+// Relocated: _dl_find_object knows an object only after the loader has relocated and protected it (tests/preload shows it).
 // Unmapped:  not while we look: a dlclose waits for that, and nobody looks while a dlclose is under way. What libc itself
 //            closes (conversions between character sets) does not come by; links are read by SafeRead for its sake.
 // Not seen:  pointers that were copied before; a dlsym of malloc; what a library's constructors allocate while dlopen

@@ -1,6 +1,7 @@
 """Heap profiles over every allocator, in every order: all of its calls are seen, each once, and it behaves as without us."""
 
 import os
+import shutil
 
 from harness import Skip
 from runner import each, test
@@ -12,7 +13,7 @@ ORDERS = [("glibc", "alone"), *((name, order) for name in ALLOCATORS for order i
 
 # Functions of allocator_ways.h. Each allocates 7 blocks of 4288 bytes and keeps 3.
 WAYS = ["malloc", "calloc", "realloc", "realloc_to_nothing", "reallocarray", "memalign", "aligned_alloc", "valloc", "posix_memalign",
-        "strdup", "pointers"]
+        "free_sized", "free_aligned_sized", "strdup", "pointers"]
 WAYS += ["new" + array + aligned + form for array in ("", "_array") for aligned in ("", "_aligned") for form in ("", "_sized", "_nothrow")]
 BLOCKS, KEPT, SIZE = 7, 3, 67 * 64
 
@@ -57,6 +58,15 @@ def expect_counts(t, run, times=1, name="heap.prof"):
     t.expect(not wrong, "not what was allocated (objects, bytes, live objects, live bytes):\n    " + "\n    ".join(wrong), run)
 
 
+# Libraries of ours that are in the way of other calls.
+OURS = ["nesting_allocator", "forwarding_allocator", "pool_allocator"]
+
+
+def with_library(t, name, order):
+    libraries = [str(t.agent), str(t.program("lib%s.so" % name))]
+    return {"LD_PRELOAD": ":".join(libraries if order == "after" else reversed(libraries))}
+
+
 @each(ORDERS)
 def every_way_to_allocate_is_counted(t, allocator, order):
     # An allocator that is preloaded before us takes malloc away from us; one behind us has an operator new of its own.
@@ -96,3 +106,127 @@ def allocator_behaves_as_without_us(t, allocator, order):
         run = t.run("allocator_family", *arguments, cwd=directory,
                     env={"LD_PRELOAD": preload(t, allocator, order), "CPUPROFILE": None, "MEMPROFILERATE": rate})
         t.expect((run.status, run.out, run.err) == (plain.status, plain.out, plain.err), "rate %d: differs from\n%s\nin" % (rate, plain), run)
+
+
+@each(ORDERS)
+def libraries_come_and_go_over_any_allocator(t, allocator, order):
+    # Two threads open, use and close; what is unmapped under them must not be looked into, nor remembered as done.
+    copy = t.dir / "libcopy.so"
+    shutil.copy(t.program("liballocator_plugin.so"), copy)
+    run = run_family(t, allocator, order, "closes", t.program("liballocator_plugin_now.so"), copy, env={"MEMPROFILERATE": 512})
+    t.expect(run.profile("heap.prof").cum("use_malloc", "alloc_space") > 0, "nothing was seen", run)
+
+
+@each(ORDERS)
+def deeply_bound_library_keeps_its_allocator(t, allocator, order):
+    # RTLD_DEEPBIND binds it to libc's malloc: a free that led to another allocator would end the program.
+    for how in "now", "lazy":
+        run = run_family(t, allocator, order, "own_blocks_" + how, t.program("liballocator_plugin.so"), cwd=t.new_dir(how))
+        profile = run.profile("heap.prof")
+        for way in WAYS:
+            got = profile.cum("use_" + way, "alloc_objects")
+            t.expect(got >= BLOCKS, "%s: %d objects, expected at least %d" % (way, got, BLOCKS), run)
+
+
+@each(ORDERS)
+def library_that_is_opened_again_is_counted(t, allocator, order):
+    expect_counts(t, run_family(t, allocator, order, "reopen", t.program("liballocator_plugin.so")), 4)
+
+
+@test()
+def loader_knows_a_library_when_it_is_relocated(t):
+    # What slot_patch.h leans on: before that, a library's slots and their protection are still the loader's.
+    run = t.run("allocator_family", "plugin_now", t.program("libself_finding.so"), agent=False)
+    t.expect(run.out.startswith(b"found: 0 1 1"), "glibc does it in another order", run)
+
+
+@each([(name, order) for name in OURS for order in ("before", "after")])
+def library_in_the_way_counts_once(t, name, order):
+    # A calloc that calls malloc by its name, a tracer that hands every call on, a pool that asks for large chunks.
+    run = run_family(t, "glibc", "alone", "ways", env=with_library(t, name, order))
+    expect_counts(t, run)
+    chunks = [s for s in run.profile("heap.prof").samples if s.numbers.get("bytes", 0) >= 1 << 20]
+    t.expect(not chunks, "an allocator's own needs are counted as the program's: %s" % chunks, run)
+
+
+@each([(name, order) for name in OURS for order in ("before", "after")])
+def library_in_the_way_counts_once_at_a_sampling_rate(t, name, order):
+    # A call that is not a sample leaves no mark by which the call inside of it could be known.
+    rate = 65536
+    run = run_family(t, "glibc", "alone", "many", env={**with_library(t, name, order), "MEMPROFILERATE": rate})
+    total = 20000 * SIZE
+    error = rate * (total / rate) ** 0.5  # of a Poisson process
+    t.expect_near("bytes", run.profile("heap.prof").cum("use_calloc_and_free", "alloc_space"), total, 5 * error, run)
+
+
+def expect_same(t, program, env, plain_env, arguments=()):
+    """Status and output with the agent, at the extreme rates, are those without."""
+    plain = t.run(program, *arguments, agent=False, env=plain_env)
+    for rate in 1, 524288, 0:
+        run = t.run(program, *arguments, cwd=t.new_dir("rate%d" % rate), env={"CPUPROFILE": None, "MEMPROFILERATE": rate, **env})
+        t.expect((run.status, run.out, run.err) == (plain.status, plain.out, plain.err), "rate %d: differs from\n%s\nin" % (rate, plain), run)
+    return plain
+
+
+@each(ORDERS)
+def memory_is_asked_for_at_the_ends_of_things(t, allocator, order):
+    # Thread-local destructors, keys of threads that are nearly gone, exit handlers, destructors.
+    plain = expect_same(t, "allocation_times", {"LD_PRELOAD": preload(t, allocator, order)},
+                        {"LD_PRELOAD": preload(t, allocator, order, agent=False) or None})
+    t.expect_exit(plain, 7)
+
+
+@test()
+def resolver_asks_for_memory(t):
+    # An IFUNC resolver of the program runs before any constructor.
+    t.expect_exit(expect_same(t, "allocating_resolver", {}, {}), 7)
+
+
+@each([(name, order) for name in ["allocating_dlsym", "early_allocations", *OURS] for order in ("before", "after")])
+def library_asks_for_memory_at_odd_times(t, name, order):
+    # Before our constructor, inside the dlsym that looks libc's functions up, after our destructors.
+    env = with_library(t, name, order)
+    plain = expect_same(t, "allocation_times", env, {"LD_PRELOAD": str(t.program("lib%s.so" % name))})
+    t.expect_exit(plain, 7)
+    expect_counts(t, run_family(t, "glibc", "alone", "ways", env=env))
+
+
+@test()
+def program_with_an_allocator_of_its_own(t):
+    # Nothing of it passes by: one line says so, and an empty profile is not taken for a program without a heap.
+    for explicit in {"HEAPPROFILE": "heap.prof"}, {"MEMPROFILERATE": "1", "CPUPROFILE": "cpu.prof"}:
+        run = t.run("allocator_family_own", "ways", cwd=t.new_dir(next(iter(explicit))), env={"CPUPROFILE": None, **explicit})
+        t.expect_exit(run, 7)
+        t.expect_one_error_line(run, "heap profile", "allocator of its own")
+    run = t.run("allocator_family_own", "ways", hz=100, cwd=t.new_dir("quiet"))
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    checked = t.run(t.profagent, "check", t.program("allocator_family_own"), agent=False)
+    t.expect(b"defines malloc and free itself" in checked.out, "check says nothing", checked)
+
+
+@test()
+def program_with_an_allocator_of_its_own_behaves(t):
+    for how in "threads", "fork", "behaviour":
+        plain = t.run("allocator_family_own", how, agent=False)
+        run = t.run("allocator_family_own", how, hz=1000, cwd=t.new_dir(how))
+        t.expect((run.status, run.out, run.err) == (plain.status, plain.out, plain.err), "differs from\n%s\nin" % plain, run)
+
+
+@each(["-static-libasan", "-shared-libasan"])
+def program_with_the_address_sanitizer(t, flag):
+    # Its allocator is in the program, or insists on being the first library.
+    compiler, source = t.need("g++"), t.tools.source
+    binary = t.dir / "sanitized"
+    flags = [] if flag == "-shared-libasan" else [flag]  # g++'s default is the shared one
+    built = t.run(compiler, "-std=c++20", "-O1", "-w", "-fsanitize=address", *flags, "-I", source, "-pthread",
+                  source / "tests/preload/programs/allocation_times.cc", "-o", binary, agent=False)
+    if built.status != 0:
+        raise Skip("g++ has no address sanitizer here")
+    env = {"ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"}
+    plain = t.run(binary, agent=False, env=env)
+    t.expect_exit(plain, 7)
+    run = t.run(binary, env={**env, "CPUPROFILE": None, "HEAPPROFILE": "heap.prof"})
+    t.expect((run.status, run.out) == (plain.status, plain.out), "differs from\n%s\nin" % plain, run)
+    # (g++'s static one does not export its own functions, only the allocator's.)
+    t.expect_one_error_line(run, "heap profile", "sanitizer" if flag == "-shared-libasan" else "allocator of its own")

@@ -60,6 +60,28 @@ int Plugin(const char* path, int flags) {
   return 7;
 }
 
+// A library that takes libc's functions instead of ours or another allocator's, and so must keep its blocks to itself.
+int OwnBlocks(const char* path, int flags) {
+  void* library = dlopen(path, flags | RTLD_DEEPBIND);
+  if (library == nullptr) return 99;
+  auto use = reinterpret_cast<void (*)()>(dlsym(library, "UseOwnBlocksInPlugin"));
+  use();
+  UseEverything();
+  use();
+  return 7;
+}
+
+// The loader gives the same place to the same library again, and the same address to what it knows about it.
+int Reopen(const char* path) {
+  for (int i = 0; i < 4; ++i) {
+    void* library = dlopen(path, RTLD_NOW);
+    if (library == nullptr) return 99;
+    reinterpret_cast<void (*)()>(dlsym(library, "UseEverythingInPlugin"))();
+    if (dlclose(library) != 0) return 99;
+  }
+  return 7;
+}
+
 // Opened, used and closed again by two threads at once.
 void* OpenAndClose(void* path) {
   for (int i = 0; i < 100; ++i) {
@@ -86,6 +108,12 @@ void Say(const char* what, void* block, size_t alignment, int error) {
   bool aligned = reinterpret_cast<uintptr_t>(block) % alignment == 0;
   std::printf("%s: %s%s, usable %zu, error %d\n", what, block != nullptr ? "block" : "null",
               aligned ? "" : ", misaligned", block != nullptr ? malloc_usable_size(block) : 0, error);
+}
+
+// So much that a sampling profile must be right.
+int Many() {
+  for (int i = 0; i < 20000; ++i) use_calloc_and_free();
+  return 7;
 }
 
 // Whether errno is touched, how zero is answered, what is refused: all of it the allocator's own business.
@@ -171,11 +199,14 @@ int Behaviour(bool with_pvalloc) {
 int main(int argc, char** argv) {
   auto is = [&](const char* how) { return argc > 1 && std::strcmp(argv[1], how) == 0; };
   if (is("ways")) return UseEverything(), 7;
+  if (is("many")) return Many();
+  if (is("own_blocks_now")) return OwnBlocks(argv[2], RTLD_NOW);
+  if (is("own_blocks_lazy")) return OwnBlocks(argv[2], RTLD_LAZY);
+  if (is("reopen")) return Reopen(argv[2]);
   if (is("threads")) return Threads();
   if (is("fork")) return Fork();
   if (is("plugin_now")) return Plugin(argv[2], RTLD_NOW);
   if (is("plugin_lazy")) return Plugin(argv[2], RTLD_LAZY);
-  if (is("plugin_deep")) return Plugin(argv[2], RTLD_NOW | RTLD_DEEPBIND);
   if (is("closes")) return Closes(argv + 2);
   if (is("behaviour")) return Behaviour(argc > 2);
   return 97;

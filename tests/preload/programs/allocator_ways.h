@@ -8,6 +8,10 @@
 #include <cstring>
 #include <new>
 
+// Null where nobody has them; then what is counted is free.
+extern "C" void free_sized(void* block, size_t size) __attribute__((weak));
+extern "C" void free_aligned_sized(void* block, size_t alignment, size_t size) __attribute__((weak));
+
 constexpr int kBlocks = 7;
 constexpr int kKept = 3;
 constexpr size_t kSize = 67 * 64;  // a size that nothing else has, and that libstdc++ need not round up
@@ -61,11 +65,24 @@ WAY(use_new_aligned_nothrow, ::operator new(kSize, kAlignment, std::nothrow),
 WAY(use_new_array_aligned_nothrow, ::operator new[](kSize, kAlignment, std::nothrow),
     ::operator delete[](block, kAlignment, std::nothrow))
 
+extern "C" {
+static __attribute__((noinline)) void use_calloc_and_free() {
+  void* block = calloc(1, kSize);
+  g_kept = block;
+  free(block);
+  asm volatile("");
+}
+}
+
 static __attribute__((noinline)) void* PosixMemalignOrNull() {
   void* block = nullptr;
   return posix_memalign(&block, 64, kSize) == 0 ? block : nullptr;
 }
 WAY(use_posix_memalign, PosixMemalignOrNull(), free(block))
+
+WAY(use_free_sized, malloc(kSize), free_sized != nullptr ? free_sized(block, kSize) : free(block))
+WAY(use_free_aligned_sized, aligned_alloc(64, kSize),
+    free_aligned_sized != nullptr ? free_aligned_sized(block, 64, kSize) : free(block))
 
 // Allocated inside libc.
 static __attribute__((noinline)) char* Text() {
@@ -102,6 +119,8 @@ static __attribute__((noinline)) void UseEverything() {
   use_new_aligned_nothrow();
   use_new_array_aligned_nothrow();
   use_posix_memalign();
+  use_free_sized();
+  use_free_aligned_sized();
   use_strdup();
   use_pointers();
   asm volatile("");
