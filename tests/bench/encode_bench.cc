@@ -72,7 +72,8 @@ void Names(const SymbolRequest& request, std::span<FunctionSymbol> names) {
     }
     return made;
   }();
-  for (size_t i = 0; i < names.size(); ++i) names[i].name = all[(request.addresses[i] - 0x1000) / 64 % all.size()];
+  for (size_t i = 0; i < names.size(); ++i)
+    names[i].name = all[(request.addresses[i] - 0x1000) / 64 % all.size()];
 }
 
 template <auto kEncode>

@@ -63,19 +63,6 @@ COMPARED = STORED + [
     "-top -sample_index=-1",
     "-top -sample_index=99",
     "-top -alloc_space",
-    "-top -alloc_objects",
-    "-top -inuse_space",
-    "-top -inuse_objects",
-    "-top -cum -sample_index=inuse_space",
-    "-traces -sample_index=alloc_objects",
-    "-raw -inuse_objects",
-    "-top -total_delay",
-    "-top -contentions",
-    "-top -mean_delay",
-    "-traces -mean_delay",
-    "-top -contentions -total_delay",
-    "-traces -tagfocus=lock=global_mu",
-    "-traces -tagleaf=lock,bytes",
     "-top -mean",
     "-top -mean -sample_index=0",
     "-top -trim=false",
@@ -147,6 +134,23 @@ COMPARED = STORED + [
     "-top -buildid=f00",
     "-raw -buildid=",
     "-top -output=/dev/stdout",
+]
+
+# Which value is shown, of heap, block and mutex profiles: compared for those that the agent and Go write.
+VALUES = [
+    "-top -alloc_objects",
+    "-top -inuse_space",
+    "-top -inuse_objects",
+    "-top -cum -sample_index=inuse_space",
+    "-traces -sample_index=alloc_objects",
+    "-raw -inuse_objects",
+    "-top -total_delay",
+    "-top -contentions",
+    "-top -mean_delay",
+    "-traces -mean_delay",
+    "-top -contentions -total_delay",
+    "-traces -tagfocus=lock=global_mu",
+    "-traces -tagleaf=lock,bytes",
 ]
 
 # The formatting of times follows the zone; the rest does not.
@@ -338,7 +342,13 @@ def main():
         if not have_go:
             print("note: no `go tool pprof` here; compared with the stored expectations only")
         else:
-            jobs = [(options.split(), [str(profile)], "UTC") for profile in profiles for options in COMPARED]
+            def all_options(profile):
+                if not profile.name.startswith("agent_"):
+                    return COMPARED
+                # All kinds are printed alike: two of them in every way are enough.
+                return VALUES + (COMPARED if profile.name.startswith(("agent_heap.", "agent_block.")) else STORED)
+
+            jobs = [(options.split(), [str(profile)], "UTC") for profile in profiles for options in all_options(profile)]
             jobs += [(options.split(), [str(by_name[name])], zone)
                      for options in ZONE_OPTIONS for zone in ZONES for name in ("cpu", "files", "raw")]
 
@@ -350,7 +360,7 @@ def main():
                          for word in options.split()]
                 jobs.append((words, [path_of(name) for name in names], "UTC"))
             go_written = go_profiles(directory, arguments.go_cache)
-            jobs += [(options.split(), [str(profile)], "UTC") for profile in go_written for options in COMPARED]
+            jobs += [(options.split(), [str(profile)], "UTC") for profile in go_written for options in COMPARED + VALUES]
 
             def compare(job):
                 options, files, zone = job
