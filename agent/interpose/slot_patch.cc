@@ -32,7 +32,7 @@ profagent_dlsym_stub:
   .cfi_adjust_cfa_offset -8
   popq %rdi
   .cfi_adjust_cfa_offset -8
-  jmp *profagent_real_dlsym(%rip)
+  jmp *g_profagent_real_dlsym(%rip)
   .cfi_endproc
   .size profagent_dlsym_stub, . - profagent_dlsym_stub
   .popsection
@@ -40,7 +40,7 @@ profagent_dlsym_stub:
 
 extern "C" {
 __attribute__((visibility("hidden"))) void profagent_dlsym_stub();
-__attribute__((visibility("hidden"))) uintptr_t profagent_real_dlsym = 0;
+__attribute__((visibility("hidden"))) uintptr_t g_profagent_real_dlsym = 0;
 __attribute__((visibility("hidden"), used)) void profagent_before_dlsym() { profagent::LookForNewObjects(); }
 }
 
@@ -180,7 +180,7 @@ bool ReadNext(const link_map* map, const link_map** next) {
     *next = __atomic_load_n(&map->l_next, __ATOMIC_ACQUIRE);
     return true;
   }
-  return SafeRead(reinterpret_cast<uintptr_t>(&map->l_next), next, sizeof *next) == sizeof *next;
+  return SafeRead(reinterpret_cast<uintptr_t>(&map->l_next), next, sizeof(void*)) == sizeof(void*);
 }
 
 // Whether the loader still has, and is done with, what the list says.
@@ -230,9 +230,9 @@ void RedirectSlotsEverywhere(std::span<const RedirectedPart> parts, const link_m
   }
   if (g_state.part_count == 0) return;
   const link_map* libc = ObjectAt(reinterpret_cast<void*>(&gnu_get_libc_version));
-  profagent_real_dlsym = reinterpret_cast<uintptr_t>(LoadedObject(libc).Function("dlsym"));
-  if (profagent_real_dlsym != 0) {
-    g_state.dlsym = {"dlsym", profagent_real_dlsym, reinterpret_cast<uintptr_t>(&profagent_dlsym_stub)};
+  g_profagent_real_dlsym = reinterpret_cast<uintptr_t>(LoadedObject(libc).Function("dlsym"));
+  if (g_profagent_real_dlsym != 0) {
+    g_state.dlsym = {"dlsym", g_profagent_real_dlsym, reinterpret_cast<uintptr_t>(&profagent_dlsym_stub)};
     g_state.parts[g_state.part_count++] = {&g_state.dlsym, 1};
   }
   g_state.allocator = allocator;
