@@ -3,6 +3,7 @@
 #include <gnu/libc-version.h>
 #include <link.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cstring>
@@ -53,6 +54,8 @@ namespace {
 constexpr size_t kMaxParts = 4;
 constexpr size_t kMaxKnown = 1024;  // what goes beyond is looked into every time that something is new
 constexpr int kLooking = -1;
+constexpr int kYields = 100;
+constexpr int kMaxWaits = kYields + 1000;  // a second
 
 // Written by Start before g_redirects_slots, then by whoever is looking.
 struct State {
@@ -259,14 +262,24 @@ void LookForNewObjectsNow() {
   SetSignalMask(mask);
 }
 
+// A look takes milliseconds at most, and no signal stops it. One that does not end was begun by a thread that is not in this
+// process (a fork by raw system call).
 void BeforeObjectsClose() {
   int users = g_state.users.load(std::memory_order_relaxed);
-  while (users == kLooking ||
-         !g_state.users.compare_exchange_weak(users, users + 1, std::memory_order_acquire)) {
-    if (users != kLooking) continue;
-    RawSyscall(SYS_sched_yield);
-    users = g_state.users.load(std::memory_order_relaxed);
+  for (int waits = 0; waits < kMaxWaits;) {
+    if (users == kLooking) {
+      struct timespec pause = {0, 1000 * 1000};
+      if (++waits < kYields) {
+        RawSyscall(SYS_sched_yield);
+      } else {
+        RawSyscall(SYS_nanosleep, &pause, nullptr);  // should it be of lower priority
+      }
+      users = g_state.users.load(std::memory_order_relaxed);
+    } else if (g_state.users.compare_exchange_weak(users, users + 1, std::memory_order_acquire)) {
+      return;
+    }
   }
+  g_state.users.store(1, std::memory_order_relaxed);
 }
 
 void AfterObjectsClose() {
