@@ -3,6 +3,7 @@
 #include <gnu/libc-version.h>
 #include <link.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cstring>
@@ -32,7 +33,7 @@ profagent_dlsym_stub:
   .cfi_adjust_cfa_offset -8
   popq %rdi
   .cfi_adjust_cfa_offset -8
-  jmp *profagent_real_dlsym(%rip)
+  jmp *g_profagent_real_dlsym(%rip)
   .cfi_endproc
   .size profagent_dlsym_stub, . - profagent_dlsym_stub
   .popsection
@@ -40,7 +41,7 @@ profagent_dlsym_stub:
 
 extern "C" {
 __attribute__((visibility("hidden"))) void profagent_dlsym_stub();
-__attribute__((visibility("hidden"))) uintptr_t profagent_real_dlsym = 0;
+__attribute__((visibility("hidden"))) uintptr_t g_profagent_real_dlsym = 0;
 __attribute__((visibility("hidden"), used)) void profagent_before_dlsym() { profagent::LookForNewObjects(); }
 }
 
@@ -53,6 +54,8 @@ namespace {
 constexpr size_t kMaxParts = 4;
 constexpr size_t kMaxKnown = 1024;  // what goes beyond is looked into every time that something is new
 constexpr int kLooking = -1;
+constexpr int kYields = 100;
+constexpr int kMaxWaits = kYields + 1000;  // a second
 
 // Written by Start before g_redirects_slots, then by whoever is looking.
 struct State {
@@ -180,7 +183,7 @@ bool ReadNext(const link_map* map, const link_map** next) {
     *next = __atomic_load_n(&map->l_next, __ATOMIC_ACQUIRE);
     return true;
   }
-  return SafeRead(reinterpret_cast<uintptr_t>(&map->l_next), next, sizeof *next) == sizeof *next;
+  return SafeRead(reinterpret_cast<uintptr_t>(&map->l_next), next, sizeof(void*)) == sizeof(void*);
 }
 
 // Whether the loader still has, and is done with, what the list says.
@@ -230,9 +233,9 @@ void RedirectSlotsEverywhere(std::span<const RedirectedPart> parts, const link_m
   }
   if (g_state.part_count == 0) return;
   const link_map* libc = ObjectAt(reinterpret_cast<void*>(&gnu_get_libc_version));
-  profagent_real_dlsym = reinterpret_cast<uintptr_t>(LoadedObject(libc).Function("dlsym"));
-  if (profagent_real_dlsym != 0) {
-    g_state.dlsym = {"dlsym", profagent_real_dlsym, reinterpret_cast<uintptr_t>(&profagent_dlsym_stub)};
+  g_profagent_real_dlsym = reinterpret_cast<uintptr_t>(LoadedObject(libc).Function("dlsym"));
+  if (g_profagent_real_dlsym != 0) {
+    g_state.dlsym = {"dlsym", g_profagent_real_dlsym, reinterpret_cast<uintptr_t>(&profagent_dlsym_stub)};
     g_state.parts[g_state.part_count++] = {&g_state.dlsym, 1};
   }
   g_state.allocator = allocator;
@@ -259,14 +262,24 @@ void LookForNewObjectsNow() {
   SetSignalMask(mask);
 }
 
+// A look takes milliseconds at most, and no signal stops it. One that does not end was begun by a thread that is not in this
+// process (a fork by raw system call).
 void BeforeObjectsClose() {
   int users = g_state.users.load(std::memory_order_relaxed);
-  while (users == kLooking ||
-         !g_state.users.compare_exchange_weak(users, users + 1, std::memory_order_acquire)) {
-    if (users != kLooking) continue;
-    RawSyscall(SYS_sched_yield);
-    users = g_state.users.load(std::memory_order_relaxed);
+  for (int waits = 0; waits < kMaxWaits;) {
+    if (users == kLooking) {
+      struct timespec pause = {0, 1000 * 1000};
+      if (++waits < kYields) {
+        RawSyscall(SYS_sched_yield);
+      } else {
+        RawSyscall(SYS_nanosleep, &pause, nullptr);  // should it be of lower priority
+      }
+      users = g_state.users.load(std::memory_order_relaxed);
+    } else if (g_state.users.compare_exchange_weak(users, users + 1, std::memory_order_acquire)) {
+      return;
+    }
   }
+  g_state.users.store(1, std::memory_order_relaxed);
 }
 
 void AfterObjectsClose() {

@@ -239,7 +239,10 @@ class Checker {
   }
 
   void CheckAllocator() {
-    if (!Defines("malloc") || !Defines("free")) return;
+    if (!Defines("malloc") || !Defines("free")) {
+      CheckAllocatorBesideLibcs();
+      return;
+    }
     std::string name = "its own";
     if (Defines("mallctl") || Defines("je_malloc") || Defines("je_mallctl")) name = "jemalloc";
     if (Defines("tc_malloc") || Defines("MallocExtension_Initialize")) name = "tcmalloc";
@@ -248,6 +251,18 @@ class Checker {
     Add(Verdict::kLimited, what + ": heap profiles do not see its allocations; CPU profiles are complete",
         "link the allocator as a shared library");
     report_->findings.back().empty_heap = what;
+  }
+
+  // Under names of its own: jemalloc in Rust programs and in redis.
+  void CheckAllocatorBesideLibcs() {
+    for (const char* name : {"_rjem_malloc", "_rjem_je_malloc", "je_malloc", "mi_malloc", "tc_malloc"}) {
+      if (!Defines(name)) continue;
+      Add(Verdict::kLimited,
+          std::string("has an allocator linked into it (") + name +
+              "): heap profiles see only what it allocates by malloc; CPU profiles are complete",
+          "build it with the system's allocator, or link the allocator as a shared library");
+      return;
+    }
   }
 
   void CheckNames() {

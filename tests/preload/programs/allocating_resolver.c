@@ -8,7 +8,7 @@
 static char* g_early;
 
 static int TheNumber(void) { return 7; }
-static int (*ResolveNumber(void))(void) {
+__attribute__((used)) static int (*ResolveNumber(void))(void) {
   g_early = malloc(50);
   strcpy(g_early, "early");
   free(realloc(malloc(10), 100));

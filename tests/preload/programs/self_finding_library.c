@@ -12,7 +12,7 @@ static int IsFound(void) {
 }
 
 static int TheNumber(void) { return 7; }
-static int (*ResolveNumber(void))(void) {
+__attribute__((used)) static int (*ResolveNumber(void))(void) {
   g_in_resolver = IsFound();
   return TheNumber;
 }

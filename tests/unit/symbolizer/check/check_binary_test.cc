@@ -163,6 +163,18 @@ TEST_F(CheckBinaryTest, WarnsOfMissingUnwindTables) {
   EXPECT_TRUE(Has(Check("without"), Verdict::kLimited, "no .eh_frame, the unwind tables"));
 }
 
+// Rust programs with the crate jemallocator call it by these names, which nothing outside can see at run time.
+TEST_F(CheckBinaryTest, WarnsOfAnAllocatorUnderNamesOfItsOwn) {
+  directory_.Write("allocator.c", R"(
+#include <stddef.h>
+void* _rjem_malloc(size_t size) { (void)size; return 0; }
+)");
+  ASSERT_TRUE(Build("-g -fno-builtin allocator.c"));
+  EXPECT_TRUE(Has(Check(), Verdict::kLimited, "(_rjem_malloc)"));
+  ASSERT_TRUE(Build("-g"));
+  EXPECT_FALSE(Has(Check(), Verdict::kLimited, "allocator"));
+}
+
 TEST_F(CheckBinaryTest, WarnsOfAnAllocatorInsideTheProgram) {
   directory_.Write("allocator.c", R"(
 #include <stddef.h>
