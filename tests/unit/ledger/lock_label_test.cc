@@ -16,8 +16,8 @@ TEST(LockLabel, SaysWhereStaticDataIs) {
 
 // Texts come from a file that may be damaged.
 TEST(LockLabel, ReadsNothingElse) {
-  for (const char* text : {"", "static ", "static 0x", "static 4010", "static 0x40G0", "static 0x12345678123456781",
-                           "heap 0x4010", "stack 0x10", "Static 0x10"}) {
+  for (const char* text : {"", "static ", "static 0x", "static 4010", "static 0x40G0",
+                           "static 0x12345678123456781", "heap 0x4010", "stack 0x10", "Static 0x10"}) {
     EXPECT_FALSE(StaticPlace(text)) << text;
   }
 }
