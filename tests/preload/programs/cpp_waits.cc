@@ -14,9 +14,11 @@
 #include <shared_mutex>
 #include <thread>
 
+#include "tests/support/burn.h"
+
 using namespace std::chrono_literals;
 
-#define WHOLE extern "C" __attribute__((noipa))
+#define WHOLE extern "C" WHOLE_FUNCTION
 
 namespace {
 
