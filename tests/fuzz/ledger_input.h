@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "agent/encode/pprof_encoder.h"
+#include "agent/encode/text_profile.h"
+#include "agent/ledger/heap_sites.h"
 #include "agent/ledger/ledger.h"
 #include "proto/profile.pb.h"
 
@@ -30,6 +32,10 @@ inline const std::vector<uint64_t>& WholeLedger() {
     header->command_line = ledger.InternText("app -v").value;
     header->working_directory = ledger.InternText("/tmp").value;
     header->cpu_hz = 100;
+    header->heap_rate = 64;
+    header->max_depth = 2;
+    header->block_rate = 100;
+    header->mutex_fraction = 1;
     for (uint16_t id = 1; id <= 3; ++id) {
       ModuleDescription module{};
       uint8_t build_id[4] = {1, 2, 3, static_cast<uint8_t>(id)};
@@ -46,6 +52,17 @@ inline const std::vector<uint64_t>& WholeLedger() {
                         MakeSynthetic(SyntheticFrame::kTruncated)};
       StackId stack = ledger.InternStack(std::span(frames).first(1 + i % 3), WalkEnd::kOutermost);
       ledger.AddCpuTicks(stack, ledger.InternText(i % 2 ? "odd" : "even"), i + 1);
+      HeapSiteRecord* site = ledger.FindHeapSite(stack, Bytes{16 << (i % 4)});
+      CountAllocation(header, site);
+      if (i % 3 == 0) CountFree(header, site);
+      ContentionSiteRecord* contention = ledger.FindContentionSite(
+          i % 2 ? ContentionKind::kBlock : ContentionKind::kMutex, stack, ledger.InternText("global_mu"));
+      contention->count = kContentionUnit * (i + 1);
+      contention->nanos = 1000 * i;
+      if (i % 16 != 1) continue;
+      WaiterRecord* waiter = ledger.TakeWaiter(static_cast<uint32_t>(i + 1));
+      waiter->since_ns = 1000 + i;
+      waiter->site = ledger.IdOf(contention);
     }
     std::vector<uint64_t> copy(header->used / 8);
     std::memcpy(copy.data(), ledger.bytes().data(), copy.size() * 8);
@@ -55,7 +72,9 @@ inline const std::vector<uint64_t>& WholeLedger() {
   return words;
 }
 
-// Reads and encodes whatever `words` are. What comes out must be a profile that a reader takes.
+inline void EncodeAs(ProfileKind kind, const LedgerView& view);
+
+// Reads and encodes whatever `words` are, as every kind. What comes out must be a profile that a reader takes.
 inline void ReadAndEncode(const std::vector<uint64_t>& words) {
   Result<LedgerView> view = LedgerView::Over(std::as_bytes(std::span(words)));
   if (!view) return;
@@ -64,15 +83,24 @@ inline void ReadAndEncode(const std::vector<uint64_t>& words) {
   view->ForEachThread([&](const LedgerView::Thread& thread) { bytes += thread.name.size(); });
   view->ForEachCpuSite(
       [&](const LedgerView::CpuSite& site) { bytes += site.stack.frames.size() + site.name.size(); });
+  for (ProfileKind kind : {ProfileKind::kCpu, ProfileKind::kHeap, ProfileKind::kAllocs,
+                           ProfileKind::kHeapPeak, ProfileKind::kBlock, ProfileKind::kMutex}) {
+    EncodeAs(kind, *view);
+  }
+}
 
+inline void EncodeAs(ProfileKind kind, const LedgerView& view) {
   Arena arena(64 << 20);
   std::string encoded;
-  Status status =
-      EncodeProfile(*view, EncodeRequest{}, NoSymbols, arena, [&](std::span<const std::byte> part) {
-        encoded.append(reinterpret_cast<const char*>(part.data()), part.size());
-        return true;
-      });
-  if (!status) return;
+  auto append = [&](std::span<const std::byte> part) {
+    encoded.append(reinterpret_cast<const char*>(part.data()), part.size());
+    return true;
+  };
+  EncodeRequest request;
+  request.kind = kind;
+  request.end_monotonic = Nanos{1'000'000};
+  (void)EncodeText(view, request, NoSymbols, arena, [](std::span<const std::byte>) { return true; });
+  if (!EncodeProfile(view, request, NoSymbols, arena, append)) return;
   perftools::profiles::Profile profile;
   Require(profile.ParseFromString(encoded));
   Require(profile.mapping_size() >= 1 && profile.string_table_size() >= 1 && profile.string_table(0).empty());
