@@ -23,7 +23,7 @@
 namespace profagent {
 
 inline constexpr uint64_t kLedgerMagic = 0x31474445'4c464f52;  // "ROFLEDG1"
-inline constexpr uint32_t kLedgerVersion = 3;
+inline constexpr uint32_t kLedgerVersion = 4;
 
 // Where a record stands: its offset from the ledger's first byte, in units of 8 bytes. 0: none.
 using RecordId = uint32_t;
@@ -111,7 +111,8 @@ struct LedgerHeader {
   BucketArray contention_sites;
   // The index of live blocks, one bucket array a level, made when the one before it is full (live_allocations.h).
   std::atomic<RecordId> live_levels[kLiveLevels];
-  uint64_t spare[16];  // 0; later kinds of profiles put their tables here
+  std::atomic<uint64_t> end_monotonic_ns;  // when process_end was noted; 0 while running
+  uint64_t spare[15];                      // 0; later kinds of profiles put their tables here
 };
 static_assert(sizeof(LedgerHeader) % kRecordUnit == 0);
 static_assert(sizeof(LedgerHeader) == 688, "another process maps this layout: raise kLedgerVersion");

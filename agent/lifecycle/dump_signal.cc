@@ -9,6 +9,7 @@
 #include "agent/base/raw_syscall.h"
 #include "agent/capture/interrupted_call.h"
 #include "agent/capture/virtual_signals.h"
+#include "agent/lifecycle/agent.h"
 
 namespace profagent {
 namespace {
@@ -27,9 +28,12 @@ void OnDumpSignal(int signo, siginfo_t* info, void* context) {
     g_virtual_signals.PassOn(signo, info);
     return;
   }
-  // A vfork child shares our memory, and a child of a raw clone has a copy of it: no profile is theirs.
-  if (RawSyscall(SYS_getpid) == g_pid) {
-    ErrnoSaver keep_errno;
+  // A vfork child shares our memory, a child of a raw clone has a copy of it, and a forked one may be left alone
+  // (PROFAGENT_CHILDREN=0): no profile is theirs, and the signal does what it would have done without us.
+  if (RawSyscall(SYS_getpid) != g_pid || !g_agent.ledger().is_open()) g_virtual_signals.DieOf(signo);
+  ErrnoSaver keep_errno;
+  if (g_agent
+          .active()) {  // not after a fault of ours: then the signal means nothing any more, and harms nobody
     g_requested.store(true, std::memory_order_seq_cst);
     AnswerDumpRequests();
   }

@@ -12,6 +12,7 @@
 #include "agent/base/errno_saver.h"
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/capture/cpu_timers.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/process_hooks.h"
 #include "agent/lifecycle/agent.h"
@@ -76,9 +77,11 @@ ProcessName Name() {
 }
 
 void Note(ProcessEnd end) {
-  if (g_agent.ledger().is_open()) {
-    g_agent.ledger().header()->process_end.store(static_cast<uint32_t>(end), std::memory_order_relaxed);
-  }
+  if (!g_agent.ledger().is_open()) return;
+  LedgerHeader* header = g_agent.ledger().header();
+  uint64_t now = end == ProcessEnd::kRunning ? 0 : ReadClock(CLOCK_MONOTONIC).value;
+  header->end_monotonic_ns.store(now, std::memory_order_relaxed);
+  header->process_end.store(static_cast<uint32_t>(end), std::memory_order_relaxed);
 }
 
 // Another thread is writing the last profile while this one is about to end the process.

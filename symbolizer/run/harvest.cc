@@ -104,7 +104,9 @@ Result<Profile> ProfileOf(const LedgerView& view, ProfileKind kind) {
   Arena arena;
   EncodeRequest request;
   request.kind = kind;
-  request.end_monotonic = MonotonicNow();
+  // Of a process that was killed nobody wrote the time down: then it is now, which is soon after.
+  const uint64_t ended = view.header().end_monotonic_ns.load(std::memory_order_relaxed);
+  request.end_monotonic = ended != 0 ? Nanos{ended} : MonotonicNow();
   // Names from the symbol tables now; files, lines and inlined functions when all is safely written.
   ElfSymbols symbols(arena, ElfSymbols::Origin::kElsewhere);
   if (Status status = EncodeProfile(view, request, symbols, arena, append); !status) return status.error();

@@ -290,6 +290,15 @@ def program_with_its_own_dump_signal_keeps_it(t):
     t.expect_silent(run)
 
 
+@each([(1, b"lived\n", 1), (0, b"died\n", 0)])
+def child_that_is_not_profiled_has_no_dump_signal(t, children, said, files):
+    # What is not ours to profile is not ours to keep alive either.
+    run = t.run("heap", "signalled_child", env={"CPUPROFILE": None, "PROFAGENT_CHILDREN": children})
+    t.expect_exit(run)
+    t.expect(run.out == said, "expected %r" % said, run)
+    t.expect(len(run.profiles()) == files, "files %s" % run.profiles(), run)
+
+
 @test()
 def another_dump_signal(t):
     running = t.start("heap", "work", 600, env={"CPUPROFILE": None, "PROFAGENT_SIGNAL": "RTMIN+2", "HEAPPROFILE": "h.%n.prof"})

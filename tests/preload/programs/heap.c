@@ -322,6 +322,16 @@ int main(int argc, char** argv) {
     struct timespec wanted = {1, 500000000};
     REQUIRE(nanosleep(&wanted, NULL) == 0);
     Say("slept\n");
+  } else if (Is(how, "signalled_child")) {
+    pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      raise(SIGUSR2);
+      exit(3);
+    }
+    int status;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    Say(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR2 ? "died\n" : "lived\n");
   } else if (Is(how, "own_handler")) {
     REQUIRE(signal(SIGUSR2, Allocate) != SIG_ERR);
     REQUIRE(signal(SIGUSR2, Allocate) == Allocate);
