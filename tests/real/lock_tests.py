@@ -11,7 +11,7 @@ LOCKS = {"CPUPROFILE": None, "MEMPROFILERATE": 0, "BLOCKRATE": 1000, "MUTEXFRACT
 GIL = """
 import threading
 def work():
-    for i in range(300000): i * i
+    for i in range(3000000): i * i
 threads = [threading.Thread(target=work) for _ in range(4)]
 for t in threads: t.start()
 for t in threads: t.join()

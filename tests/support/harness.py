@@ -79,7 +79,8 @@ class Outcome:
 
     def profiles(self):
         """Names of all profiles in the run's directory, whatever the naming rules made of them."""
-        return sorted(p.name for p in self.directory.iterdir() if re.search(r"\.prof|\.pb\.gz", p.name))
+        return sorted(p.name for p in self.directory.iterdir()
+                      if re.search(r"\.prof|\.pb\.gz", p.name) and not p.name.endswith(".tmp"))
 
     def profile(self, name="cpu.prof"):
         path = self.directory / name

@@ -84,7 +84,7 @@ TEST(ReadProfile, NamesTheFile) {
   ASSERT_FALSE(folder);
   EXPECT_EQ(folder.error().text.view(), directory + ": is a directory, not a profile");
   // The reason is what the reader needs; a path as long as the line must not push it out.
-  const Result<Profile> long_name = ReadProfile(directory + std::string(300, '/') + "x");
+  const Result<Profile> long_name = ReadProfile(directory + std::string(300, '/') + "no such profile");
   ASSERT_FALSE(long_name);
   EXPECT_NE(long_name.error().text.view().find("No such file"), std::string_view::npos);
 }
