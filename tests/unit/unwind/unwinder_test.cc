@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "tests/unit/unwind/unwind_fixture.h"
@@ -498,7 +499,8 @@ TEST_F(FromAHook, KeepsTheLeafSideOfADeepStack) {
 // A frame that needs another register than rsp and rbp, in front of, and behind, the frames that are left out.
 TEST_F(FromAHook, FollowsAllRegistersWhereAFrameNeedsThem) {
   bounds_ = OwnStackBounds();
-  for (uint32_t skip = 0; skip < 4; ++skip) {
+  uint32_t at = 0;  // where the frame is
+  for (uint32_t skip = 0; skip < 6; ++skip) {
     static uint32_t s_skip;
     s_skip = skip;
     frames_.assign(64, Frame{});
@@ -509,7 +511,13 @@ TEST_F(FromAHook, FollowsAllRegistersWhereAFrameNeedsThem) {
     Capture capture = Result();
     EXPECT_EQ(capture.end, WalkEnd::kOutermost);
     EXPECT_EQ(capture.Has("CallsTheHook"), skip < 1);
-    EXPECT_EQ(capture.Has("CfaInScratchRegister"), skip < 3);
+    // How many frames of the lambda are between the two is the compiler's business.
+    if (skip == 0) {
+      auto found = std::find(capture.names.begin(), capture.names.end(), "CfaInScratchRegister");
+      ASSERT_NE(found, capture.names.end());
+      at = static_cast<uint32_t>(found - capture.names.begin());
+    }
+    EXPECT_EQ(capture.Has("CfaInScratchRegister"), skip <= at);
     EXPECT_TRUE(capture.Has("main"));
   }
 }
