@@ -148,8 +148,9 @@ __attribute__((noinline)) void InAHandler(auto wait) {
 // A handler that interrupts a wait and waits itself.
 TEST_F(ContentionTest, NestsWaits) {
   Start(1, 1);
-  int outer_lock;
-  int inner_lock;
+  // Apart as mutexes are: WokenFor names addresses inside them.
+  alignas(64) int outer_lock;
+  alignas(64) int inner_lock;
   KnowTheStack();
   WaitSlot* outer = contention_.Begin(Primitive::kMutexLock, &outer_lock);
   FakeClock::Advance(10);
