@@ -3,12 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/burn.h"
+
 static void* volatile g_keep;
 
-#define ALLOCATES(name, size)                               \
-  static __attribute__((noinline, noipa)) void name(void) { \
-    g_keep = malloc(size);                                  \
-    __asm__ volatile("");                                   \
+#define ALLOCATES(name, size)             \
+  static WHOLE_FUNCTION void name(void) { \
+    g_keep = malloc(size);                \
+    __asm__ volatile("");                 \
   }
 ALLOCATES(alloc_17k, 17 * 1024)
 ALLOCATES(alloc_1k, 1024)

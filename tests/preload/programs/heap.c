@@ -16,7 +16,7 @@ static __attribute__((noinline)) void* Keep(void* block) {
   g_keep = block;
   return g_keep;
 }
-#define FRAME __attribute__((noinline, noipa))
+#define FRAME WHOLE_FUNCTION
 
 // --- one after the other, as Go's TestMemoryProfiler
 
