@@ -52,7 +52,7 @@ inline const std::vector<uint64_t>& WholeLedger() {
                         MakeSynthetic(SyntheticFrame::kTruncated)};
       StackId stack = ledger.InternStack(std::span(frames).first(1 + i % 3), WalkEnd::kOutermost);
       ledger.AddCpuTicks(stack, ledger.InternText(i % 2 ? "odd" : "even"), i + 1);
-      HeapSiteRecord* site = ledger.FindHeapSite(stack, Bytes{16 << (i % 4)});
+      HeapSiteRecord* site = ledger.FindHeapSite(stack, Bytes{uint64_t{16} << (i % 4)});
       CountAllocation(header, site);
       if (i % 3 == 0) CountFree(header, site);
       ContentionSiteRecord* contention = ledger.FindContentionSite(

@@ -3,7 +3,7 @@
 
 #include "tests/preload/programs/program.h"
 
-#define FRAME __attribute__((noinline, noipa))
+#define FRAME WHOLE_FUNCTION
 
 static void* volatile g_keep;  // what the compiler cannot see through
 
