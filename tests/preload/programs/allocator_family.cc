@@ -17,6 +17,15 @@
 
 #include "tests/preload/programs/allocator_ways.h"
 
+extern "C" {
+static __attribute__((noinline)) void use_calloc_and_free() {
+  void* block = calloc(1, kSize);
+  g_kept = block;
+  free(block);
+  asm volatile("");
+}
+}
+
 namespace {
 
 void* AllWays(void*) {

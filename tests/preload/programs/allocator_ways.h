@@ -65,15 +65,6 @@ WAY(use_new_aligned_nothrow, ::operator new(kSize, kAlignment, std::nothrow),
 WAY(use_new_array_aligned_nothrow, ::operator new[](kSize, kAlignment, std::nothrow),
     ::operator delete[](block, kAlignment, std::nothrow))
 
-extern "C" {
-static __attribute__((noinline)) void use_calloc_and_free() {
-  void* block = calloc(1, kSize);
-  g_kept = block;
-  free(block);
-  asm volatile("");
-}
-}
-
 static __attribute__((noinline)) void* PosixMemalignOrNull() {
   void* block = nullptr;
   return posix_memalign(&block, 64, kSize) == 0 ? block : nullptr;
