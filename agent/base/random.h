@@ -5,15 +5,19 @@
 
 #include <cstdint>
 
+#include "agent/base/raw_syscall.h"
+#include "agent/base/scramble.h"
 #include "agent/base/signal_safe.h"
 
 namespace profagent {
 
-PROF_ALWAYS_INLINE uint64_t NextRandom(uint64_t* state) {
-  uint64_t x = *state += 0x9e3779b97f4a7c15;
-  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-  x = (x ^ x >> 27) * 0x94d049bb133111eb;
-  return x ^ x >> 31;
+PROF_ALWAYS_INLINE uint64_t NextRandom(uint64_t* state) { return Scramble(*state += 0x9e3779b97f4a7c15); }
+
+// A state for the draws of this thread, never 0. `now`: any clock's nanoseconds.
+PROF_ALWAYS_INLINE uint64_t SeedOfThread(uint64_t now) {
+  return (now ^ static_cast<uint64_t>(RawSyscall(SYS_gettid)) << 44 ^
+          reinterpret_cast<uintptr_t>(__builtin_thread_pointer())) |
+         1;
 }
 
 // Uniform in [0, limit), but for a bias of limit / 2^64.

@@ -5,9 +5,11 @@
 
 #include <cstdint>
 
+#include "agent/base/signal_safe.h"
+
 namespace profagent {
 
-constexpr uint64_t Scramble(uint64_t x) {  // splitmix64's finalizer
+PROF_ALWAYS_INLINE constexpr uint64_t Scramble(uint64_t x) {  // splitmix64's finalizer
   x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
   x = (x ^ x >> 27) * 0x94d049bb133111eb;
   return x ^ x >> 31;

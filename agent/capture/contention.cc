@@ -5,6 +5,7 @@
 #include "agent/base/random.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/thread_state.h"
+#include "agent/capture/hook_frames.h"
 #include "agent/capture/monotonic_clock.h"
 #include "agent/capture/walk_losses.h"
 #include "agent/ledger/contention_sample.h"
@@ -13,9 +14,7 @@
 namespace profagent {
 namespace {
 
-// Frames of the agent itself at the leaf's end: the hook, and what stands between it and the walk.
-constexpr uint32_t kOwnFrames = 4;
-constexpr uint32_t kFramesOnStack = kDefaultMaxDepth + kOwnFrames;
+constexpr uint32_t kOwnFrames = HookFrames::kOwn;
 
 // What stands in thread-local storage is also seen by a signal handler of the same thread.
 PROF_ALWAYS_INLINE void OrderForHandlers() { std::atomic_signal_fence(std::memory_order_seq_cst); }
@@ -81,8 +80,7 @@ void Contention::RestartAfterFork(bool record) {
 uint64_t* Contention::Random() {
   ThreadWaits& mine = t_waits;
   if (mine.random == 0) [[unlikely]] {
-    mine.random = MonotonicNow().value ^ static_cast<uint64_t>(RawSyscall(SYS_gettid)) << 44 ^
-                  reinterpret_cast<uintptr_t>(&mine);
+    mine.random = SeedOfThread(MonotonicNow().value);
   }
   return &mine.random;
 }
@@ -91,11 +89,8 @@ uint64_t* Contention::Random() {
 PROF_ALWAYS_INLINE StackId Contention::StackHere(Primitive primitive) {
   Ledger& ledger = *settings_.ledger;
   if (!ledger.CanRecord()) return kNoStack;
-  Frame on_stack[kFramesOnStack];
-  std::span<Frame> buffer = on_stack;
-  std::span<Frame> deep = settings_.max_depth > kDefaultMaxDepth ? deep_frames_.Take() : std::span<Frame>{};
-  if (!deep.empty()) buffer = deep;
-  buffer = buffer.first(std::min<size_t>(buffer.size(), settings_.max_depth + kOwnFrames));
+  HookFrames collected(&deep_frames_, settings_.max_depth + kOwnFrames);
+  std::span<Frame> buffer = collected.buffer();
 
   StackBounds bounds{t_state.stack_low, t_state.stack_high};
   WalkResult walked = settings_.unwinder->WalkFromHere(bounds, 0, buffer.subspan(1));
@@ -109,9 +104,7 @@ PROF_ALWAYS_INLINE StackId Contention::StackHere(Primitive primitive) {
     walked.end = WalkEnd::kDepthLimit;
   }
   CountWalkEnd(ledger, walked.end);
-  StackId stack = ledger.InternStack(frames, walked.end);
-  if (!deep.empty()) deep_frames_.Give(deep);
-  return stack;
+  return ledger.InternStack(frames, walked.end);
 }
 
 TextId Contention::LabelOf(const void* object) {

@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "agent/base/logarithm.h"
+#include "agent/base/random.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/capture/hook_frames.h"
 #include "agent/capture/walk_losses.h"
 #include "agent/ledger/heap_sites.h"
 
@@ -17,26 +19,14 @@ constexpr uint64_t kIdleBytes = uint64_t{1} << 40;
 // Go's limit of the mean: beyond it the gap would not fit 32 bits there. Here it keeps the sums of gaps and sizes small.
 constexpr double kLongestMean = 1e15;
 
-// Frames of the agent itself at the leaf's end: the hook, and what stands between it and Record.
-constexpr uint32_t kOwnFrames = 4;
-constexpr uint32_t kExtraFrames = kOwnFrames + kHiddenLeafRoom;
-constexpr uint32_t kFramesOnStack = kDefaultMaxDepth + kExtraFrames;
+// A stack that is recorded, and what is left out of it later.
+constexpr uint32_t kExtraFrames = HookFrames::kOwn + kHiddenLeafRoom;
 
 uint64_t Seed() {
   struct timespec now = {};
   RawSyscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
-  uint64_t seed = static_cast<uint64_t>(now.tv_nsec) ^ static_cast<uint64_t>(now.tv_sec) << 30 ^
-                  static_cast<uint64_t>(RawSyscall(SYS_gettid)) << 44 ^
-                  reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
-  return seed | 1;
-}
-
-// splitmix64
-uint64_t NextRandom(uint64_t* state) {
-  uint64_t x = *state += 0x9e3779b97f4a7c15;
-  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-  x = (x ^ x >> 27) * 0x94d049bb133111eb;
-  return x ^ x >> 31;
+  return SeedOfThread(static_cast<uint64_t>(now.tv_sec) * kNanosPerSecond +
+                      static_cast<uint64_t>(now.tv_nsec));
 }
 
 }  // namespace
@@ -99,12 +89,8 @@ bool HeapSampler::Draws(size_t size) {
 __attribute__((noinline)) void HeapSampler::Record(void* block, size_t size) {
   Ledger& ledger = *settings_.ledger;
   if (!ledger.CanRecord()) return;
-  Frame on_stack[kFramesOnStack];
-  std::span<Frame> buffer = on_stack;
-  std::span<Frame> deep = settings_.max_depth > kDefaultMaxDepth ? deep_frames_.Take() : std::span<Frame>{};
-  if (!deep.empty()) buffer = deep;
-  buffer = buffer.first(std::min<size_t>(buffer.size(), settings_.max_depth + kExtraFrames));
-
+  HookFrames collected(&deep_frames_, settings_.max_depth + kExtraFrames);
+  std::span<Frame> buffer = collected.buffer();
   StackBounds bounds{t_state.stack_low, t_state.stack_high};
   WalkResult walked = settings_.unwinder->WalkFromHere(bounds, 0, buffer);
   std::span<Frame> frames = buffer.first(walked.depth);
@@ -117,7 +103,6 @@ __attribute__((noinline)) void HeapSampler::Record(void* block, size_t size) {
   Frame unknown = MakeSynthetic(SyntheticFrame::kUnknown);
   if (frames.empty()) frames = {&unknown, 1};
   StackId stack = ledger.InternStack(frames, walked.end);
-  if (!deep.empty()) deep_frames_.Give(deep);
 
   HeapSiteRecord* site = ledger.FindHeapSite(stack, Bytes{size});
   if (site == nullptr) return;

@@ -205,7 +205,7 @@ void Agent::StartCpuCapture() {
   settings.want_perf_events = g_options.cpu_engine == WantedCpuEngine::kPerf;
   settings.max_depth = g_options.max_depth;
   settings.measure_handler = g_options.verbosity >= Verbosity::kDebug;
-  settings.main_stack = MainStack();
+  settings.main_stack = {t_state.stack_low, t_state.stack_high};
   settings.before_death = EndBySignal;
   g_cpu_capture.Start(settings);
 }
@@ -217,6 +217,7 @@ void Agent::StopCpu() {
 void Agent::TurnOff() {
   StopCpu();
   g_heap_sampler.Stop();
+  UseLockHooks(false, false);
   active_.store(false, std::memory_order_release);
 }
 
@@ -234,6 +235,7 @@ void Agent::RestartAfterForkInChild() {
     unwinder_.RestartAfterFork(&ledger_);
   } else {
     active_.store(false, std::memory_order_release);
+    UseLockHooks(false, false);
   }
   g_virtual_signals.ResetAfterFork();
   g_heap_sampler.RestartAfterFork(record);
