@@ -23,6 +23,17 @@ bool StartsPrograms(std::string_view function) {
 // How many frames that makes at most: _start (or what a stripped program has in its place), two of libc.
 constexpr size_t kStartFrames = 3;
 
+// A function of C++'s or Rust's own library: it says how something was done, and a short line has only room for who did it.
+// Also "void std::f<int>", "<std::x as y>::f", "<&dyn core::f>".
+bool IsOfLanguage(std::string_view function) {
+  while (function.starts_with('<') || function.starts_with('&')) function.remove_prefix(1);
+  const std::string_view head = function.substr(0, function.find_first_of("<("));
+  const size_t blank = head.rfind(' ');
+  const std::string_view name = blank == head.npos ? head : head.substr(blank + 1);
+  static constexpr std::string_view kLibraries[] = {"std::", "__gnu_cxx::", "core::", "alloc::"};
+  return std::ranges::any_of(kLibraries, [&](std::string_view library) { return name.starts_with(library); });
+}
+
 // Leaf first. What has no name in the symbol tables is called after its module already.
 std::vector<graph::StringId> FunctionsOf(const graph::View& view, const graph::Sample& sample) {
   std::vector<graph::StringId> functions;
@@ -34,7 +45,9 @@ std::vector<graph::StringId> FunctionsOf(const graph::View& view, const graph::S
   for (size_t i = outermost; i < functions.size(); ++i) {
     if (StartsPrograms(view.Text(functions[i]))) functions.resize(i);
   }
-  return functions;
+  std::vector<graph::StringId> of_program = functions;
+  std::erase_if(of_program, [&](graph::StringId function) { return IsOfLanguage(view.Text(function)); });
+  return of_program.empty() ? functions : of_program;
 }
 
 struct Sum {

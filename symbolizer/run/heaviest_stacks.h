@@ -21,7 +21,8 @@ struct HeavyStack {
   int64_t weight = 0;
   int64_t count = 0;
   std::vector<std::string>
-      functions;  // leaf first, demangled and without parameters; not the frames that start every program and thread
+      functions;  // leaf first, demangled and without parameters; not the frames that start every program and thread, nor
+                  // (where there are others) those of C++'s and Rust's own libraries
   bool goes_on = false;  // there are further callers
 
   // "a < b < c": `a` was called by `b`. At most `width` characters (but always a whole name), then " < ...".

@@ -63,6 +63,22 @@ TEST(HeaviestStacks, DoNotShowWhatStartsEveryProgram) {
   EXPECT_EQ(texts, (std::vector<std::string>{"a < main", "b < main", "c < work", "start_thread"}));
 }
 
+TEST(HeaviestStacks, LeaveTheLanguagesLibraryOut) {
+  HeapProfile heap;
+  heap.Add({"pthread_mutex_lock", "std::mutex::lock", "Queue::push", "void std::__invoke<Work>", "main"}, 1,
+           30)
+      .Add({"futex", "<std::sys::sync::mutex::futex::Mutex>::lock_contended", "w::wait",
+            "<&dyn core::ops::function::Fn<()> as core::ops::function::FnOnce<()>>::call_once", "w::main"},
+           1, 20)
+      .Add({"alloc::raw_vec::finish_grow", "std::rt::lang_start"}, 1, 10)
+      .Add({"stdx::f", "mystd::g<std::string>"}, 1, 5);
+  std::vector<std::string> texts;
+  for (const HeavyStack& stack : heap.Heaviest()) texts.push_back(stack.Text(100));
+  EXPECT_EQ(texts, (std::vector<std::string>{
+                       "pthread_mutex_lock < Queue::push < main", "futex < w::wait < w::main",
+                       "alloc::raw_vec::finish_grow < std::rt::lang_start", "stdx::f < mystd::g"}));
+}
+
 // A function of the program that happens to be called so is part of its stack.
 TEST(HeaviestStacks, KeepSuchNamesInTheMiddle) {
   HeapProfile heap;
