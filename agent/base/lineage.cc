@@ -43,6 +43,9 @@ std::string_view ReadParentEnvironment(Arena& arena) {
 }
 
 bool ParentSharesOurProfiles(char* const* environment) {
+  bool any = false;
+  for (char* const* ours = environment; *ours != nullptr; ++ours) any |= NamesProfile(*ours);
+  if (!any) return false;
   Arena arena;
   std::string_view rest = ReadParentEnvironment(arena);
   bool preloaded = false;

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <cstring>
+#include <span>
 
 namespace profagent {
 namespace {
@@ -20,9 +21,9 @@ struct Source {
 
   Value Find(std::string_view name) const {
     for (const char* const* entry = environment; entry != nullptr && *entry != nullptr; ++entry) {
-      std::string_view text(*entry);
-      if (text.size() > name.size() && text[name.size()] == '=' && text.substr(0, name.size()) == name) {
-        return {name, text.substr(name.size() + 1), true};
+      const char* text = *entry;
+      if (std::strncmp(text, name.data(), name.size()) == 0 && text[name.size()] == '=') {
+        return {name, text + name.size() + 1, true};
       }
     }
     return {name, {}, false};
@@ -63,26 +64,37 @@ bool ReadNumber(const Source& source, std::string_view name, uint64_t low, uint6
   return true;
 }
 
-void ReadText(const Source& source, std::string_view name, OptionText* option) {
+// The copy; empty: not set, or refused.
+std::span<char> ReadText(const Source& source, std::string_view name, Options* options) {
   Value value = source.Find(name);
-  if (!value.set || value.text.empty()) return;
-  if (value.text.size() >= OptionText::kCapacity) {
-    source.Refuse(value, "up to ", OptionText::kCapacity - 1, " bytes are accepted; ignored");
-    return;
+  if (!value.set || value.text.empty()) return {};
+  if (value.text.size() > kMaxOptionText) {
+    source.Refuse(value, "up to ", kMaxOptionText, " bytes are accepted; ignored");
+    return {};
   }
-  std::memcpy(option->data, value.text.data(), value.text.size());
-  option->data[value.text.size()] = '\0';
-  option->size = static_cast<uint32_t>(value.text.size());
+  char* copy = options->texts + options->texts_used;
+  std::memcpy(copy, value.text.data(), value.text.size());
+  copy[value.text.size()] = '\0';
+  options->texts_used += value.text.size() + 1;
+  return {copy, value.text.size()};
+}
+
+void ReadText(const Source& source, std::string_view name, std::string_view Options::*text,
+              Options* options) {
+  std::span<char> copy = ReadText(source, name, options);
+  options->*text = {copy.data(), copy.size()};
 }
 
 // gperftools, whose variables CPUPROFILE and HEAPPROFILE are too, sets the highest bit of the first byte to remember, across
 // exec, that it was there. What follows then is no UTF-8.
-void ReadFileName(const Source& source, std::string_view name, OptionText* option) {
-  ReadText(source, name, option);
-  auto first = static_cast<unsigned char>(option->data[0]);
-  auto second = static_cast<unsigned char>(option->data[1]);
-  if (!option->empty() && (first & 0x80) != 0 && (second & 0xc0) != 0x80)
-    option->data[0] = static_cast<char>(first & 0x7f);
+void ReadFileName(const Source& source, std::string_view name, std::string_view Options::*text,
+                  Options* options) {
+  std::span<char> copy = ReadText(source, name, options);
+  options->*text = {copy.data(), copy.size()};
+  if (copy.empty()) return;
+  auto first = static_cast<unsigned char>(copy.data()[0]);
+  auto second = static_cast<unsigned char>(copy.data()[1]);
+  if ((first & 0x80) != 0 && (second & 0xc0) != 0x80) copy[0] = static_cast<char>(first & 0x7f);
 }
 
 struct SignalName {
@@ -194,7 +206,7 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
   ReadNumber(source, "PROFAGENT_VERBOSE", 0, 2, &verbose);
   options->verbosity = static_cast<Verbosity>(verbose);
 
-  ReadFileName(source, "CPUPROFILE", &options->cpu_profile);
+  ReadFileName(source, "CPUPROFILE", &Options::cpu_profile, options);
   uint64_t hz = 100;
   ReadNumber(source, "CPUPROFILE_FREQUENCY", 1, kMaxCpuFrequency, &hz);
   options->cpu_frequency = Hertz(static_cast<uint32_t>(hz));
@@ -206,17 +218,17 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
     source.Refuse(engine, "timer or perf is accepted; using timer");
   }
 
-  ReadFileName(source, "HEAPPROFILE", &options->heap_profile);
-  ReadText(source, "PEAKPROFILE", &options->peak_profile);
+  ReadFileName(source, "HEAPPROFILE", &Options::heap_profile, options);
+  ReadText(source, "PEAKPROFILE", &Options::peak_profile, options);
   options->heap_rate = 524288;
   options->heap_rate_given = ReadNumber(source, "MEMPROFILERATE", 0, kMaxRate, &options->heap_rate);
 
-  ReadText(source, "BLOCKPROFILE", &options->block_profile);
+  ReadText(source, "BLOCKPROFILE", &Options::block_profile, options);
   options->block_rate = kDefaultBlockRate;
   bool block_rate_set = ReadNumber(source, "BLOCKRATE", 0, kMaxRate, &options->block_rate);
   options->block_wanted = (block_rate_set || !options->block_profile.empty()) && options->block_rate > 0;
 
-  ReadText(source, "MUTEXPROFILE", &options->mutex_profile);
+  ReadText(source, "MUTEXPROFILE", &Options::mutex_profile, options);
   options->mutex_fraction = kDefaultMutexFraction;
   bool fraction_set = ReadNumber(source, "MUTEXFRACTION", 0, kMaxRate, &options->mutex_fraction);
   options->mutex_wanted = (fraction_set || !options->mutex_profile.empty()) && options->mutex_fraction > 0;
@@ -225,8 +237,8 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
   ReadNumber(source, "PROFAGENT_LOCK_LABELS", 0, 1, &lock_labels);
   options->lock_labels = lock_labels != 0;
 
-  ReadText(source, "PROFAGENT_HTTP", &options->http);
-  ReadText(source, "PROFAGENT_LEDGER_DIR", &options->ledger_directory);
+  ReadText(source, "PROFAGENT_HTTP", &Options::http, options);
+  ReadText(source, "PROFAGENT_LEDGER_DIR", &Options::ledger_directory, options);
 
   options->cpu_signal = SIGPROF;
   options->dump_signal = SIGUSR2;

@@ -15,16 +15,7 @@
 
 namespace profagent {
 
-// A path or name from the environment, copied: the application may overwrite its environment at any time.
-// Empty: not set.
-struct OptionText {
-  static constexpr size_t kCapacity = 4096;  // PATH_MAX
-  char data[kCapacity];
-  uint32_t size;
-  std::string_view view() const { return {data, size}; }
-  const char* c_str() const { return data; }
-  bool empty() const { return size == 0; }
-};
+inline constexpr size_t kMaxOptionText = 4095;  // PATH_MAX and its null byte
 
 enum class WantedCpuEngine : uint8_t { kTimer, kPerf };
 
@@ -36,31 +27,40 @@ inline constexpr uint64_t kOptionDefaultMemory = uint64_t{256} << 20;
 inline constexpr uint32_t kOptionMaxDepth = 1024;
 inline constexpr uint32_t kOptionDefaultDepth = 128;
 
-// Plain data, all zero before ParseOptions.
+// All zero before ParseOptions. Texts are copied, for the application may overwrite its environment at any time, and stand
+// close together: at start every page that is touched costs the program a page fault.
 struct Options {
-  OptionText cpu_profile;       // CPUPROFILE. Not empty: a CPU profile is wanted.
-  Hertz cpu_frequency;          // CPUPROFILE_FREQUENCY
-  WantedCpuEngine cpu_engine;   // PROFAGENT_CPU_ENGINE
-  int cpu_signal;               // PROFAGENT_CPU_SIGNAL
-  OptionText heap_profile;      // HEAPPROFILE
-  OptionText peak_profile;      // PEAKPROFILE
-  uint64_t heap_rate;           // MEMPROFILERATE; 0: no heap profile
-  bool heap_rate_given;         // it is set
-  OptionText block_profile;     // BLOCKPROFILE
-  uint64_t block_rate;          // BLOCKRATE, ns
-  bool block_wanted;            // either of the two is set, and the rate is not 0
-  OptionText mutex_profile;     // MUTEXPROFILE
-  uint64_t mutex_fraction;      // MUTEXFRACTION
-  bool mutex_wanted;            // likewise
-  bool lock_labels;             // PROFAGENT_LOCK_LABELS
-  OptionText http;              // PROFAGENT_HTTP
-  int dump_signal;              // PROFAGENT_SIGNAL; 0: none
-  bool dump_signal_named;       // it was set, and could be used
-  bool follow_children;         // PROFAGENT_CHILDREN
-  uint32_t max_depth;           // PROFAGENT_MAXDEPTH
-  Bytes memory;                 // PROFAGENT_MEMORY
-  Verbosity verbosity;          // PROFAGENT_VERBOSE
-  OptionText ledger_directory;  // PROFAGENT_LEDGER_DIR: set by `profagent run`, see agent/README.md
+  Options() = default;
+  Options(const Options&) = delete;
+  Options& operator=(const Options&) = delete;
+
+  // Paths and names; empty: not set. A null byte follows each.
+  std::string_view cpu_profile;       // CPUPROFILE. Not empty: a CPU profile is wanted.
+  Hertz cpu_frequency{};              // CPUPROFILE_FREQUENCY
+  WantedCpuEngine cpu_engine{};       // PROFAGENT_CPU_ENGINE
+  int cpu_signal{};                   // PROFAGENT_CPU_SIGNAL
+  std::string_view heap_profile;      // HEAPPROFILE
+  std::string_view peak_profile;      // PEAKPROFILE
+  uint64_t heap_rate{};               // MEMPROFILERATE; 0: no heap profile
+  bool heap_rate_given{};             // it is set
+  std::string_view block_profile;     // BLOCKPROFILE
+  uint64_t block_rate{};              // BLOCKRATE, ns
+  bool block_wanted{};                // either of the two is set, and the rate is not 0
+  std::string_view mutex_profile;     // MUTEXPROFILE
+  uint64_t mutex_fraction{};          // MUTEXFRACTION
+  bool mutex_wanted{};                // likewise
+  bool lock_labels{};                 // PROFAGENT_LOCK_LABELS
+  std::string_view http;              // PROFAGENT_HTTP
+  int dump_signal{};                  // PROFAGENT_SIGNAL; 0: none
+  bool dump_signal_named{};           // it was set, and could be used
+  bool follow_children{};             // PROFAGENT_CHILDREN
+  uint32_t max_depth{};               // PROFAGENT_MAXDEPTH
+  Bytes memory{};                     // PROFAGENT_MEMORY
+  Verbosity verbosity{};              // PROFAGENT_VERBOSE
+  std::string_view ledger_directory;  // PROFAGENT_LEDGER_DIR: set by `profagent run`, see agent/README.md
+
+  size_t texts_used{};
+  char texts[7 * (kMaxOptionText + 1)]{};
 
   bool cpu_wanted() const { return !cpu_profile.empty(); }
 };

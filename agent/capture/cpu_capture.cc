@@ -46,7 +46,8 @@ bool CpuCapture::Start(const Settings& settings) {
     Log(Verbosity::kErrors, "no CPU profile: no memory for the handler (RLIMIT_AS?)");
     return false;
   }
-  if (!g_virtual_signals.Take(settings.signo, CpuHandler::Entry(), VirtualSignals::Hold::kAlways)) {
+  if (!g_virtual_signals.Take(AllSignalsBlocked(), settings.signo, CpuHandler::Entry(),
+                              VirtualSignals::Hold::kAlways)) {
     Log(Verbosity::kErrors, "no CPU profile: the kernel refuses a handler for signal ", settings.signo);
     return false;
   }

@@ -7,14 +7,13 @@
 // Order:     the lowest free buffer first, so that few of them ever touch memory.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <atomic>
 #include <cstdint>
 #include <span>
 
 #include "agent/base/raw_syscall.h"
 #include "agent/base/signal_safe.h"
+#include "agent/base/sparse_memory.h"
 #include "agent/ledger/frame.h"
 
 namespace profagent {
@@ -26,8 +25,7 @@ class ScratchPool {
   bool Start(uint32_t frames_each) {
     if (memory_ != nullptr) return true;
     // Never given back: handlers run until the process is gone, after every destructor.
-    long memory = RawSyscall(SYS_mmap, nullptr, size_t{kBuffers} * frames_each * sizeof(Frame),
-                             PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long memory = MapSparse(size_t{kBuffers} * frames_each * sizeof(Frame));
     if (SyscallError(memory) != 0) return false;
     memory_ = reinterpret_cast<Frame*>(memory);
     frames_each_ = frames_each;

@@ -1,10 +1,9 @@
 #include "agent/capture/thread_slots.h"
 
-#include <sys/mman.h>
-
 #include <new>
 
 #include "agent/base/raw_syscall.h"
+#include "agent/base/sparse_memory.h"
 
 namespace profagent {
 namespace {
@@ -28,8 +27,7 @@ uint64_t RandomBits() {
 bool ThreadSlots::Start() {
   if (slots_ != nullptr) return true;
   for (uint32_t count = kMaxSlots; count >= kFewestSlots; count /= 2) {
-    long memory = RawSyscall(SYS_mmap, nullptr, count * sizeof(ThreadSlot), PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long memory = MapSparse(count * sizeof(ThreadSlot));
     if (SyscallError(memory) != 0) continue;
     slots_ = reinterpret_cast<ThreadSlot*>(memory);
     capacity_ = count;

@@ -7,12 +7,11 @@
 // fork:      a child's pages are its own; what threads of the parent held is lost there, at most all of it.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <atomic>
 #include <cstdint>
 
 #include "agent/base/raw_syscall.h"
+#include "agent/base/sparse_memory.h"
 #include "agent/capture/thread_slots.h"
 
 namespace profagent {
@@ -30,8 +29,7 @@ class ThreadStarts {
   static constexpr uint32_t kCount = 1 << 15;
 
   void Start() {
-    long memory = RawSyscall(SYS_mmap, nullptr, kCount * sizeof(ThreadStart), PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long memory = MapSparse(kCount * sizeof(ThreadStart));
     if (SyscallError(memory) == 0)
       starts_.store(reinterpret_cast<ThreadStart*>(memory), std::memory_order_release);
   }

@@ -30,18 +30,6 @@ PROF_ALWAYS_INLINE long KernelExchange(int signo, const KernelSigaction* action,
   return RawSyscall(SYS_rt_sigaction, signo, action, old, kMaskSize);
 }
 
-// Every signal blocked for as long as it lives.
-class AllSignalsBlocked {
- public:
-  AllSignalsBlocked() : before_(SetSignalMask(kAllSignals)) {}
-  ~AllSignalsBlocked() { SetSignalMask(before_); }
-  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
-  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
-
- private:
-  uint64_t before_;
-};
-
 }  // namespace
 
 constinit VirtualSignals g_virtual_signals;
@@ -56,7 +44,8 @@ uint64_t ChangeSignalMask(int how, uint64_t mask) {
 
 class VirtualSignals::Locked {
  public:
-  explicit Locked(Entry& entry) : entry_(entry) {
+  // A handler that waited for the lock of the thread that it interrupted would wait for ever.
+  Locked(const AllSignalsBlocked&, Entry& entry) : entry_(entry) {
     while (entry_.locked.exchange(1, std::memory_order_acquire) != 0) RawSyscall(SYS_sched_yield);
   }
   ~Locked() { entry_.locked.store(0, std::memory_order_release); }
@@ -64,7 +53,6 @@ class VirtualSignals::Locked {
   Locked& operator=(const Locked&) = delete;
 
  private:
-  AllSignalsBlocked blocked_;  // before the lock, and for longer
   Entry& entry_;
 };
 
@@ -126,11 +114,11 @@ bool VirtualSignals::LearnRestorer(int signo, AgentSignalHandler handler) {
   return true;
 }
 
-bool VirtualSignals::Take(int signo, AgentSignalHandler handler, Hold hold,
+bool VirtualSignals::Take(const AllSignalsBlocked& blocked, int signo, AgentSignalHandler handler, Hold hold,
                           void (*on_other_handler)(int signo)) {
   if (!InRange(signo) || libc_sigaction_ == nullptr) return false;
   Entry& entry = entries_[signo];
-  Locked lock(entry);
+  Locked lock(blocked, entry);
   KernelSigaction before;
   if (KernelExchange(signo, nullptr, &before) != 0) return false;
   if (restorer_ == 0 && !LearnRestorer(signo, handler)) return false;
@@ -146,16 +134,17 @@ bool VirtualSignals::Take(int signo, AgentSignalHandler handler, Hold hold,
 void VirtualSignals::GiveBack(int signo) {
   if (!IsTaken(signo)) return;
   Entry& entry = entries_[signo];
-  Locked lock(entry);
+  AllSignalsBlocked blocked;
+  Locked lock(blocked, entry);
   KernelSigaction action = Read(entry);
   KernelExchange(signo, &action, nullptr);
   entry.hold.store(Hold::kNot, std::memory_order_release);
 }
 
-bool VirtualSignals::Guard(int signo, AgentSignalHandler handler) {
+bool VirtualSignals::Guard(const AllSignalsBlocked& blocked, int signo, AgentSignalHandler handler) {
   if (!InRange(signo) || libc_sigaction_ == nullptr) return false;
   Entry& entry = entries_[signo];
-  Locked lock(entry);
+  Locked lock(blocked, entry);
   KernelSigaction found;
   Hold hold = entry.hold.load(std::memory_order_relaxed);
   if (hold == Hold::kGuarded || KernelExchange(signo, nullptr, &found) != 0) return false;
@@ -171,9 +160,9 @@ bool VirtualSignals::Guard(int signo, AgentSignalHandler handler) {
   return true;
 }
 
-void VirtualSignals::Unguard(int signo) {
+void VirtualSignals::Unguard(const AllSignalsBlocked& blocked, int signo) {
   Entry& entry = entries_[signo];
-  Locked lock(entry);
+  Locked lock(blocked, entry);
   if (entry.hold.load(std::memory_order_relaxed) != Hold::kGuarded) return;
   entry.hold.store(entry.hold_beneath, std::memory_order_release);
   KernelSigaction action = ActionFor(entry.hold_beneath, entry, Read(entry));
@@ -199,7 +188,7 @@ uintptr_t VirtualSignals::LeaveToOthers(int signo, siginfo_t* info, void* contex
     if (handler != 0) return handler;  // 0: another thread took it away
   }
   if (action.is_ignored() && !of_instruction) return 0;
-  Unguard(signo);
+  Unguard(AllSignalsBlocked(), signo);
   if (!of_instruction) PassOn(signo, info);
   return 0;
 }
@@ -230,7 +219,8 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
   wanted.restorer = restorer_;
   wanted.mask &= ~(SignalBit(SIGKILL) | SignalBit(SIGSTOP));
   {
-    Locked lock(entry);
+    AllSignalsBlocked blocked;
+    Locked lock(blocked, entry);
     before = Read(entry);
     Hold hold = entry.hold.load(std::memory_order_relaxed);
     if (hold == Hold::kWhileDefault) {
@@ -257,7 +247,8 @@ uintptr_t VirtualSignals::NextHandler(int signo, const void* context, bool* woul
     return 0;
   }
   if ((action.flags & SA_RESETHAND) != 0) {
-    Locked lock(entry);
+    AllSignalsBlocked blocked;
+    Locked lock(blocked, entry);
     KernelSigaction reset = action;
     reset.handler = 0;
     Write(entry, reset);
@@ -292,7 +283,8 @@ void VirtualSignals::DieOf(int signo) {
 bool VirtualSignals::RepairIfReplaced(int signo) {
   if (!IsTaken(signo)) return false;
   Entry& entry = entries_[signo];
-  Locked lock(entry);
+  AllSignalsBlocked blocked;
+  Locked lock(blocked, entry);
   KernelSigaction found;
   if (KernelExchange(signo, nullptr, &found) != 0) return false;
   if (found.handler == reinterpret_cast<uintptr_t>(OurHandler(entry))) return false;
@@ -307,7 +299,8 @@ bool VirtualSignals::RepairIfReplaced(int signo) {
 void VirtualSignals::ShowIgnoredToKernel(int signo) {
   if (!IsTaken(signo)) return;
   Entry& entry = entries_[signo];
-  Locked lock(entry);
+  AllSignalsBlocked blocked;
+  Locked lock(blocked, entry);
   KernelSigaction action = Read(entry);
   if (action.is_ignored()) KernelExchange(signo, &action, nullptr);
 }
@@ -315,7 +308,8 @@ void VirtualSignals::ShowIgnoredToKernel(int signo) {
 void VirtualSignals::TakeAgain(int signo) {
   if (!IsTaken(signo)) return;
   Entry& entry = entries_[signo];
-  Locked lock(entry);
+  AllSignalsBlocked blocked;
+  Locked lock(blocked, entry);
   KernelSigaction ours = OurAction(entry);
   if (entry.hold.load(std::memory_order_relaxed) == Hold::kAlways) KernelExchange(signo, &ours, nullptr);
 }
@@ -327,7 +321,7 @@ void VirtualSignals::ResetAfterFork() {
       entry.version.fetch_add(1, std::memory_order_relaxed);
     // The work is the parent's.
     if (entry.hold.load(std::memory_order_relaxed) == Hold::kGuarded)
-      Unguard(static_cast<int>(&entry - entries_));
+      Unguard(AllSignalsBlocked(), static_cast<int>(&entry - entries_));
   }
 }
 

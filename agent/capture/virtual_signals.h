@@ -44,6 +44,21 @@ inline constexpr uint64_t kAllSignals = ~uint64_t{0};
 PROF_SIGNAL_SAFE uint64_t SetSignalMask(uint64_t mask);
 PROF_SIGNAL_SAFE uint64_t ChangeSignalMask(int how, uint64_t mask);  // SIG_BLOCK, SIG_UNBLOCK
 
+// Every signal blocked for this thread as long as it lives. A parameter of this type: the caller blocks them, once for
+// many signals.
+class AllSignalsBlocked {
+ public:
+  PROF_ALWAYS_INLINE AllSignalsBlocked() : before_(SetSignalMask(kAllSignals)) {}
+  PROF_ALWAYS_INLINE ~AllSignalsBlocked() { SetSignalMask(before_); }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+
+  void ThenSet(uint64_t mask) { before_ = mask; }  // instead of the mask before
+
+ private:
+  uint64_t before_;
+};
+
 // Defines the assembly function `entry`, a handler for the kernel that calls `decide` (with the handler's
 // three arguments) and, when that returns an address, jumps there: the application's handler finds stack and
 // registers as the kernel left them, and what it does there (return, siglongjmp, unwind, switch stacks) is
@@ -91,7 +106,7 @@ class VirtualSignals {
   // while another action is in force, as soon as the application returns to SIG_DFL. False: the kernel
   // refused.
   // `on_other_handler` is called after the application has set a handler of its own, in its thread (`hook`).
-  bool Take(int signo, AgentSignalHandler handler, Hold hold = Hold::kWhileDefault,
+  bool Take(const AllSignalsBlocked&, int signo, AgentSignalHandler handler, Hold hold = Hold::kWhileDefault,
             void (*on_other_handler)(int signo) = nullptr);
   // The kernel gets the application's action again. Not for a signal that may be on its way to us: it could
   // kill.
@@ -100,8 +115,8 @@ class VirtualSignals {
   // For the time of a piece of work: the kernel holds `handler` (entered as one of Take's is), whatever the
   // application's action is or becomes; what was in force before, or what belongs there by then, comes back with
   // Unguard. False: nothing was changed, and Unguard does nothing. One work at a time.
-  bool Guard(int signo, AgentSignalHandler handler);
-  PROF_SIGNAL_SAFE void Unguard(int signo);
+  bool Guard(const AllSignalsBlocked&, int signo, AgentSignalHandler handler);
+  PROF_SIGNAL_SAFE void Unguard(const AllSignalsBlocked&, int signo);
   // For the guarding handler, of a signal that was not for it: NextHandler's answer, exact to the stack that the
   // application's handler expects; what the agent does for a program whose action is the default; or an end of the
   // guard, so that the kernel does what is to be done when the signal comes again, which it will. `of_instruction`: the

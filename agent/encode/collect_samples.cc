@@ -104,6 +104,8 @@ uint64_t CollectSamples(const LedgerView& ledger, ProfileKind kind, Nanos now, c
   samples->HideModule(modules.agent());
   switch (kind) {
     case ProfileKind::kCpu:
+      // Most programs of a script are over before the first tick: no need to touch the pages of an empty table.
+      if (ledger.header().cpu_ticks.load(std::memory_order_relaxed) == 0) return 0;
       return ledger.ForEachCpuSite([&](const LedgerView::CpuSite& site) {
         samples->Add(site.stack.frames, {site.name, 0}, {.weight = site.ticks});
       });

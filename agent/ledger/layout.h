@@ -76,7 +76,7 @@ struct LedgerHeader {
   std::atomic<uint64_t> cpu_start_realtime_ns;
   std::atomic<uint64_t> cpu_start_monotonic_ns;
   std::atomic<uint64_t> cpu_stop_monotonic_ns;  // 0 while running
-  std::atomic<uint64_t> cpu_ticks;              // sum of all weights, lost samples included
+  std::atomic<uint64_t> cpu_ticks;              // sum of all weights, lost samples included; counted first
   // CPU time of the handler itself; summed only at PROFAGENT_VERBOSE=2, which scripts/bench uses.
   std::atomic<uint64_t> handler_calls;
   std::atomic<uint64_t> handler_ns;

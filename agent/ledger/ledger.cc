@@ -10,6 +10,7 @@
 
 #include "agent/base/logarithm.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/base/sparse_memory.h"
 #include "agent/ledger/record_hash.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -117,14 +118,12 @@ Status Ledger::CreateAnonymous(Bytes wanted) {
     allowance.CutTo(kStrictCommitSize, "vm.overcommit_memory is 2");
   }
   for (;; allowance.CutTo(allowance.size / 2, "the kernel gives no more")) {
-    long memory = RawSyscall(SYS_mmap, nullptr, allowance.size, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long memory = MapSparse(allowance.size);
     if (SyscallError(memory) != 0) {
       if (allowance.size > kLedgerMinSize) continue;
       return Error::OfKernel(SyscallError(memory), "no memory for the smallest ledger (1 MiB)");
     }
     RawSyscall(SYS_madvise, memory, allowance.size, MADV_WIPEONFORK);
-    RawSyscall(SYS_madvise, memory, allowance.size, MADV_DONTDUMP);
     Status status = Format(reinterpret_cast<std::byte*>(memory), allowance.size, allowance.size);
     owner_mark_ = &header()->version;
     SayLess(note_, wanted, allowance.size, allowance.reason);

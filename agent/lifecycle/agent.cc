@@ -62,7 +62,7 @@ std::string_view ReadFile(const char* path, char (&memory)[kSize]) {
   return size > 0 ? std::string_view(memory, static_cast<size_t>(size)) : std::string_view();
 }
 
-constinit Options g_options{};  // 28 KiB of zeroes: not in the Agent, which is initialised data
+constinit Options g_options;  // 28 KiB of zeroes: not in the Agent, which is initialised data
 
 constexpr LibraryEvents kLibraryEvents{[] {
                                          BeforeObjectsClose();
@@ -121,9 +121,9 @@ bool Agent::OpenLedger() {
   if (!g_options.ledger_directory.empty()) {
     FixedText<240> reason;
     for (uint32_t serial = 0; serial < kMostImages; ++serial) {
-      FixedText<OptionText::kCapacity + 64> path;
-      path.Add(g_options.ledger_directory.view(), '/', static_cast<uint32_t>(RawSyscall(SYS_getpid)), '.',
-               serial, ".ledger");
+      FixedText<kMaxOptionText + 65> path;
+      path.Add(g_options.ledger_directory, '/', static_cast<uint32_t>(RawSyscall(SYS_getpid)), '.', serial,
+               ".ledger");
       Status made = ledger_.CreateInFile(path.c_str(), g_options.memory);
       if (made) return true;
       reason = {};

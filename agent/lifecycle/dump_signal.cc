@@ -52,7 +52,7 @@ void StartDumpSignal(int signo, const DumpWriter& writer) {
   g_writer = writer;
   g_pid = RawSyscall(SYS_getpid);
   if (signo == 0) return;
-  if (!g_virtual_signals.Take(signo, OnDumpSignal, VirtualSignals::Hold::kWhileDefault,
+  if (!g_virtual_signals.Take(AllSignalsBlocked(), signo, OnDumpSignal, VirtualSignals::Hold::kWhileDefault,
                               OnHandlerOfTheApplication)) {
     Log(Verbosity::kErrors, "no profile on a signal: the kernel refuses a handler for signal ", signo);
   }

@@ -148,23 +148,26 @@ void OwnStack::Job::TakeSignals() {
   ours.ss_size = kHandlerSize;
   RawSyscall(SYS_sigaltstack, &ours, &alternate_);
   uint64_t guarded = 0;
-  for (int signo : kFaults) {
-    if (g_virtual_signals.Guard(signo, profagent_fault_entry)) guarded |= SignalBit(signo);
+  {
+    AllSignalsBlocked blocked;
+    for (int signo : kFaults) {
+      if (g_virtual_signals.Guard(blocked, signo, profagent_fault_entry)) guarded |= SignalBit(signo);
+    }
   }
   mask_ = ChangeSignalMask(SIG_UNBLOCK, guarded);
 }
 
 void OwnStack::Job::GiveSignalsBack() {
   if (!guarded_) return;
-  SetSignalMask(kAllSignals);
-  for (int signo : kFaults) g_virtual_signals.Unguard(signo);
+  AllSignalsBlocked blocked;
+  blocked.ThenSet(mask_);
+  for (int signo : kFaults) g_virtual_signals.Unguard(blocked, signo);
   Forget();
   alternate_.ss_flags &= ~SS_ONSTACK;
   RawSyscall(SYS_sigaltstack, &alternate_, nullptr);
   for (size_t i = 0; i < kFaultCount; ++i) {
     if (kept_[i].is) g_virtual_signals.PassOn(kFaults[i], &kept_[i].info);
   }
-  SetSignalMask(mask_);
 }
 
 // Raised by an instruction (not sent by kill), on our stack: in its handler's part too, where holdings are let go.

@@ -36,6 +36,7 @@ class OwnStack {
   };
   Outcome Run(void (*work)(void*), void* argument);
   const Fault& fault() const { return fault_; }  // after kFaulted
+  bool is_busy() const { return busy_.load(std::memory_order_acquire); }
 
   // In a forked child: a piece of work that another thread of the parent was doing will never end here.
   void Forget();

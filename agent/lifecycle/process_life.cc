@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include <atomic>
-#include <new>
 
 #include "agent/base/errno_saver.h"
 #include "agent/base/log.h"
@@ -37,12 +36,13 @@ struct Life {
   std::atomic<uint32_t> exits{0};  // threads that called exit
   std::atomic<long> writer{0};     // tid of who is at it, or was
   uint32_t dumps = 0;              // written so far; only who is on the stack counts
-  // What was written before an exec or daemon that may still fail.
-  PathText left_behind[kWantedProfiles];
   OwnStack stack;
+  // What was written before an exec or daemon that may still fail. Last: seldom touched, and large.
+  bool any_left_behind = false;
+  PathText left_behind[kWantedProfiles];
 };
+constinit Life g_life_of_process;  // zeroes, untouched until needed
 constinit Life* g_life = nullptr;
-alignas(Life) constinit char g_life_memory[sizeof(Life)]{};
 
 // Default action: terminate, with or without a core. Not SIGKILL, not the CPU signal (capture has that one).
 constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
@@ -52,20 +52,6 @@ constexpr int kOtherFatalSignals[] = {SIGHUP,  SIGINT,  SIGQUIT,   SIGTRAP, SIGA
 
 // A writer that takes longer than this is not waited for by a thread that wants to die.
 constexpr int kPatienceMillis = 10'000;
-
-class AllSignalsBlocked {
- public:
-  AllSignalsBlocked() {
-    uint64_t all = ~uint64_t{0};
-    RawSyscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, &saved_, sizeof saved_);
-  }
-  ~AllSignalsBlocked() { RawSyscall(SYS_rt_sigprocmask, SIG_SETMASK, &saved_, nullptr, sizeof saved_); }
-  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
-  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
-
- private:
-  uint64_t saved_ = 0;
-};
 
 // False in a vfork child, and in a process made by a raw clone or fork system call.
 bool IsOurProcess() { return g_life != nullptr && RawSyscall(SYS_getpid) == g_life->pid; }
@@ -109,8 +95,12 @@ void WriteAll(WrittenAt when, Remember remember) {
     // process.
     bool plain = when == WrittenAt::kEnd && g_life->first;
     if (!plain) path = UnusedPath(ledger, path);
-    bool written = WriteProfile(ledger, profile, path.view(), plain ? WhenEmpty::kWrite : WhenEmpty::kSkip);
-    if (written && remember == Remember::kYes) g_life->left_behind[i] = AbsolutePath(ledger, path.view());
+    bool may_go_on = remember == Remember::kYes;
+    bool written = WriteProfile(ledger, profile, path.view(), plain ? WhenEmpty::kWrite : WhenEmpty::kSkip,
+                                may_go_on ? Afterwards::kProcessGoesOn : Afterwards::kProcessEnds);
+    if (!written || !may_go_on) continue;
+    g_life->left_behind[i] = AbsolutePath(ledger, path.view());
+    g_life->any_left_behind = true;
   }
 }
 
@@ -119,7 +109,8 @@ void WriteDump() {
   const WantedProfiles wanted = WantedBy(g_agent.options());
   for (const WantedProfile& profile : wanted.profiles) {
     if (!profile.taken) continue;
-    WriteProfile(g_agent.ledger(), profile, DumpPath(profile, Name(), number).view(), WhenEmpty::kWrite);
+    WriteProfile(g_agent.ledger(), profile, DumpPath(profile, Name(), number).view(), WhenEmpty::kWrite,
+                 Afterwards::kProcessGoesOn);
   }
 }
 
@@ -137,9 +128,11 @@ void GiveUp() {
 }
 
 // A dump of another thread may be on the stack: the end of the process waits for it, as long as it does for a writer.
-void RunOnOwnStack(void (*work)(void*)) {
+void WriteOnOwnStack(void (*write_all)(void*)) {
+  bool wanted = WantedBy(g_agent.options()).any_at_end();
   for (int waited = 0; waited < kPatienceMillis; ++waited) {
-    OwnStack::Outcome outcome = g_life->stack.Run(work, nullptr);
+    if (!wanted && !g_life->stack.is_busy()) break;
+    OwnStack::Outcome outcome = wanted ? g_life->stack.Run(write_all, nullptr) : OwnStack::Outcome::kRefused;
     if (outcome == OwnStack::Outcome::kFaulted) return GiveUp();
     if (outcome == OwnStack::Outcome::kDone) break;
     struct timespec millisecond = {0, 1'000'000};
@@ -163,7 +156,7 @@ void End(ProcessEnd how) {
   if (g_agent.ledger().in_file()) {
     g_agent.ledger().ReleaseUnused();
   } else {
-    RunOnOwnStack([](void*) { WriteAll(WrittenAt::kEnd, Remember::kNo); });
+    WriteOnOwnStack([](void*) { WriteAll(WrittenAt::kEnd, Remember::kNo); });
   }
   g_life->end.store(EndState::kDone, std::memory_order_release);
 }
@@ -222,19 +215,26 @@ bool BeforeExec() {
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExecuted);
   if (!g_agent.ledger().in_file()) {
-    RunOnOwnStack([](void*) { WriteAll(WrittenAt::kExec, Remember::kYes); });
+    WriteOnOwnStack([](void*) { WriteAll(WrittenAt::kExec, Remember::kYes); });
   } else if (WasEverAlone()) {
     g_agent.ledger().ReleaseUnused();
   }
   return g_life->first;
 }
 
+void ForgetWhatWasLeft() {
+  if (!g_life->any_left_behind) return;
+  for (PathText& path : g_life->left_behind) path = {};
+  g_life->any_left_behind = false;
+}
+
 // The process goes on and will write all of its samples itself.
 void TakeBackWhatWasLeft() {
+  if (!g_life->any_left_behind) return;
   for (PathText& path : g_life->left_behind) {
     if (!path.empty()) RawSyscall(SYS_unlink, path.c_str());
-    path = {};
   }
+  ForgetWhatWasLeft();
 }
 
 void ExecFailed() {
@@ -254,7 +254,7 @@ void BeforeDaemon() {
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExited);
   if (g_agent.ledger().in_file()) return;
-  RunOnOwnStack([](void*) { WriteAll(WrittenAt::kEnd, Remember::kYes); });
+  WriteOnOwnStack([](void*) { WriteAll(WrittenAt::kEnd, Remember::kYes); });
 }
 
 void DaemonFailed() {
@@ -288,7 +288,7 @@ void AfterForkInChild() {
   g_life->end.store(EndState::kAhead, std::memory_order_relaxed);
   g_life->exits.store(0, std::memory_order_relaxed);
   g_life->writer.store(0, std::memory_order_relaxed);
-  for (PathText& path : g_life->left_behind) path = {};
+  ForgetWhatWasLeft();
   g_life->dumps = 0;
   ForgetDumpRequests();
   g_life->stack.Forget();
@@ -312,7 +312,7 @@ constexpr ProcessEvents kEvents = {
 void EndBySignal(int, siginfo_t*, void*) { End(ProcessEnd::kSignalled); }
 
 void StartProcessLife(Lineage lineage) {
-  g_life = new (g_life_memory) Life;
+  g_life = &g_life_of_process;
   g_life->pid = RawSyscall(SYS_getpid);
   g_life->first = lineage != Lineage::kLater;
   g_life->stack.Prepare();
@@ -334,12 +334,13 @@ void StartProcessLife(Lineage lineage) {
   // With the ledger in a file the samples survive any death, and with no file to write at the end they may go: the
   // program's signals are left alone.
   if (g_agent.ledger().in_file() || !WantedBy(options).any_at_end()) return;
-  for (int signo : kFaults) g_virtual_signals.Take(signo, OnFatalSignal);
+  AllSignalsBlocked blocked;
+  for (int signo : kFaults) g_virtual_signals.Take(blocked, signo, OnFatalSignal);
   // To the first process of a container the kernel sends no signal that it has no handler for: with one of ours it would die.
   if (g_life->pid == 1) return;
   for (int signo : kOtherFatalSignals) {
     if (signo == options.dump_signal || (options.cpu_wanted() && signo == options.cpu_signal)) continue;
-    g_virtual_signals.Take(signo, OnFatalSignal);
+    g_virtual_signals.Take(blocked, signo, OnFatalSignal);
   }
 }
 

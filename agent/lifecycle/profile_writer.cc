@@ -69,7 +69,7 @@ PathText AbsolutePath(const Ledger& ledger, std::string_view path) {
 std::string_view ProgramName(const Ledger& ledger) { return TextOf(ledger, ledger.header()->program); }
 
 bool WriteProfile(const Ledger& ledger, const WantedProfile& profile, std::string_view path,
-                  WhenEmpty when_empty) {
+                  WhenEmpty when_empty, Afterwards afterwards) {
   if (path.empty()) {
     Log(Verbosity::kErrors, "no ", profile.what, " written: the name in ", profile.variable, " is too long");
     return false;
@@ -91,6 +91,7 @@ bool WriteProfile(const Ledger& ledger, const WantedProfile& profile, std::strin
   Status written = WriteProfileFile(absolute.c_str(), [&](ByteSink sink) {
     return EncodeProfileGzip(*view, request, symbols, arena, sink);
   });
+  if (afterwards == Afterwards::kProcessEnds) arena.LeaveToExit();
   if (!written) {
     Log(Verbosity::kErrors, "no ", profile.what, " written: ", written.error().text.view());
     return false;

@@ -14,10 +14,11 @@
 namespace profagent {
 
 enum class WhenEmpty { kWrite, kSkip };
+enum class Afterwards { kProcessGoesOn, kProcessEnds };
 
 // True: the file is there now.
 bool WriteProfile(const Ledger& ledger, const WantedProfile& profile, std::string_view path,
-                  WhenEmpty when_empty);
+                  WhenEmpty when_empty, Afterwards afterwards);
 
 PathText AbsolutePath(const Ledger& ledger, std::string_view path);
 

@@ -3,8 +3,8 @@
 namespace profagent {
 namespace {
 
-std::string_view Or(const OptionText& text, std::string_view otherwise) {
-  return text.empty() ? otherwise : text.view();
+std::string_view Or(std::string_view text, std::string_view otherwise) {
+  return text.empty() ? otherwise : text;
 }
 
 bool NamesTheDump(std::string_view pattern) {
@@ -19,10 +19,10 @@ bool NamesTheDump(std::string_view pattern) {
 WantedProfiles WantedBy(const Options& options) {
   bool heap = options.heap_rate > 0;
   return {{
-      {ProfileKind::kCpu, "CPU profile", "CPUPROFILE", options.cpu_wanted(), options.cpu_profile.view()},
-      {ProfileKind::kHeap, "heap profile", "HEAPPROFILE", heap, options.heap_profile.view()},
+      {ProfileKind::kCpu, "CPU profile", "CPUPROFILE", options.cpu_wanted(), options.cpu_profile},
+      {ProfileKind::kHeap, "heap profile", "HEAPPROFILE", heap, options.heap_profile},
       {ProfileKind::kHeapPeak, "heap profile of the peak", "PEAKPROFILE",
-       heap && !options.peak_profile.empty(), options.peak_profile.view()},
+       heap && !options.peak_profile.empty(), options.peak_profile},
       {ProfileKind::kBlock, "block profile", "BLOCKPROFILE", options.block_wanted,
        options.block_wanted ? Or(options.block_profile, "block.prof") : std::string_view()},
       {ProfileKind::kMutex, "mutex profile", "MUTEXPROFILE", options.mutex_wanted,

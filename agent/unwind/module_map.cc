@@ -4,18 +4,18 @@
 #include <fcntl.h>
 #include <link.h>
 #include <sys/auxv.h>
-#include <sys/mman.h>
 
 #include <cstring>
 
 #include "agent/base/raw_syscall.h"
+#include "agent/base/sparse_memory.h"
+#include "agent/ledger/ledger_view.h"
+#include "agent/ledger/record_hash.h"
 
 namespace profagent {
 namespace {
 
-constexpr uint64_t kHashStart = 0xcbf29ce484222325;  // FNV-1a
-constexpr uint64_t kHashPrime = 0x100000001b3;
-
+// FNV-1a, as in the ledger.
 PROF_SIGNAL_SAFE uint64_t HashBytes(uint64_t hash, const void* bytes, size_t size) {
   auto* at = static_cast<const uint8_t*>(bytes);
   for (size_t i = 0; i < size; ++i) hash = (hash ^ at[i]) * kHashPrime;
@@ -35,14 +35,12 @@ constexpr int kMaxYields = 10'000;
 }  // namespace
 
 Status ModuleMap::Start(Ledger* ledger) {
-  long memory = RawSyscall(SYS_mmap, nullptr, sizeof(Storage), PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  long memory = MapSparse(sizeof(Storage));
   if (int code = SyscallError(memory); code != 0) {
     Error error = Error::Of("no memory for the table of loaded objects (", sizeof(Storage) / 1024, " KiB)");
     error.code = code;
     return error;
   }
-  RawSyscall(SYS_madvise, memory, sizeof(Storage), MADV_DONTDUMP);
   storage_ = reinterpret_cast<Storage*>(memory);
   modules_ = storage_->modules;
   load_bias_ = storage_->load_bias;
@@ -51,13 +49,13 @@ Status ModuleMap::Start(Ledger* ledger) {
   loader_ = getauxval(AT_BASE);
   char* path = storage_->program_path;
   constexpr size_t kPathSize = sizeof storage_->program_path;
-  long length = RawSyscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, kPathSize - 1);
-  if (length <= 0) {  // no /proc
-    auto* name = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
-    length = name != nullptr ? static_cast<long>(strnlen(name, kPathSize - 1)) : 0;
-    if (length > 0) std::memcpy(path, name, static_cast<size_t>(length));
+  Result<LedgerView> view = LedgerView::Over(ledger->bytes());
+  std::string_view name = view ? view->Text(ledger->header()->executable) : std::string_view();
+  if (name.empty()) {  // no /proc
+    auto* started = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
+    if (started != nullptr) name = {started, strnlen(started, kPathSize - 1)};
   }
-  path[length] = '\0';
+  if (name.size() < kPathSize) std::memcpy(path, name.data(), name.size());  // a null byte is there
   dl_iterate_phdr(EnterLoaded, this);
   EnterPermanentText();
   return Done{};

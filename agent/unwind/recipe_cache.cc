@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include "agent/base/raw_syscall.h"
+#include "agent/base/sparse_memory.h"
 
 namespace profagent {
 namespace {
@@ -18,14 +19,12 @@ constexpr size_t kNearBuckets = 2048;
 Status RecipeCache::Start() {
   // Slots before recipes before buckets: each page is touched only when something comes to lie in it.
   constexpr size_t kSize = kSlotCount * 8 + kRecipeCount * 8 + kBucketCount * 2;
-  long memory = RawSyscall(SYS_mmap, nullptr, kSize, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  long memory = MapSparse(kSize);
   if (int code = SyscallError(memory); code != 0) {
     Error error = Error::Of("no memory for the unwinder's cache (1.25 MiB)");
     error.code = code;
     return error;
   }
-  RawSyscall(SYS_madvise, memory, kSize, MADV_DONTDUMP);
   slots_ = reinterpret_cast<std::atomic<uint64_t>*>(memory);
   recipes_ = slots_ + kSlotCount;
   buckets_ = reinterpret_cast<std::atomic<uint16_t>*>(recipes_ + kRecipeCount);

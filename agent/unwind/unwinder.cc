@@ -3,13 +3,13 @@
 #include <sys/mman.h>
 
 #include "agent/base/raw_syscall.h"
+#include "agent/base/sparse_memory.h"
 #include "agent/unwind/walker.h"
 
 namespace profagent {
 
 Status Unwinder::Start(Ledger* ledger) {
-  long memory = RawSyscall(SYS_mmap, nullptr, sizeof(Pools), PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  long memory = MapSparse(sizeof(Pools));
   if (int code = SyscallError(memory); code != 0) {
     Error error = Error::Of("no memory for the unwinder's working space (", sizeof(Pools) / 1024, " KiB)");
     error.code = code;

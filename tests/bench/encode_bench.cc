@@ -54,6 +54,7 @@ Ledger& BigLedger() {
       stack.resize(kept);
       while (stack.size() < std::max<size_t>(kept + added, kShallowest)) stack.push_back(place());
       leaf_first.assign(stack.rbegin(), stack.rend());
+      ++made.header()->cpu_ticks;  // not 0: there are samples
       made.AddCpuTicks(made.InternStack(leaf_first, WalkEnd::kOutermost), kNoText, 1 + random() % 4);
       stacks.push_back(std::move(stack));
     }

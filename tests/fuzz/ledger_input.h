@@ -51,6 +51,7 @@ inline const std::vector<uint64_t>& WholeLedger() {
       Frame frames[] = {Frame::Of(ModuleId{1}, 0x1000 + i), Frame::Of(ModuleId{2}, 0x2000 + i % 3),
                         MakeSynthetic(SyntheticFrame::kTruncated)};
       StackId stack = ledger.InternStack(std::span(frames).first(1 + i % 3), WalkEnd::kOutermost);
+      ledger.header()->cpu_ticks += i + 1;
       ledger.AddCpuTicks(stack, ledger.InternText(i % 2 ? "odd" : "even"), i + 1);
       HeapSiteRecord* site = ledger.FindHeapSite(stack, Bytes{uint64_t{16} << (i % 4)});
       CountAllocation(header, site);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,13 @@ class OptionsTest : public ::testing::Test {
   const Options& Parse(std::vector<const char*> environment) {
     environment.push_back(nullptr);
     reported_.clear();
-    options_ = {};
+    options_.emplace();
     ParseOptions(
-        environment.data(), [](std::string_view line) { g_reported->emplace_back(line); }, &options_);
-    return options_;
+        environment.data(), [](std::string_view line) { g_reported->emplace_back(line); }, &*options_);
+    return *options_;
   }
 
-  Options options_{};
+  std::optional<Options> options_;
   std::vector<std::string> reported_;
 };
 
@@ -53,27 +54,27 @@ TEST_F(OptionsTest, ReadsEveryVariable) {
              "BLOCKPROFILE=b", "BLOCKRATE=1", "MUTEXPROFILE=m", "MUTEXFRACTION=7", "PROFAGENT_HTTP=:8080",
              "PROFAGENT_CHILDREN=0", "PROFAGENT_MAXDEPTH=1024", "PROFAGENT_MEMORY=64M", "PROFAGENT_VERBOSE=2",
              "PROFAGENT_LEDGER_DIR=/run/x", "PROFAGENT_LOCK_LABELS=1"});
-  EXPECT_EQ(options.cpu_profile.view(), "/tmp/cpu.%p");
-  EXPECT_STREQ(options.cpu_profile.c_str(), "/tmp/cpu.%p");
+  EXPECT_EQ(options.cpu_profile, "/tmp/cpu.%p");
+  EXPECT_STREQ(options.cpu_profile.data(), "/tmp/cpu.%p");
   EXPECT_EQ(options.cpu_frequency, Hertz(10000));
   EXPECT_EQ(options.cpu_engine, WantedCpuEngine::kPerf);
   EXPECT_EQ(options.cpu_signal, SIGRTMIN + 3);
   EXPECT_EQ(options.dump_signal, 0);
-  EXPECT_EQ(options.heap_profile.view(), "heap");
+  EXPECT_EQ(options.heap_profile, "heap");
   EXPECT_EQ(options.heap_rate, 0u);
-  EXPECT_EQ(options.block_profile.view(), "b");
+  EXPECT_EQ(options.block_profile, "b");
   EXPECT_EQ(options.block_rate, 1u);
   EXPECT_TRUE(options.block_wanted);
-  EXPECT_EQ(options.mutex_profile.view(), "m");
+  EXPECT_EQ(options.mutex_profile, "m");
   EXPECT_EQ(options.mutex_fraction, 7u);
   EXPECT_TRUE(options.mutex_wanted);
   EXPECT_TRUE(options.lock_labels);
-  EXPECT_EQ(options.http.view(), ":8080");
+  EXPECT_EQ(options.http, ":8080");
   EXPECT_FALSE(options.follow_children);
   EXPECT_EQ(options.max_depth, 1024u);
   EXPECT_EQ(options.memory, Bytes(uint64_t{64} << 20));
   EXPECT_EQ(options.verbosity, Verbosity::kDebug);
-  EXPECT_EQ(options.ledger_directory.view(), "/run/x");
+  EXPECT_EQ(options.ledger_directory, "/run/x");
   EXPECT_TRUE(reported_.empty());
 }
 
@@ -86,9 +87,9 @@ TEST_F(OptionsTest, FileNamesThatGperftoolsMarkedAreReadWithoutTheMark) {
              "eap.prof",
              "CPUPROFILE=\xaf"
              "tmp/cpu.prof"});
-  EXPECT_EQ(options.heap_profile.view(), "heap.prof");
-  EXPECT_EQ(options.cpu_profile.view(), "/tmp/cpu.prof");
-  EXPECT_EQ(Parse({"HEAPPROFILE=\u00e9t\u00e9.prof"}).heap_profile.view(), "\u00e9t\u00e9.prof");
+  EXPECT_EQ(options.heap_profile, "heap.prof");
+  EXPECT_EQ(options.cpu_profile, "/tmp/cpu.prof");
+  EXPECT_EQ(Parse({"HEAPPROFILE=\u00e9t\u00e9.prof"}).heap_profile, "\u00e9t\u00e9.prof");
 }
 
 TEST_F(OptionsTest, ANumberIsDigitsAndNothingElse) {
@@ -158,7 +159,7 @@ TEST_F(OptionsTest, SizesTakeUnits) {
 
 // As getenv has it: the first of two counts, an empty path is none, and a longer name is another variable.
 TEST_F(OptionsTest, ReadsTheEnvironmentAsGetenvDoes) {
-  EXPECT_EQ(Parse({"CPUPROFILE=a", "CPUPROFILE=b"}).cpu_profile.view(), "a");
+  EXPECT_EQ(Parse({"CPUPROFILE=a", "CPUPROFILE=b"}).cpu_profile, "a");
   EXPECT_FALSE(Parse({"CPUPROFILE="}).cpu_wanted());
   EXPECT_FALSE(Parse({"XCPUPROFILE=a", "CPUPROFILE", "CPUPROFILE_=a"}).cpu_wanted());
   EXPECT_TRUE(reported_.empty());
@@ -166,7 +167,7 @@ TEST_F(OptionsTest, ReadsTheEnvironmentAsGetenvDoes) {
 
 TEST_F(OptionsTest, APathThatNoSystemCallWouldTakeIsRefused) {
   std::string longest = "CPUPROFILE=" + std::string(4095, 'x');
-  EXPECT_EQ(Parse({longest.c_str()}).cpu_profile.size, 4095u);
+  EXPECT_EQ(Parse({longest.c_str()}).cpu_profile.size(), 4095u);
   EXPECT_TRUE(reported_.empty());
   longest += 'x';
   EXPECT_FALSE(Parse({longest.c_str()}).cpu_wanted());

@@ -43,7 +43,7 @@ class VirtualSignalsTest : public ::testing::Test {
 
 // Returning our own handler as the old action is how two profilers chain each other for ever.
 TEST_F(VirtualSignalsTest, TheApplicationSeesOnlyWhatItSetItself) {
-  ASSERT_TRUE(signals_.Take(kSigno, Ours, VirtualSignals::Hold::kAlways));
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours, VirtualSignals::Hold::kAlways));
   EXPECT_EQ(KernelHandler(kSigno), kOurs);
   KernelSigaction old;
   KernelSigaction mine = Action(kApplications, SA_NODEFER, SignalBit(SIGTERM));
@@ -59,7 +59,7 @@ TEST_F(VirtualSignalsTest, TheApplicationSeesOnlyWhatItSetItself) {
 
 // A server that handles SIGTERM itself must not pay for us, and must not notice.
 TEST_F(VirtualSignalsTest, WhileDefaultGivesTheKernelTheApplicationsOwnHandler) {
-  ASSERT_TRUE(signals_.Take(kSigno, Ours));
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours));
   EXPECT_EQ(KernelHandler(kSigno), kOurs);
   KernelSigaction mine = Action(kApplications);
   EXPECT_EQ(signals_.Exchange(kSigno, &mine, nullptr), 0);
@@ -77,13 +77,13 @@ TEST_F(VirtualSignalsTest, WhileDefaultGivesTheKernelTheApplicationsOwnHandler) 
 // nohup's SIGHUP must stay ignored.
 TEST_F(VirtualSignalsTest, WhileDefaultLeavesAnIgnoredSignalAlone) {
   signal(kSigno, SIG_IGN);
-  ASSERT_TRUE(signals_.Take(kSigno, Ours));
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours));
   EXPECT_EQ(KernelHandler(kSigno), 1u);
   EXPECT_TRUE(signals_.ApplicationAction(kSigno).is_ignored());
 }
 
 TEST_F(VirtualSignalsTest, AnActionMayReplaceItself) {
-  ASSERT_TRUE(signals_.Take(kSigno, Ours, VirtualSignals::Hold::kAlways));
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours, VirtualSignals::Hold::kAlways));
   KernelSigaction both = Action(kApplications);
   EXPECT_EQ(signals_.Exchange(kSigno, &both, &both), 0);
   EXPECT_TRUE(both.is_default());
@@ -95,7 +95,7 @@ TEST_F(VirtualSignalsTest, AHandlerReplacedBehindOurBackIsPutBackAndBecomesTheAp
 #if defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer gives the kernel a handler of its own";
 #endif
-  ASSERT_TRUE(signals_.Take(kSigno, Ours, VirtualSignals::Hold::kAlways));
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours, VirtualSignals::Hold::kAlways));
   EXPECT_FALSE(signals_.RepairIfReplaced(kSigno));
   signal(kSigno, Applications);
   EXPECT_TRUE(signals_.RepairIfReplaced(kSigno));
@@ -105,7 +105,7 @@ TEST_F(VirtualSignalsTest, AHandlerReplacedBehindOurBackIsPutBackAndBecomesTheAp
 }
 
 TEST_F(VirtualSignalsTest, AnIgnoredSignalIsShownToTheNextProgram) {
-  ASSERT_TRUE(signals_.Take(kSigno, Ours, VirtualSignals::Hold::kAlways));
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours, VirtualSignals::Hold::kAlways));
   KernelSigaction ignore = Action(1);
   EXPECT_EQ(signals_.Exchange(kSigno, &ignore, nullptr), 0);
   EXPECT_EQ(KernelHandler(kSigno), kOurs);
@@ -116,7 +116,7 @@ TEST_F(VirtualSignalsTest, AnIgnoredSignalIsShownToTheNextProgram) {
 }
 
 TEST_F(VirtualSignalsTest, NextHandlerDoesWhatTheKernelDoesBeforeItCallsOne) {
-  ASSERT_TRUE(signals_.Take(kSigno, Ours, VirtualSignals::Hold::kAlways));
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours, VirtualSignals::Hold::kAlways));
   ucontext_t context = {};
   sigaddset(&context.uc_sigmask, SIGWINCH);
   uint64_t before = ChangeSignalMask(SIG_BLOCK, 0);
@@ -146,7 +146,7 @@ TEST_F(VirtualSignalsTest, NextHandlerDoesWhatTheKernelDoesBeforeItCallsOne) {
 
 // The signal arrived for our handler, but meanwhile the application has set its own.
 TEST_F(VirtualSignalsTest, PassOnGivesTheSignalToTheNewAction) {
-  ASSERT_TRUE(signals_.Take(kSigno, Ours));
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours));
   KernelSigaction mine = Action(kApplications);
   signals_.Exchange(kSigno, &mine, nullptr);
   siginfo_t info = {};
@@ -159,7 +159,7 @@ TEST_F(VirtualSignalsTest, PassOnGivesTheSignalToTheNewAction) {
 // A reader in a handler must see an action whole: the flags of one with the handler of another would run it
 // wrongly.
 TEST_F(VirtualSignalsTest, ConcurrentReadersSeeWholeActions) {
-  ASSERT_TRUE(signals_.Take(kSigno, Ours, VirtualSignals::Hold::kAlways));
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours, VirtualSignals::Hold::kAlways));
   KernelSigaction first = Action(1 << 12, 0, 1 << 20);
   signals_.Exchange(kSigno, &first, nullptr);
   std::atomic<bool> stop{false};
@@ -180,7 +180,7 @@ TEST_F(VirtualSignalsTest, ConcurrentReadersSeeWholeActions) {
 }
 
 TEST_F(VirtualSignalsTest, DieOfEndsTheProcessByThatSignal) {
-  ASSERT_TRUE(signals_.Take(kSigno, Ours, VirtualSignals::Hold::kAlways));
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours, VirtualSignals::Hold::kAlways));
   EXPECT_EXIT(signals_.DieOf(kSigno), ::testing::KilledBySignal(kSigno), "");
 }
 

@@ -371,6 +371,7 @@ TEST(PprofEncoder, EncodesALedgerThatThreadsAddTo) {
       TextId name = ledger.ledger().InternText(t ? "one" : "two");
       for (uint64_t i = 0; !stop; ++i) {
         Frame frames[] = {In(1, i % 300), In(2, t), In(2, i % 3)};
+        ++ledger.ledger().header()->cpu_ticks;
         ledger.ledger().AddCpuTicks(ledger.ledger().InternStack(frames, WalkEnd::kOutermost), name, 1);
       }
     });

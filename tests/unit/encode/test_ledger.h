@@ -55,6 +55,7 @@ class TestLedger {
   }
   void Add(std::vector<Frame> frames, std::string_view thread, uint64_t ticks,
            WalkEnd end = WalkEnd::kOutermost) {
+    ledger_.header()->cpu_ticks += ticks;
     ASSERT_TRUE(ledger_.AddCpuTicks(ledger_.InternStack(frames, end), ledger_.InternText(thread), ticks));
   }
   RecordId Text(std::string_view text) { return ledger_.InternText(text).value; }
