@@ -34,21 +34,43 @@ bool IsOfLanguage(std::string_view function) {
   return std::ranges::any_of(kLibraries, [&](std::string_view library) { return name.starts_with(library); });
 }
 
-// Leaf first. What has no name in the symbol tables is called after its module already.
-std::vector<graph::StringId> FunctionsOf(const graph::View& view, const graph::Sample& sample) {
-  std::vector<graph::StringId> functions;
-  for (const uint32_t location : sample.locations) {
-    for (const graph::Line& line : view.locations[location].lines)
-      functions.push_back(view.functions[line.function].name);
+// The functions of a profile, shown short.
+class ShortFunctions {
+ public:
+  explicit ShortFunctions(graph::View& view) : view_(view) {
+    for (graph::Function& function : view.functions) {
+      of_language_.push_back(IsOfLanguage(view.Text(function.name)));
+      // The symbolizer's names have their parameters; demangled here they are as short as pprof shows them. Not Rust's new
+      // ones, which have none, and of which pprof would leave the end: of "<app::Queue as Sink>::push" the "::push".
+      const bool is_rust = view.Text(function.system_name).starts_with("_R");
+      if (function.system_name != graph::kEmpty && !is_rust) function.name = function.system_name;
+    }
+    graph::DemangleNames(view);
+    graph::DropUninteresting(view);
   }
-  const size_t outermost = functions.size() > kStartFrames ? functions.size() - kStartFrames : 1;
-  for (size_t i = outermost; i < functions.size(); ++i) {
-    if (StartsPrograms(view.Text(functions[i]))) functions.resize(i);
+
+  // Leaf first. What has no name in the symbol tables is called after its module already.
+  std::vector<graph::StringId> Of(const graph::Sample& sample) const {
+    std::vector<uint32_t> functions;
+    for (const uint32_t location : sample.locations) {
+      for (const graph::Line& line : view_.locations[location].lines) functions.push_back(line.function);
+    }
+    const size_t outermost = functions.size() > kStartFrames ? functions.size() - kStartFrames : 1;
+    for (size_t i = outermost; i < functions.size(); ++i) {
+      if (StartsPrograms(view_.Text(view_.functions[functions[i]].name))) functions.resize(i);
+    }
+    std::vector<graph::StringId> all, of_program;
+    for (const uint32_t function : functions) {
+      all.push_back(view_.functions[function].name);
+      if (!of_language_[function]) of_program.push_back(all.back());
+    }
+    return of_program.empty() ? all : of_program;
   }
-  std::vector<graph::StringId> of_program = functions;
-  std::erase_if(of_program, [&](graph::StringId function) { return IsOfLanguage(view.Text(function)); });
-  return of_program.empty() ? functions : of_program;
-}
+
+ private:
+  graph::View& view_;
+  std::vector<bool> of_language_;  // by function
+};
 
 struct Sum {
   int64_t weight = 0;
@@ -75,16 +97,11 @@ std::vector<HeavyStack> HeaviestStacks(const Profile& profile, std::string_view 
   const int weight_index = IndexOfValue(profile, weight), count_index = IndexOfValue(profile, count);
   if (weight_index < 0 || count_index < 0) return {};
   graph::View view = graph::MakeView(profile);
-  // The symbolizer's names have their parameters; demangled here they are as short as pprof shows them.
-  for (graph::Function& function : view.functions) {
-    if (function.system_name != graph::kEmpty) function.name = function.system_name;
-  }
-  graph::DemangleNames(view);
-  graph::DropUninteresting(view);
+  const ShortFunctions shortened(view);
 
   std::map<std::vector<graph::StringId>, Sum> sums;
   for (const graph::Sample& sample : view.samples) {
-    std::vector<graph::StringId> functions = FunctionsOf(view, sample);
+    std::vector<graph::StringId> functions = shortened.Of(sample);
     const bool cut = functions.size() > kShownFrames;
     if (cut) functions.resize(kShownFrames);
     Sum& sum = sums[std::move(functions)];

@@ -70,12 +70,14 @@ TEST(HeaviestStacks, LeaveTheLanguagesLibraryOut) {
       .Add({"futex", "<std::sys::sync::mutex::futex::Mutex>::lock_contended", "w::wait",
             "<&dyn core::ops::function::Fn<()> as core::ops::function::FnOnce<()>>::call_once", "w::main"},
            1, 20)
+      .Add({"futex", "<w::Queue as w::Sink>::push|_RNvXCsabc_1wNtB2_5QueueNtB2_4Sink4push", "w::main"}, 1, 15)
       .Add({"alloc::raw_vec::finish_grow", "std::rt::lang_start"}, 1, 10)
       .Add({"stdx::f", "mystd::g<std::string>"}, 1, 5);
   std::vector<std::string> texts;
   for (const HeavyStack& stack : heap.Heaviest()) texts.push_back(stack.Text(100));
   EXPECT_EQ(texts, (std::vector<std::string>{
                        "pthread_mutex_lock < Queue::push < main", "futex < w::wait < w::main",
+                       "futex < <w::Queue as w::Sink>::push < w::main",
                        "alloc::raw_vec::finish_grow < std::rt::lang_start", "stdx::f < mystd::g"}));
 }
 
