@@ -40,18 +40,20 @@ PROF_ALWAYS_INLINE void* AllocateSlowly(size_t size, bool counted, Allocate allo
   return block;
 }
 
-// `real_realloc(block, size)` for a block that may be sampled, or a size that the gap does not cover.
+// `real_realloc(block, size)` for a block that may be sampled, or a size that the gap does not cover. That the old block was a
+// sample does not make the new one more likely to be.
 template <class Realloc>
 PROF_ALWAYS_INLINE void* ReallocateSlowly(void* block, size_t size, bool counted, Realloc real_realloc) {
   HeapSiteRecord* site = g_heap_sampler.live().Take(block);
-  return AllocateSlowly(size, counted, [&] {
+  auto reallocate = [&] {
     void* moved = real_realloc(block, size);
     // libc's realloc to nothing is a free, and says nullptr too.
     bool given_back = moved != nullptr || size == 0;
     if (site != nullptr && given_back) g_heap_sampler.CountFreed(site);
     if (site != nullptr && !given_back) g_heap_sampler.PutBack(block, site);
     return moved;
-  });
+  };
+  return HeapSampler::Covers(size) ? reallocate() : AllocateSlowly(size, counted, reallocate);
 }
 
 PROF_ALWAYS_INLINE bool MayBeSampled(void* block) { return g_heap_sampler.live().MayHold(block); }

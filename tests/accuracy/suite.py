@@ -190,5 +190,18 @@ def heap_values_are_within_their_error(t, rate):
         t.expect_near(name + " live", profile.cum(name, "inuse_objects"), objects, 4 * math.sqrt(objects * (1 - p) / p), run)
 
 
+@each([4096, 65536, 1])
+def reallocated_blocks_are_drawn_anew(t, rate):
+    # A sample that stays one because it was one makes a vector that grows look many times its size: drawn k times, kept each time.
+    run = run_heap(t, "grow", 100_000, rate)
+    profile = run.profile("heap.prof")
+    for name, (objects, size) in heap_truth(run).items():
+        p = 1 - math.exp(-size / objects / rate) if rate > 1 else 1
+        error = 4 * math.sqrt(objects * (1 - p) / p)
+        t.expect_near(name, profile.cum(name, "alloc_objects"), objects, error, run)
+        live = objects if name == "shrink_3000" else 0
+        t.expect_near(name + " live", profile.cum(name, "inuse_objects"), live, error if live else 0, run)
+
+
 if __name__ == "__main__":
     main("accuracy")
