@@ -20,7 +20,8 @@ class HookFrames {
   static constexpr uint32_t kOwn = 4;
 
   // `pool` was started for `wanted` frames, if these are more than fit here.
-  PROF_ALWAYS_INLINE HookFrames(ScratchPool* pool, uint32_t wanted) : pool_(pool), buffer_(on_stack_) {
+  PROF_ALWAYS_INLINE HookFrames(ScratchPool* pool, uint32_t wanted) : pool_(pool) {
+    buffer_ = {reinterpret_cast<Frame*>(on_stack_), kOnStack};
     if (wanted > kOnStack) deep_ = pool->Take();
     if (!deep_.empty()) buffer_ = deep_;
     buffer_ = buffer_.first(std::min<size_t>(buffer_.size(), wanted));
@@ -38,7 +39,7 @@ class HookFrames {
 
   ScratchPool* pool_;
   std::span<Frame> deep_;
-  Frame on_stack_[kOnStack];
+  alignas(Frame) char on_stack_[kOnStack * sizeof(Frame)];  // not Frames: they would be cleared, each time
   std::span<Frame> buffer_;
 };
 

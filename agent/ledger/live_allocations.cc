@@ -40,19 +40,27 @@ bool LiveAllocations::Insert(const void* block, HeapSiteRecord* site) {
   uint64_t key = Scramble(address);
   uint64_t entry = key >> kFirstLog2Buckets << kSiteBits | ledger_->IdOf(site) / kSiteUnits;
   RaiseFilter(address);
-  for (uint32_t level = 0;; ++level) {
-    if (level == levels_.load(std::memory_order_acquire) && !AddLevel(level)) break;
-    Bucket* bucket = BucketIn(level, key);
-    if (bucket == nullptr) break;  // a fork emptied the ledger under us
-    for (std::atomic<uint64_t>& place : bucket->entries) {
-      uint64_t empty = 0;
-      if (place.load(std::memory_order_relaxed) == 0 &&
-          place.compare_exchange_strong(empty, entry, std::memory_order_relaxed)) {
-        return true;
-      }
+  uint32_t levels = 0;
+  do {
+    levels = levels_.load(std::memory_order_acquire);
+    for (uint32_t level = levels; level-- > 0;) {
+      if (InsertInto(BucketIn(level, key), entry)) return true;
+    }
+  } while (AddLevel(levels));
+  LowerFilter(address);
+  return false;
+}
+
+// False: it is full, or (nullptr) a fork emptied the ledger under us.
+bool LiveAllocations::InsertInto(Bucket* bucket, uint64_t entry) {
+  if (bucket == nullptr) return false;
+  for (std::atomic<uint64_t>& place : bucket->entries) {
+    uint64_t empty = 0;
+    if (place.load(std::memory_order_relaxed) == 0 &&
+        place.compare_exchange_strong(empty, entry, std::memory_order_relaxed)) {
+      return true;
     }
   }
-  LowerFilter(address);
   return false;
 }
 

@@ -9,8 +9,8 @@
 //            the address, and equal tags in a bucket mean equal addresses. A bucket is one cache line of 8 entries, any
 //            of which may hold the key: an entry is empty again the moment it is taken, and no tombstones pile up.
 //            When all 8 are full, the next level has four times as many buckets. Levels come out of the ledger as they
-//            are needed, the first one with the first sample; they are searched from the largest down, where most
-//            entries are.
+//            are needed, the first one with the first sample. Both ways go from the largest down: there is room, so that
+//            a block that does not live long costs one cache line, which its end finds again.
 // Filter:    a byte for each of 64 K classes of addresses counts what is inserted, before the block is known to anybody
 //            else. 0 means: not here. A byte that reached 255 stays. So it errs towards looking closer, never away.
 // When full: Insert says so; the caller drops the sample and counts it.
@@ -68,6 +68,7 @@ class LiveAllocations {
   }
   PROF_ALWAYS_INLINE static uint64_t Scramble(uintptr_t address);
   PROF_ALWAYS_INLINE Bucket* BucketIn(uint32_t level, uint64_t key) const;
+  PROF_ALWAYS_INLINE static bool InsertInto(Bucket* bucket, uint64_t entry);
   PROF_SIGNAL_SAFE bool AddLevel(uint32_t level);
   PROF_SIGNAL_SAFE void RaiseFilter(uintptr_t address);
   PROF_SIGNAL_SAFE void LowerFilter(uintptr_t address);
