@@ -153,11 +153,7 @@ uint32_t LockWaits::CountWaiters(const void* lock) const {
 }
 
 void LockWaits::RestartAfterFork() {
-  for (Entry& entry : entries_) {
-    if (entry.word.low.load(std::memory_order_relaxed) == 0) continue;  // no page for nothing
-    entry.word.low.store(0, std::memory_order_relaxed);
-    entry.word.high.store(0, std::memory_order_relaxed);
-  }
+  for (Entry& entry : entries_) entry.word.Clear();
   filter_.Reset();
 }
 

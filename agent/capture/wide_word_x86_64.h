@@ -37,6 +37,12 @@ struct alignas(16) WideWord {
                  : "memory");
     return done;
   }
+  // In a forked child, which has one thread. One that is zero (low is) is not written: no page for nothing.
+  void Clear() {
+    if (low.load(std::memory_order_relaxed) == 0) return;
+    low.store(0, std::memory_order_relaxed);
+    high.store(0, std::memory_order_relaxed);
+  }
 };
 static_assert(sizeof(WideWord) == 16);
 

@@ -8,41 +8,49 @@
 namespace profagent {
 namespace {
 
+// number, symbol, hook: malloc's family, C23's frees, operator new and operator delete.
+// clang-format off
+#define PROF_FOREIGN_FUNCTIONS(X)                                                                                               \
+  X(kMalloc, "malloc", Malloc)                                                                                                  \
+  X(kFree, "free", Free<kFree>)                                                                                                 \
+  X(kCalloc, "calloc", Calloc)                                                                                                  \
+  X(kRealloc, "realloc", Realloc)                                                                                               \
+  X(kReallocarray, "reallocarray", Reallocarray)                                                                                \
+  X(kPosixMemalign, "posix_memalign", PosixMemalign)                                                                            \
+  X(kAlignedAlloc, "aligned_alloc", Aligned<kAlignedAlloc>)                                                                     \
+  X(kMemalign, "memalign", Aligned<kMemalign>)                                                                                  \
+  X(kValloc, "valloc", Sized<kValloc>)                                                                                          \
+  X(kPvalloc, "pvalloc", Sized<kPvalloc>)                                                                                       \
+  X(kCfree, "cfree", Free<kCfree>)                                                                                              \
+  X(kFreeSized, "free_sized", Free<kFreeSized, size_t>)                                                                         \
+  X(kFreeAlignedSized, "free_aligned_sized", Free<kFreeAlignedSized, size_t, size_t>)                                           \
+  X(kNew, "_Znwm", Sized<kNew>)                                                                                                 \
+  X(kNewArray, "_Znam", Sized<kNewArray>)                                                                                       \
+  X(kNewNothrow, "_ZnwmRKSt9nothrow_t", Sized<kNewNothrow, NothrowTag>)                                                         \
+  X(kNewArrayNothrow, "_ZnamRKSt9nothrow_t", Sized<kNewArrayNothrow, NothrowTag>)                                               \
+  X(kNewAligned, "_ZnwmSt11align_val_t", Sized<kNewAligned, Alignment>)                                                         \
+  X(kNewArrayAligned, "_ZnamSt11align_val_t", Sized<kNewArrayAligned, Alignment>)                                               \
+  X(kNewAlignedNothrow, "_ZnwmSt11align_val_tRKSt9nothrow_t", Sized<kNewAlignedNothrow, Alignment, NothrowTag>)                 \
+  X(kNewArrayAlignedNothrow, "_ZnamSt11align_val_tRKSt9nothrow_t", Sized<kNewArrayAlignedNothrow, Alignment, NothrowTag>)       \
+  X(kDelete, "_ZdlPv", Free<kDelete>)                                                                                           \
+  X(kDeleteArray, "_ZdaPv", Free<kDeleteArray>)                                                                                 \
+  X(kDeleteNothrow, "_ZdlPvRKSt9nothrow_t", Free<kDeleteNothrow, NothrowTag>)                                                   \
+  X(kDeleteArrayNothrow, "_ZdaPvRKSt9nothrow_t", Free<kDeleteArrayNothrow, NothrowTag>)                                         \
+  X(kDeleteAligned, "_ZdlPvSt11align_val_t", Free<kDeleteAligned, Alignment>)                                                   \
+  X(kDeleteArrayAligned, "_ZdaPvSt11align_val_t", Free<kDeleteArrayAligned, Alignment>)                                         \
+  X(kDeleteAlignedNothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t", Free<kDeleteAlignedNothrow, Alignment, NothrowTag>)           \
+  X(kDeleteArrayAlignedNothrow, "_ZdaPvSt11align_val_tRKSt9nothrow_t", Free<kDeleteArrayAlignedNothrow, Alignment, NothrowTag>) \
+  X(kDeleteSized, "_ZdlPvm", Free<kDeleteSized, size_t>)                                                                        \
+  X(kDeleteArraySized, "_ZdaPvm", Free<kDeleteArraySized, size_t>)                                                              \
+  X(kDeleteSizedAligned, "_ZdlPvmSt11align_val_t", Free<kDeleteSizedAligned, size_t, Alignment>)                                \
+  X(kDeleteArraySizedAligned, "_ZdaPvmSt11align_val_t", Free<kDeleteArraySizedAligned, size_t, Alignment>)
+// clang-format on
+
 enum Function : uint8_t {
-  kMalloc,
-  kFree,
-  kCalloc,
-  kRealloc,
-  kReallocarray,
-  kPosixMemalign,
-  kAlignedAlloc,
-  kMemalign,
-  kValloc,
-  kPvalloc,
-  kCfree,
-  kFreeSized,
-  kFreeAlignedSized,
-  kNew,
-  kNewArray,
-  kNewNothrow,
-  kNewArrayNothrow,
-  kNewAligned,
-  kNewArrayAligned,
-  kNewAlignedNothrow,
-  kNewArrayAlignedNothrow,
-  kDelete,
-  kDeleteArray,
-  kDeleteNothrow,
-  kDeleteArrayNothrow,
-  kDeleteAligned,
-  kDeleteArrayAligned,
-  kDeleteAlignedNothrow,
-  kDeleteArrayAlignedNothrow,
-  kDeleteSized,
-  kDeleteArraySized,
-  kDeleteSizedAligned,
-  kDeleteArraySizedAligned,
-  kFunctions,
+#define PROF_NUMBER(number, symbol, ...) number,
+  PROF_FOREIGN_FUNCTIONS(PROF_NUMBER)
+#undef PROF_NUMBER
+      kFunctions,
 };
 constexpr Function kFirstSizedFree = kFreeSized;
 constexpr Function kFirstOperator = kNew;
@@ -134,111 +142,20 @@ uintptr_t AddressOf(Hook* hook) {
   return reinterpret_cast<uintptr_t>(hook);
 }
 
-// In the order of Function. Without addresses: they are not constants before the library is relocated.
 constexpr const char* kNames[kFunctions] = {
-    "malloc",
-    "free",
-    "calloc",
-    "realloc",
-    "reallocarray",
-    "posix_memalign",
-    "aligned_alloc",
-    "memalign",
-    "valloc",
-    "pvalloc",
-    "cfree",
-    "free_sized",
-    "free_aligned_sized",
-    "_Znwm",
-    "_Znam",
-    "_ZnwmRKSt9nothrow_t",
-    "_ZnamRKSt9nothrow_t",
-    "_ZnwmSt11align_val_t",
-    "_ZnamSt11align_val_t",
-    "_ZnwmSt11align_val_tRKSt9nothrow_t",
-    "_ZnamSt11align_val_tRKSt9nothrow_t",
-    "_ZdlPv",
-    "_ZdaPv",
-    "_ZdlPvRKSt9nothrow_t",
-    "_ZdaPvRKSt9nothrow_t",
-    "_ZdlPvSt11align_val_t",
-    "_ZdaPvSt11align_val_t",
-    "_ZdlPvSt11align_val_tRKSt9nothrow_t",
-    "_ZdaPvSt11align_val_tRKSt9nothrow_t",
-    "_ZdlPvm",
-    "_ZdaPvm",
-    "_ZdlPvmSt11align_val_t",
-    "_ZdaPvmSt11align_val_t",
+#define PROF_SYMBOL(number, symbol, ...) symbol,
+    PROF_FOREIGN_FUNCTIONS(PROF_SYMBOL)
+#undef PROF_SYMBOL
 };
 
+// No table: its addresses would be relocations, made at every start.
 uintptr_t HookOf(size_t function) {
   switch (function) {
-    case kMalloc:
-      return AddressOf(Malloc);
-    case kFree:
-      return AddressOf(Free<kFree>);
-    case kCalloc:
-      return AddressOf(Calloc);
-    case kRealloc:
-      return AddressOf(Realloc);
-    case kReallocarray:
-      return AddressOf(Reallocarray);
-    case kPosixMemalign:
-      return AddressOf(PosixMemalign);
-    case kAlignedAlloc:
-      return AddressOf(Aligned<kAlignedAlloc>);
-    case kMemalign:
-      return AddressOf(Aligned<kMemalign>);
-    case kValloc:
-      return AddressOf(Sized<kValloc>);
-    case kPvalloc:
-      return AddressOf(Sized<kPvalloc>);
-    case kCfree:
-      return AddressOf(Free<kCfree>);
-    case kFreeSized:
-      return AddressOf(Free<kFreeSized, size_t>);
-    case kFreeAlignedSized:
-      return AddressOf(Free<kFreeAlignedSized, size_t, size_t>);
-    case kNew:
-      return AddressOf(Sized<kNew>);
-    case kNewArray:
-      return AddressOf(Sized<kNewArray>);
-    case kNewNothrow:
-      return AddressOf(Sized<kNewNothrow, NothrowTag>);
-    case kNewArrayNothrow:
-      return AddressOf(Sized<kNewArrayNothrow, NothrowTag>);
-    case kNewAligned:
-      return AddressOf(Sized<kNewAligned, Alignment>);
-    case kNewArrayAligned:
-      return AddressOf(Sized<kNewArrayAligned, Alignment>);
-    case kNewAlignedNothrow:
-      return AddressOf(Sized<kNewAlignedNothrow, Alignment, NothrowTag>);
-    case kNewArrayAlignedNothrow:
-      return AddressOf(Sized<kNewArrayAlignedNothrow, Alignment, NothrowTag>);
-    case kDelete:
-      return AddressOf(Free<kDelete>);
-    case kDeleteArray:
-      return AddressOf(Free<kDeleteArray>);
-    case kDeleteNothrow:
-      return AddressOf(Free<kDeleteNothrow, NothrowTag>);
-    case kDeleteArrayNothrow:
-      return AddressOf(Free<kDeleteArrayNothrow, NothrowTag>);
-    case kDeleteAligned:
-      return AddressOf(Free<kDeleteAligned, Alignment>);
-    case kDeleteArrayAligned:
-      return AddressOf(Free<kDeleteArrayAligned, Alignment>);
-    case kDeleteAlignedNothrow:
-      return AddressOf(Free<kDeleteAlignedNothrow, Alignment, NothrowTag>);
-    case kDeleteArrayAlignedNothrow:
-      return AddressOf(Free<kDeleteArrayAlignedNothrow, Alignment, NothrowTag>);
-    case kDeleteSized:
-      return AddressOf(Free<kDeleteSized, size_t>);
-    case kDeleteArraySized:
-      return AddressOf(Free<kDeleteArraySized, size_t>);
-    case kDeleteSizedAligned:
-      return AddressOf(Free<kDeleteSizedAligned, size_t, Alignment>);
-    case kDeleteArraySizedAligned:
-      return AddressOf(Free<kDeleteArraySizedAligned, size_t, Alignment>);
+#define PROF_HOOK(number, symbol, ...) \
+  case number:                         \
+    return AddressOf(__VA_ARGS__);
+    PROF_FOREIGN_FUNCTIONS(PROF_HOOK)
+#undef PROF_HOOK
     default:
       return 0;
   }

@@ -13,6 +13,7 @@ Errors that are allowed, and why:
 """
 
 import math
+import os
 import pathlib
 import sys
 
@@ -150,9 +151,9 @@ def heap_truth(run):
     return {name: (int(objects), int(size)) for name, objects, size in (line.split() for line in run.out.decode().splitlines())}
 
 
-def run_heap(t, how, count, rate=RATE):
+def run_heap(t, how, count, rate=RATE, **env):
     run = t.run(t.tools.build / "tests" / "accuracy" / "known_heap", how, count, timeout=120,
-                env={"CPUPROFILE": None, "HEAPPROFILE": "heap.prof", "MEMPROFILERATE": rate})
+                env={"CPUPROFILE": None, "HEAPPROFILE": "heap.prof", "MEMPROFILERATE": rate, **env})
     t.expect_exit(run)
     t.expect_silent(run)
     return run
@@ -190,10 +191,18 @@ def heap_values_are_within_their_error(t, rate):
         t.expect_near(name + " live", profile.cum(name, "inuse_objects"), objects, 4 * math.sqrt(objects * (1 - p) / p), run)
 
 
-@each([4096, 65536, 1])
-def reallocated_blocks_are_drawn_anew(t, rate):
+JEMALLOC = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"
+
+
+@each([(4096, "glibc"), (65536, "glibc"), (1, "glibc"), (65536, "jemalloc before"), (65536, "jemalloc after")])
+def reallocated_blocks_are_drawn_anew(t, rate, allocator):
     # A sample that stays one because it was one makes a vector that grows look many times its size: drawn k times, kept each time.
-    run = run_heap(t, "grow", 100_000, rate)
+    preload = [str(t.agent)]
+    if allocator != "glibc":
+        if not os.path.exists(JEMALLOC):
+            raise Skip("%s is not installed" % JEMALLOC)
+        preload.insert(0 if allocator.endswith("before") else 1, JEMALLOC)
+    run = run_heap(t, "grow", 100_000, rate, LD_PRELOAD=":".join(preload))
     profile = run.profile("heap.prof")
     for name, (objects, size) in heap_truth(run).items():
         p = 1 - math.exp(-size / objects / rate) if rate > 1 else 1
