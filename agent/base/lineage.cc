@@ -88,6 +88,39 @@ size_t CountVariables(char* const* environment) {
   return count;
 }
 
+size_t PreloadSize(char* const* environment) {
+  size_t size = 0;
+  for (char* const* variable = environment; variable != nullptr && *variable != nullptr; ++variable) {
+    std::string_view text = *variable;
+    if (PreloadsUs(text)) size += text.size() + 1;
+  }
+  return size;
+}
+
+char* const* WithoutPreload(char* const* environment, char** room, char* text) {
+  size_t count = 0;
+  for (char* const* variable = environment; variable != nullptr && *variable != nullptr; ++variable) {
+    std::string_view rest = *variable;
+    if (!PreloadsUs(rest)) {
+      room[count++] = *variable;
+      continue;
+    }
+    rest.remove_prefix(kPreload.size());
+    TextWriter others(text, kPreload.size() + rest.size() + 1);
+    others.Add(kPreload);
+    while (!rest.empty()) {
+      std::string_view library = rest.substr(0, rest.find_first_of(": "));
+      rest.remove_prefix(library.size() < rest.size() ? library.size() + 1 : rest.size());
+      if (library.empty() || library.find(kLibrary) != std::string_view::npos) continue;
+      others.Add(others.size() > kPreload.size() ? ":" : "", library);
+    }
+    if (others.size() > kPreload.size()) room[count++] = text;
+    text = text + others.size() + 1;
+  }
+  room[count] = nullptr;
+  return room;
+}
+
 char* const* WithLineage(char* const* environment, bool first, char** room) {
   bool preloads_us = false;
   size_t count = 0;

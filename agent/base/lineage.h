@@ -29,4 +29,9 @@ Lineage ReadLineage(char** environment);
 size_t CountVariables(char* const* environment);
 char* const* WithLineage(char* const* environment, bool first, char** room);
 
+// The environment for a program that could not load us, in `room` as above and in `text`, which has space for
+// PreloadSize(environment) characters: other libraries stay in LD_PRELOAD.
+size_t PreloadSize(char* const* environment);
+char* const* WithoutPreload(char* const* environment, char** room, char* text);
+
 }  // namespace profagent

@@ -1,6 +1,7 @@
 #include "agent/interpose/process_hooks.h"
 
 #include <alloca.h>
+#include <fcntl.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <cstdlib>
 
 #include "agent/base/lineage.h"
+#include "agent/base/program_loader.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/signal_safe.h"
 #include "agent/interpose/real_functions.h"
@@ -26,15 +28,19 @@ constinit std::atomic<const ProcessEvents*> g_events{nullptr};  // release: what
 constexpr size_t kMaxVariables = 4096;
 
 template <class Call>
-int Execute(ExecEnvironment environment, Call call) {
+int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) {
   const ProcessEvents* events = g_events.load(std::memory_order_acquire);
+  size_t count = CountVariables(environment);
+  size_t preload = PreloadSize(environment);
+  char** room = nullptr;
+  if (preload != 0 && count <= kMaxVariables) room = static_cast<char**>(alloca((count + 2) * sizeof(char*)));
+  if (room != nullptr && DiesOfPreload(program)) {
+    environment = WithoutPreload(environment, room, static_cast<char*>(alloca(preload)));
+    room = nullptr;
+  }
   if (events == nullptr) return call(environment);
   bool first = events->before_exec();
-  size_t count = CountVariables(environment);
-  if (count <= kMaxVariables) {
-    char** room = static_cast<char**>(alloca((count + 2) * sizeof(char*)));
-    environment = WithLineage(environment, first, room);
-  }
+  if (room != nullptr) environment = WithLineage(environment, first, room);
   int result = call(environment);
   int failed_with = errno;
   events->exec_failed();
@@ -55,6 +61,7 @@ void SetProcessEvents(const ProcessEvents* events) { g_events.store(events, std:
 
 using profagent::ExecEnvironment;
 using profagent::Execute;
+using profagent::ProgramFile;
 using profagent::Real;
 
 // The arguments of an execl call, null pointer included, in an array on this function's own stack. A macro,
@@ -73,44 +80,48 @@ using profagent::Real;
 // NOLINTEND(bugprone-macro-parentheses)
 
 PROF_EXPORT int execve(const char* path, char* const argv[], char* const envp[]) {
-  return Execute(envp, [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
+  return Execute(ProgramFile{AT_FDCWD, path, false}, envp,
+                 [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
 }
 
 PROF_EXPORT int execv(const char* path, char* const argv[]) {
-  return Execute(environ,
+  return Execute(ProgramFile{AT_FDCWD, path, false}, environ,
                  [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
 }
 
 PROF_EXPORT int execvp(const char* file, char* const argv[]) {
-  return Execute(environ,
+  return Execute(ProgramFile{AT_FDCWD, file, true}, environ,
                  [&](ExecEnvironment environment) { return Real().execvpe(file, argv, environment); });
 }
 
 PROF_EXPORT int execvpe(const char* file, char* const argv[], char* const envp[]) {
-  return Execute(envp, [&](ExecEnvironment environment) { return Real().execvpe(file, argv, environment); });
+  return Execute(ProgramFile{AT_FDCWD, file, true}, envp,
+                 [&](ExecEnvironment environment) { return Real().execvpe(file, argv, environment); });
 }
 
 PROF_EXPORT int execveat(int directory, const char* path, char* const argv[], char* const envp[], int flags) {
-  return Execute(envp, [&](ExecEnvironment environment) {
-    return Real().execveat(directory, path, argv, environment, flags);
-  });
+  return Execute(ProgramFile{directory, path != nullptr && *path != '\0' ? path : nullptr, false}, envp,
+                 [&](ExecEnvironment environment) {
+                   return Real().execveat(directory, path, argv, environment, flags);
+                 });
 }
 
 PROF_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) {
-  return Execute(envp, [&](ExecEnvironment environment) { return Real().fexecve(fd, argv, environment); });
+  return Execute(ProgramFile{fd, nullptr, false}, envp,
+                 [&](ExecEnvironment environment) { return Real().fexecve(fd, argv, environment); });
 }
 
 PROF_EXPORT int execl(const char* path, const char* arg, ...) {
   PROF_GATHER_ARGUMENTS(argv, arg, list);
   va_end(list);
-  return Execute(environ,
+  return Execute(ProgramFile{AT_FDCWD, path, false}, environ,
                  [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
 }
 
 PROF_EXPORT int execlp(const char* file, const char* arg, ...) {
   PROF_GATHER_ARGUMENTS(argv, arg, list);
   va_end(list);
-  return Execute(environ,
+  return Execute(ProgramFile{AT_FDCWD, file, true}, environ,
                  [&](ExecEnvironment environment) { return Real().execvpe(file, argv, environment); });
 }
 
@@ -118,7 +129,8 @@ PROF_EXPORT int execle(const char* path, const char* arg, ...) {
   PROF_GATHER_ARGUMENTS(argv, arg, list);
   char** envp = va_arg(list, char**);
   va_end(list);
-  return Execute(envp, [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
+  return Execute(ProgramFile{AT_FDCWD, path, false}, envp,
+                 [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
 }
 
 PROF_EXPORT void exit(int status) noexcept {

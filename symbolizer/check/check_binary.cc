@@ -158,6 +158,7 @@ class Checker {
     if (loader.find("ld-musl") != std::string::npos) {
       Add(Verdict::kBlocked, "linked with musl (" + loader + "): the agent needs glibc 2.35 or newer",
           "build it on a system with glibc");
+      report_->findings.back().dies_of_agent = true;
       return false;
     }
     if (!IsRegularFile(loader)) {
@@ -208,6 +209,10 @@ class Checker {
       Add(Verdict::kBlocked,
           "built with -fsanitize=address: its runtime refuses to start behind a preloaded library",
           "build it without, or set ASAN_OPTIONS=verify_asan_link_order=0");
+      const char* asan_options = std::getenv("ASAN_OPTIONS");
+      report_->findings.back().dies_of_agent =
+          asan_options == nullptr ||
+          std::string_view(asan_options).find("verify_asan_link_order=0") == std::string_view::npos;
     } else if (Has("__asan_init") || Has("__msan_init") || Has("__hwasan_init")) {
       Add(Verdict::kLimited,
           "built with a sanitizer: its checks and its allocator take most of the time and memory",

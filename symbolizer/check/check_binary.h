@@ -22,6 +22,7 @@ struct Finding {
   std::string meaning;          // the fact, and what follows from it
   std::string remedy;           // "" when there is nothing to do
   std::string empty_heap = {};  // why a heap profile is empty; "" when it is not
+  bool dies_of_agent = false;   // its loader does not ignore a library that it cannot load
 
   std::string Text() const;  // one line
 };

@@ -62,6 +62,7 @@ Result<std::string> PreloadablePath(const std::string& library, const std::strin
 struct Obstacles {
   std::string any_profile;
   std::string heap_profile;
+  bool dies_of_agent = false;
 };
 
 Obstacles FindObstacles(const std::string& program) {
@@ -71,6 +72,7 @@ Obstacles FindObstacles(const std::string& program) {
   for (const Finding& finding : report->findings) {
     if (finding.verdict == Verdict::kBlocked && obstacles.any_profile.empty())
       obstacles.any_profile = finding.meaning;
+    obstacles.dies_of_agent |= finding.dies_of_agent;
     if (!finding.empty_heap.empty()) obstacles.heap_profile = finding.empty_heap;
   }
   return obstacles;
@@ -78,8 +80,9 @@ Obstacles FindObstacles(const std::string& program) {
 
 void TellObstacles(const Obstacles& obstacles, const RunOptions& options, RunReport& report) {
   if (!obstacles.any_profile.empty()) {
-    report.Problem(options.command[0] + " cannot be profiled: " + obstacles.any_profile +
-                   "; running it all the same");
+    report.Problem(
+        options.command[0] + " cannot be profiled: " + obstacles.any_profile +
+        (obstacles.dies_of_agent ? "; running it without the agent" : "; running it all the same"));
   } else if (!obstacles.heap_profile.empty() && options.kinds.heap.taken) {
     const std::string sentence =
         "the heap profile of " + options.command[0] + " will be empty: it " + obstacles.heap_profile;
@@ -224,8 +227,9 @@ int Run(const RunOptions& wanted) {
 
   if (options.wait_for_all) prctl(PR_SET_CHILD_SUBREAPER, 1);
   const AgentSettings settings{*preload, directory->path(), options.kinds, names->patterns()};
-  Result<ChildProcess> child =
-      ChildProcess::Start(*program, options.command, MakeRunEnvironment(environ, settings));
+  Result<ChildProcess> child = ChildProcess::Start(
+      *program, options.command,
+      obstacles.dies_of_agent ? CopyEnvironment(environ) : MakeRunEnvironment(environ, settings));
   if (!child) {
     report.Problem(std::string(child.error().text.view()));
     return child.error().code == ENOENT ? kExitNotFound : kExitNotExecutable;

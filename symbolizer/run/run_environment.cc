@@ -43,6 +43,12 @@ Settings SettingsOf(const char* const* environment, const AgentSettings& agent) 
 
 }  // namespace
 
+std::vector<std::string> CopyEnvironment(const char* const* environment) {
+  std::vector<std::string> variables;
+  for (; environment != nullptr && *environment != nullptr; ++environment) variables.emplace_back(*environment);
+  return variables;
+}
+
 std::vector<std::string> MakeRunEnvironment(const char* const* environment, const AgentSettings& agent) {
   const Settings settings = SettingsOf(environment, agent);
   std::vector<std::string> variables;

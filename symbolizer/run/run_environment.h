@@ -19,7 +19,9 @@ struct AgentSettings {
   std::map<ProfileKind, std::string> files;
 };
 
-// `environment` is null-terminated NAME=VALUE, as environ. A preloaded library of the user stays, behind ours.
+// `environment` is null-terminated NAME=VALUE, as environ.
+std::vector<std::string> CopyEnvironment(const char* const* environment);
+// A preloaded library of the user stays, behind ours.
 std::vector<std::string> MakeRunEnvironment(const char* const* environment, const AgentSettings& settings);
 
 }  // namespace profagent

@@ -225,3 +225,36 @@ def interrupted_pipeline(t):
     t.expect(len(workers) == 2, "expected two cpu.prof.ends.PID: %s" % run.profiles(), run)
     for name in workers:
         t.expect(run.profile(name).cum("work_before_end", "cpu") > 0.25e9, "time is missing in %s" % name, run)
+
+
+def build_musl_program(t):
+    """Prints what it would be preloaded with; ends with status 5."""
+    (t.dir / "musl_program.c").write_text('#include <stdio.h>\n#include <stdlib.h>\nint main(void) {\n'
+                                          '  const char* preload = getenv("LD_PRELOAD");\n'
+                                          '  printf("preload: %s\\n", preload ? preload : "none");\n  return 5;\n}\n')
+    subprocess.run([t.need("musl-gcc"), "-o", t.dir / "musl_program", t.dir / "musl_program.c"], check=True)
+    return str(t.dir / "musl_program")
+
+
+@each(["execv", "execvp", "execve", "execl", "execvp in PATH", "fexecve", "not active"])
+def program_of_musl_is_started_without_us(t, how):
+    # Its loader does not ignore a library that it cannot load: it says "Error loading shared library" and exits with 127.
+    program = build_musl_program(t)
+    call = {"execv": "os.execv(p, [p])", "execvp": "os.execvp(p, [p])", "execve": "os.execve(p, [p], dict(os.environ))",
+            "execl": "os.execl(p, p)", "execvp in PATH": "os.execvp('musl_program', [p])",
+            "fexecve": "os.execve(os.open(p, os.O_RDONLY), [p], dict(os.environ))"}.get(how, "os.execv(p, [p])")
+    env = {"PATH": "/nowhere::%s:%s" % (t.dir, os.environ["PATH"]), "LD_PRELOAD": "%s:" % t.agent}
+    if how == "not active":
+        env.update({"CPUPROFILE": None, "MEMPROFILERATE": 0})
+    run = t.run(t.need("python3"), "-c", "import os, sys; p = sys.argv[1]; " + call, program, env=env)
+    t.expect_exit(run, 5)
+    t.expect(run.out == b"preload: none\n" and not run.err, "it was given a preload, or died of it", run)
+
+
+@test()
+def run_of_a_musl_program_is_without_us(t):
+    program = build_musl_program(t)
+    run = t.run(t.profagent, "run", "--", program, agent=False)
+    t.expect_exit(run, 5)
+    t.expect(run.out == b"preload: none\n", "it was given a preload", run)
+    t.expect(b"linked with musl" in run.err and b"running it without the agent" in run.err, "no word about it", run)

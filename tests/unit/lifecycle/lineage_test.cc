@@ -48,6 +48,28 @@ TEST(Lineage, SaysNothingToAProgramThatDoesNot) {
   EXPECT_EQ(WithLineage(environment.data(), false, room), environment.data());
 }
 
+std::vector<std::string> WithoutUs(std::vector<std::string> texts) {
+  auto environment = Environment(texts);
+  std::vector<char*> room(CountVariables(environment.data()) + 2);
+  // Exactly as much as is asked for: what is written past the end, the address sanitizer sees.
+  std::vector<char> text(PreloadSize(environment.data()));
+  char* const* left = WithoutPreload(environment.data(), room.data(), text.data());
+  return {left, left + CountVariables(left)};
+}
+
+TEST(Lineage, APreloadIsTakenOutAndOthersStay) {
+  using Texts = std::vector<std::string>;
+  EXPECT_EQ(WithoutUs({"A=1", "LD_PRELOAD=/x/libprofagent.so", "B=2"}), (Texts{"A=1", "B=2"}));
+  EXPECT_EQ(WithoutUs({"LD_PRELOAD=liba.so:/x/libprofagent.so libb.so"}),
+            (Texts{"LD_PRELOAD=liba.so:libb.so"}));
+  EXPECT_EQ(WithoutUs({"LD_PRELOAD=/x/libprofagent.so::liba.so"}), (Texts{"LD_PRELOAD=liba.so"}));
+  EXPECT_EQ(WithoutUs({"LD_PRELOAD=liba.so", "A=libprofagent"}),
+            (Texts{"LD_PRELOAD=liba.so", "A=libprofagent"}));
+  EXPECT_EQ(WithoutUs({"LD_PRELOAD=a:libprofagent.so", "LD_PRELOAD=libprofagent.so:b"}),
+            (Texts{"LD_PRELOAD=a", "LD_PRELOAD=b"}));
+  EXPECT_EQ(WithoutUs({}), Texts{});
+}
+
 TEST(Lineage, BearsAMissingEnvironment) {
   EXPECT_EQ(ReadLineage(nullptr), Lineage::kFirst);
   EXPECT_EQ(WithLineage(nullptr, true, nullptr), nullptr);
