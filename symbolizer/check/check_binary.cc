@@ -204,15 +204,19 @@ class Checker {
     }
   }
 
+  // As the runtime will read it.
+  static bool AsanBearsPreload() {
+    const char* options = getenv("ASAN_OPTIONS");
+    return options != nullptr &&
+           std::string_view(options).find("verify_asan_link_order=0") != std::string_view::npos;
+  }
+
   void CheckSanitizers() {
-    if (facts_.Needs("libasan.") || facts_.Needs("libclang_rt.asan")) {
+    if ((facts_.Needs("libasan.") || facts_.Needs("libclang_rt.asan")) && !AsanBearsPreload()) {
       Add(Verdict::kBlocked,
           "built with -fsanitize=address: its runtime refuses to start behind a preloaded library",
           "build it without, or set ASAN_OPTIONS=verify_asan_link_order=0");
-      const char* asan_options = std::getenv("ASAN_OPTIONS");
-      report_->findings.back().dies_of_agent =
-          asan_options == nullptr ||
-          std::string_view(asan_options).find("verify_asan_link_order=0") == std::string_view::npos;
+      report_->findings.back().dies_of_agent = true;
     } else if (Has("__asan_init") || Has("__msan_init") || Has("__hwasan_init")) {
       Add(Verdict::kLimited,
           "built with a sanitizer: its checks and its allocator take most of the time and memory",

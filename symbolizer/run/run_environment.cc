@@ -45,7 +45,8 @@ Settings SettingsOf(const char* const* environment, const AgentSettings& agent) 
 
 std::vector<std::string> CopyEnvironment(const char* const* environment) {
   std::vector<std::string> variables;
-  for (; environment != nullptr && *environment != nullptr; ++environment) variables.emplace_back(*environment);
+  for (; environment != nullptr && *environment != nullptr; ++environment)
+    variables.emplace_back(*environment);
   return variables;
 }
 
