@@ -27,6 +27,7 @@ from pprof_reader import names_of  # noqa: E402
 from runner import each, main, test  # noqa: E402
 from workloads import WORKLOADS  # noqa: E402
 
+import heap_tests  # noqa: E402,F401
 import lock_tests  # noqa: E402,F401
 
 
