@@ -13,7 +13,8 @@ constexpr long double kLn2 = 0.693147180559945309417232121458176568L;
 double ExpOfNegative(double x) {
   if (!(x > 0)) return 1;
   if (x > 745) return 0;
-  auto k = static_cast<int>(x / static_cast<double>(kLn2) + 0.5);
+  auto k =
+      static_cast<int>(x / static_cast<double>(kLn2) + 0.5);  // NOLINT(bugprone-incorrect-roundings): x > 0
   long double r = k * kLn2 - static_cast<long double>(x);
   long double term = 1, sum = 1;
   for (int n = 1; n <= 20; ++n) {

@@ -25,7 +25,7 @@ namespace {
 
 constexpr const char* kOldVersion = "GLIBC_2.2.5";
 
-enum class WantedBy { Block, Mutex, Either };
+enum class WantedBy { kBlock, kMutex, kEither };
 
 struct LockHook {
   const char* name;
@@ -42,7 +42,7 @@ struct LockHook {
    &profagent_target_##name,                           \
    reinterpret_cast<void**>(&g_real_locks.name),       \
    reinterpret_cast<void*>(&instrumented::name),       \
-   WantedBy::wanted_by},
+   WantedBy::k##wanted_by},
 #define PROF_LOCK_ENTRY(name, wanted_by) PROF_HOOK(name, nullptr, name, wanted_by)
 #define PROF_COND_ENTRY(name, wanted_by)                \
   PROF_HOOK(name, "GLIBC_2.3.2", new_##name, wanted_by) \
@@ -98,7 +98,7 @@ void UseLockHooks(bool block, bool mutex) {
   ResolveLockFunctions();
   for (const LockHook& hook : kHooks) {
     bool wanted =
-        (block && hook.wanted_by != WantedBy::Mutex) || (mutex && hook.wanted_by != WantedBy::Block);
+        (block && hook.wanted_by != WantedBy::kMutex) || (mutex && hook.wanted_by != WantedBy::kBlock);
     SetTarget(hook, wanted && *hook.original != nullptr ? hook.instrumented : *hook.original);
   }
 }

@@ -17,6 +17,7 @@ namespace profagent {
 // libc's syscall reads a number and six arguments, given or not.
 using SystemCall = long(long number, long a, long b, long c, long d, long e, long f);
 
+// NOLINTBEGIN(bugprone-macro-parentheses): the arguments are names, which these declare
 struct RealLocks {
 #define PROF_LOCK_ENTRY(name, wanted_by) decltype(&::name) name;
 #define PROF_COND_ENTRY(name, wanted_by) decltype(&::name) new_##name, old_##name;
@@ -55,5 +56,6 @@ PROF_SYSCALL_ENTRIES
 #undef PROF_COND_ENTRY
 #undef PROF_SYSCALL_ENTRY
 }  // namespace instrumented
+// NOLINTEND(bugprone-macro-parentheses)
 
 }  // namespace profagent

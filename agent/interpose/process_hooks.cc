@@ -100,7 +100,7 @@ PROF_EXPORT int execvpe(const char* file, char* const argv[], char* const envp[]
 }
 
 PROF_EXPORT int execveat(int directory, const char* path, char* const argv[], char* const envp[], int flags) {
-  return Execute(ProgramFile{directory, path != nullptr && *path != '\0' ? path : nullptr, false}, envp,
+  return Execute(ProgramFile{directory, *path != '\0' ? path : nullptr, false}, envp,
                  [&](ExecEnvironment environment) {
                    return Real().execveat(directory, path, argv, environment, flags);
                  });

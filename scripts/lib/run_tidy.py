@@ -29,7 +29,7 @@ def main():
     work = {}
     for command in commands:
         path = os.path.relpath(os.path.join(command["directory"], command["file"]))
-        if path in tracked:
+        if path in tracked and not path.endswith(".S"):
             work.setdefault(path, command)  # a file of two targets is looked at once
 
     def look(item):

@@ -12,12 +12,10 @@ Bounds (issue 3): 1 % at the default rate, all but noise; 8 MiB of memory; at ra
 import glob
 import os
 import pathlib
-import signal
-import socket
 import subprocess
-import time
 
 from common import Bench, Skip, interval_text, median, median_interval, run
+from redis_server import RedisServer
 from workloads import clang, python3, sqlite3
 
 PAIR_BOUND_NS = {"agent": 4.0, "agent, rate 0": 2.0}
@@ -78,23 +76,9 @@ def pairs(bench, variants):
 
 def redis(bench, env):
     """CPU seconds of the server for a fixed number of requests, its peak memory."""
-    server, client = bench.need("redis-server"), bench.need("redis-benchmark")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen([server, "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--daemonize", "no"],
-                               env=bench.environment(**env), cwd=bench.dir, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port), 0.1).close()
-            break
-        except OSError:
-            time.sleep(0.02)
-    subprocess.run([client, "-p", str(port), "-n", "60000", "-q", "-P", "8", "-r", "10000", "-t", "set,get,lpush,lpop,sadd,hset"],
-                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    process.send_signal(signal.SIGTERM)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = status
+    server = RedisServer(bench, env)
+    server.benchmark("-n", "60000", "-P", "8", "-r", "10000", "-t", "set,get,lpush,lpop,sadd,hset")
+    usage = server.stop()
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
 
 
