@@ -186,8 +186,10 @@ struct CpuSiteRecord {
 };
 static_assert(sizeof(CpuSiteRecord) == 24);
 
-// Blocks of one (stack, size). Go's bucket, so that every value of a heap profile is a count times `size`.
-struct alignas(64) HeapSiteRecord {
+// Blocks of one (stack, size). Go's bucket, so that every value of a heap profile is a count times `size`. The writer puts each
+// into a cache line of its own; not a property of the type, for in a damaged ledger an id may lead anywhere.
+inline constexpr uint32_t kHeapSiteAlignment = 64;
+struct HeapSiteRecord {
   RecordId next;
   RecordId stack;  // StackRecord; begins with the caller of the allocation function
   uint64_t size;   // bytes of each block, as it was asked for

@@ -449,7 +449,7 @@ HeapSiteRecord* Ledger::FindHeapSite(StackId stack, Bytes size) {
   if (!CanRecord() || stack == kNoStack) return nullptr;
   return FindOrMake<HeapSiteRecord>(
       Bucket(heap_sites_, HashPair(stack.value, size.value)),
-      {.size = sizeof(HeapSiteRecord), .alignment = alignof(HeapSiteRecord)},
+      {.size = sizeof(HeapSiteRecord), .alignment = kHeapSiteAlignment},
       [&](const HeapSiteRecord& other) { return other.stack == stack.value && other.size == size.value; },
       [&](HeapSiteRecord& made) {
         made.stack = stack.value;

@@ -53,7 +53,7 @@ class LiveAllocations {
   static constexpr uint32_t kKeyBits = kAddressBits - kAlignmentBits;
   static constexpr uint32_t kTagBits = kKeyBits - kFirstLog2Buckets;
   static constexpr uint32_t kSiteBits = 64 - kTagBits;
-  static constexpr uint32_t kSiteUnits = alignof(HeapSiteRecord) / kRecordUnit;
+  static constexpr uint32_t kSiteUnits = kHeapSiteAlignment / kRecordUnit;
   static_assert((uint64_t{1} << 32) / kSiteUnits <= uint64_t{1} << kSiteBits,
                 "every site of a ledger has a number");
 
