@@ -29,7 +29,11 @@ class LiveAllocations {
  public:
   static constexpr uint32_t kFilterSize = 1 << 16;
 
-  void Start(Ledger* ledger) { ledger_ = ledger; }
+  // Before that, and without it, every block is of one class: a free touches one line of the filter, not all of them.
+  void Start(Ledger* ledger) {
+    ledger_ = ledger;
+    filter_mask_.store(kFilterSize - 1, std::memory_order_relaxed);
+  }
   void RestartAfterFork();
 
   // False: `block` was not inserted, or was taken already.
@@ -63,8 +67,8 @@ class LiveAllocations {
 
   // Neighbours in memory are neighbours here, so the filter is as hot as the heap; the upper bits keep blocks that are
   // aligned alike (a page, an arena) apart.
-  PROF_ALWAYS_INLINE static uint32_t FilterClass(uintptr_t address) {
-    return static_cast<uint32_t>(address >> 4 ^ address >> 20) & (kFilterSize - 1);
+  PROF_ALWAYS_INLINE uint32_t FilterClass(uintptr_t address) const {
+    return static_cast<uint32_t>(address >> 4 ^ address >> 20) & filter_mask_.load(std::memory_order_relaxed);
   }
   PROF_ALWAYS_INLINE static uint64_t Scramble(uintptr_t address);
   PROF_ALWAYS_INLINE Bucket* BucketIn(uint32_t level, uint64_t key) const;
@@ -74,7 +78,8 @@ class LiveAllocations {
   PROF_SIGNAL_SAFE void LowerFilter(uintptr_t address);
 
   Ledger* ledger_ = nullptr;
-  std::atomic<uint32_t> levels_{0};  // release: those below are there
+  std::atomic<uint32_t> filter_mask_{0};  // set once, before the first block is inserted
+  std::atomic<uint32_t> levels_{0};       // release: those below are there
   std::atomic<uint8_t> filter_[kFilterSize] = {};
 };
 
