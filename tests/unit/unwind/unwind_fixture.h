@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -37,10 +38,21 @@ struct Capture {
   }
 };
 
+// Whether the code that is walked is what was written: the thread sanitizer gives every function, leaves too, frames and calls
+// of its own. What threads do to each other is in RecipeCacheTest and ModuleMapTest.
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool kCodeAsWritten = false;
+#else
+inline constexpr bool kCodeAsWritten = true;
+#endif
+
 class UnwindFixture : public ::testing::Test {
  public:  // handlers without captures reach it through current_
   void SetUp() override {
     ASSERT_TRUE(ledger_.CreateAnonymous(Bytes{kLedgerDefaultSize}));
+    // As the agent does before it starts the unwinder.
+    std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
+    ledger_.header()->executable = ledger_.InternText(program).value;
     unwinder_ = new Unwinder();
     ASSERT_TRUE(unwinder_->Start(&ledger_));
     current_ = this;

@@ -138,7 +138,16 @@ void CallsTheHook(uint32_t skip) {
 namespace profagent {
 namespace {
 
-using UnwinderTest = UnwindFixture;
+class UnwinderTest : public UnwindFixture {
+ public:
+  void SetUp() override {
+    if (!kCodeAsWritten) GTEST_SKIP() << "the sanitizer's frames are not the program's";
+    UnwindFixture::SetUp();
+  }
+  void TearDown() override {
+    if (kCodeAsWritten) UnwindFixture::TearDown();
+  }
+};
 
 TEST_F(UnwinderTest, WalksFromASignalHandlerToTheStartOfTheProgram) {
   Capture capture = CaptureBySignal([] { raise(SIGUSR1); });
@@ -268,7 +277,7 @@ TEST_F(UnwinderTest, FindsTheCallerOfALeafWithoutAFrame) {
 }
 
 // The walk at an instruction of choice: SIGILL, then the context is moved on.
-class AtInstruction : public UnwindFixture {
+class AtInstruction : public UnwinderTest {
  public:
   Capture Walk(void (*function)(), uintptr_t pc_behind, int pushed) {
     bounds_ = OwnStackBounds();
@@ -440,7 +449,7 @@ TEST_F(UnwinderTest, WalksACoroutineOfMakecontext) {
 
 // --- from hooks
 
-class FromAHook : public UnwindFixture {
+class FromAHook : public UnwinderTest {
  public:
   Capture Walk(uint32_t skip, bool with_bounds = true, size_t max_depth = 64) {
     bounds_ = with_bounds ? OwnStackBounds() : StackBounds{};
