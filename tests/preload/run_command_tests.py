@@ -333,14 +333,14 @@ def table_has_the_lines_that_were_asked_for(t):
 @test()
 def daemon_is_not_waited_for(t):
     # What a daemon did so far is in its profile, and a line names it.
-    program = "%s wait >%s & until grep -q ready %s; do sleep 0.01; done; exit 3"
-    log = t.dir / "log"
+    program = "%s wait >%s & echo $! >%s; until grep -q ready %s; do sleep 0.01; done; exit 3"
+    log, pid = t.dir / "log", t.dir / "pid"
     log.write_text("")
-    outcome = run(t, "/bin/sh", "-c", program % (t.program("ends"), log, log))
+    outcome = run(t, "/bin/sh", "-c", program % (t.program("ends"), log, pid, log))
     t.expect_exit(outcome, 3)
     t.expect(b"still running: ends" in outcome.err, "the daemon is not named", outcome)
     t.expect(work(outcome, "work_before_end") > 0.25, "its samples are lost", outcome)
-    subprocess.run(["pkill", "-KILL", "-f", "%s wait" % t.program("ends")], check=False)
+    os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 @test()
