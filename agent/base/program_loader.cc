@@ -1,6 +1,7 @@
 #include "agent/base/program_loader.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -40,6 +41,9 @@ bool HasMuslLoader(int fd) {
 
 bool HasMuslLoader(int directory, const char* path) {
   auto fd = static_cast<int>(RawSyscall(SYS_openat, directory, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  // fexecve and execveat name the program by a descriptor and an empty path, which openat does not find. Looked at by the kernel
+  // and not here: a pointer that leads nowhere is for the exec itself to refuse.
+  if (SyscallError(fd) == ENOENT) return HasMuslLoader(directory);
   if (fd < 0) return false;
   bool has = HasMuslLoader(fd);
   RawSyscall(SYS_close, fd);
@@ -49,12 +53,13 @@ bool HasMuslLoader(int directory, const char* path) {
 }  // namespace
 
 bool DiesOfPreload(const ProgramFile& program) {
-  if (program.path == nullptr) return HasMuslLoader(program.directory);
   if (!program.search || std::strchr(program.path, '/') != nullptr)
     return HasMuslLoader(program.directory, program.path);
-  std::string_view rest;
+  std::string_view rest = "/bin:/usr/bin";  // as libc's execvp, which takes the first PATH
   for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
-    if (std::strncmp(*variable, "PATH=", 5) == 0) rest = *variable + 5;
+    if (std::strncmp(*variable, "PATH=", 5) != 0) continue;
+    rest = *variable + 5;
+    break;
   }
   while (!rest.empty()) {
     std::string_view place = rest.substr(0, rest.find(':'));

@@ -10,7 +10,7 @@ namespace profagent {
 // What an exec names its program by.
 struct ProgramFile {
   int directory;     // AT_FDCWD, or what `path` is relative to
-  const char* path;  // nullptr: `directory` is the program itself
+  const char* path;  // "": `directory` is the program itself
   bool search;       // in PATH, as execvp does
 };
 

@@ -7,8 +7,8 @@
 //            with probability 1 - e^(-s/rate), which the encoder undoes. Each thread has its own gap: memoryless, so that
 //            threads that come and go do not matter. Rate 1 records every block.
 // Cost:      what is not sampled costs the comparison and the subtraction of Covers; a free costs LiveAllocations::MayHold.
-// realloc:   is a free and an allocation of the new size, drawn anew like any other, also when the block grew in place: that keeps both
-//            alloc_* (what was asked for) and inuse_* (what is live) unbiased.
+// realloc:   is a free and an allocation of the new size, drawn anew like any other, also when the block grew in place: that
+//            keeps both alloc_* (what was asked for) and inuse_* (what is live) unbiased.
 // Order:     a block is recorded after the real allocation, before anybody knows it, and forgotten before the real free,
 //            after which its address may be anybody's.
 #pragma once

@@ -100,14 +100,13 @@ PROF_EXPORT int execvpe(const char* file, char* const argv[], char* const envp[]
 }
 
 PROF_EXPORT int execveat(int directory, const char* path, char* const argv[], char* const envp[], int flags) {
-  return Execute(ProgramFile{directory, *path != '\0' ? path : nullptr, false}, envp,
-                 [&](ExecEnvironment environment) {
-                   return Real().execveat(directory, path, argv, environment, flags);
-                 });
+  return Execute(ProgramFile{directory, path, false}, envp, [&](ExecEnvironment environment) {
+    return Real().execveat(directory, path, argv, environment, flags);
+  });
 }
 
 PROF_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) {
-  return Execute(ProgramFile{fd, nullptr, false}, envp,
+  return Execute(ProgramFile{fd, "", false}, envp,
                  [&](ExecEnvironment environment) { return Real().fexecve(fd, argv, environment); });
 }
 

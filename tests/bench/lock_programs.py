@@ -9,17 +9,9 @@ Bound (issue 4): throughput within 2 %.
 
 from common import Bench, Skip, interval_text, median, median_interval, run
 from redis_server import RedisServer
+from workloads import python3_threads
 
 BOUND = 2.0
-
-GIL = """
-import threading
-def work():
-    for i in range(5000000): i * i
-threads = [threading.Thread(target=work) for _ in range(4)]
-for t in threads: t.start()
-for t in threads: t.join()
-"""
 
 
 def command(bench, *argv):
@@ -38,7 +30,7 @@ def xz(bench):
 
 
 def python3(bench):
-    return command(bench, bench.need("python3"), "-c", GIL)
+    return command(bench, *python3_threads(bench, 5000000))
 
 
 def sysbench(kind, *options):

@@ -258,3 +258,17 @@ def run_of_a_musl_program_is_without_us(t):
     t.expect_exit(run, 5)
     t.expect(run.out == b"preload: none\n", "it was given a preload", run)
     t.expect(b"linked with musl" in run.err and b"running it without the agent" in run.err, "no word about it", run)
+
+
+@test()
+def exec_of_a_bad_pointer_fails_as_without_us(t):
+    # The kernel says EFAULT; a look at the path in our hook would be a crash.
+    program = ("import ctypes; libc = ctypes.CDLL(None, use_errno=True); none = (ctypes.c_char_p * 1)(None)\n"
+               "for path in None, ctypes.c_void_p(1):\n"
+               "    for call in (lambda: libc.execve(path, none, none)), (lambda: libc.execveat(-100, path, none, none, 0)):\n"
+               "        print(call(), ctypes.get_errno())\n")
+    env = {"LD_PRELOAD": "%s:" % t.agent}
+    plain = t.run(t.need("python3"), "-c", program, agent=False)
+    run = t.run(t.need("python3"), "-c", program, env=env)
+    t.expect_exit(run)
+    t.expect(run.out == plain.out == b"-1 14\n" * 4, "without us: %s" % plain.out, run)

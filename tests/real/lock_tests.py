@@ -5,17 +5,9 @@ import socket
 
 from pprof_reader import names_of
 from runner import test
+from workloads import python3_threads
 
 LOCKS = {"CPUPROFILE": None, "MEMPROFILERATE": 0, "BLOCKRATE": 1000, "MUTEXFRACTION": 1}
-
-GIL = """
-import threading
-def work():
-    for i in range(3000000): i * i
-threads = [threading.Thread(target=work) for _ in range(4)]
-for t in threads: t.start()
-for t in threads: t.join()
-"""
 
 
 def delay(profile, leaf, anywhere=""):
@@ -37,7 +29,7 @@ def profiles(t, run):
 @test()
 def python_threads_wait_for_the_gil(t):
     # The GIL is a mutex, a condition variable and a timed wait; four threads that compute wait for it most of the time.
-    run = t.run(t.need("python3"), "-c", GIL, env=LOCKS)
+    run = t.run(*python3_threads(t, 3000000), env=LOCKS)
     block, mutex = profiles(t, run)
     gil = delay(block, "pthread_cond_(timed|clock)wait", "_PyEval_EvalFrameDefault|Py")
     t.note("GIL %.2f s, mutex profile %.4f s in %.2f s" % (gil, mutex.total("delay") / 1e9, run.seconds))

@@ -74,6 +74,21 @@ def python3(t, scale):
     return ["/usr/bin/python3", "-c", PYTHON % int(1200 * scale)]
 
 
+THREADS = """
+import threading
+def work():
+    for i in range(%d): i * i
+threads = [threading.Thread(target=work) for _ in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+
+def python3_threads(t, rounds):
+    """Four threads that compute, and so wait for the interpreter's lock most of the time. Not of WORKLOADS: it has threads."""
+    return [t.need("python3"), "-c", THREADS % rounds]
+
+
 def sqlite3(t, scale):
     (t.dir / "a.sql").write_text(SQL % int(800000 * scale))
     return [t.need("sqlite3"), ":memory:", ".read a.sql"]
