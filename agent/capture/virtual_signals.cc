@@ -71,15 +71,28 @@ KernelSigaction VirtualSignals::Read(const Entry& entry) const {
   }
 }
 
-void VirtualSignals::Write(Entry& entry, const KernelSigaction& action) {
-  entry.version.fetch_add(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_release);
-  entry.action_handler.store(action.handler, std::memory_order_relaxed);
-  entry.action_flags.store(action.flags, std::memory_order_relaxed);
-  entry.action_restorer.store(action.restorer, std::memory_order_relaxed);
-  entry.action_mask.store(action.mask, std::memory_order_relaxed);
-  entry.version.fetch_add(1, std::memory_order_release);
-}
+// From the change of an entry's version to odd until the end: readers wait for what is to be `action`.
+class VirtualSignals::Rewrite {
+ public:
+  explicit Rewrite(Entry& entry) : entry_(entry) {
+    entry_.version.fetch_add(1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
+  }
+  ~Rewrite() { entry_.version.fetch_add(1, std::memory_order_release); }
+  Rewrite(const Rewrite&) = delete;
+  Rewrite& operator=(const Rewrite&) = delete;
+  void Put(const KernelSigaction& action) {
+    entry_.action_handler.store(action.handler, std::memory_order_relaxed);
+    entry_.action_flags.store(action.flags, std::memory_order_relaxed);
+    entry_.action_restorer.store(action.restorer, std::memory_order_relaxed);
+    entry_.action_mask.store(action.mask, std::memory_order_relaxed);
+  }
+
+ private:
+  Entry& entry_;
+};
+
+void VirtualSignals::Write(Entry& entry, const KernelSigaction& action) { Rewrite(entry).Put(action); }
 
 AgentSignalHandler VirtualSignals::OurHandler(const Entry& entry) {
   return entry.hold.load(std::memory_order_relaxed) == Hold::kGuarded ? entry.guard : entry.handler;
@@ -119,16 +132,25 @@ bool VirtualSignals::Take(const AllSignalsBlocked& blocked, int signo, AgentSign
   if (!InRange(signo) || libc_sigaction_ == nullptr) return false;
   Entry& entry = entries_[signo];
   Locked lock(blocked, entry);
+  // The first signal teaches the restorer, by which its own action is lost: it is asked for before.
   KernelSigaction before;
-  if (KernelExchange(signo, nullptr, &before) != 0) return false;
-  if (restorer_ == 0 && !LearnRestorer(signo, handler)) return false;
+  bool asked = restorer_ == 0;
+  if (asked && (KernelExchange(signo, nullptr, &before) != 0 || !LearnRestorer(signo, handler))) return false;
   entry.handler = handler;
   entry.on_other_handler = on_other_handler;
-  Write(entry, before);
   entry.hold.store(hold, std::memory_order_release);
   KernelSigaction ours = OurAction(entry);
-  bool install = hold == Hold::kAlways || before.is_default();
-  return KernelExchange(signo, install ? &ours : &before, nullptr) == 0;
+  {
+    // One call says what was there and takes its place. Our handler, if the signal comes just now to another thread,
+    // waits in Read until it can be told.
+    Rewrite rewrite(entry);
+    if (KernelExchange(signo, &ours, asked ? nullptr : &before) != 0) {
+      entry.hold.store(Hold::kNot, std::memory_order_release);
+      return false;
+    }
+    rewrite.Put(before);
+  }
+  return hold == Hold::kAlways || before.is_default() || KernelExchange(signo, &before, nullptr) == 0;
 }
 
 void VirtualSignals::GiveBack(int signo) {

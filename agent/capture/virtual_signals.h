@@ -170,6 +170,7 @@ class VirtualSignals {
     std::atomic<uint64_t> action_mask;
   };
   class Locked;
+  class Rewrite;
 
   static constexpr int kSignals = 65;
   static bool InRange(int signo) { return signo > 0 && signo < kSignals; }

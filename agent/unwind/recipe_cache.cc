@@ -18,10 +18,9 @@ constexpr size_t kNearBuckets = 2048;
 
 Status RecipeCache::Start() {
   // Slots before recipes before buckets: each page is touched only when something comes to lie in it.
-  constexpr size_t kSize = kSlotCount * 8 + kRecipeCount * 8 + kBucketCount * 2;
-  long memory = MapSparse(kSize);
+  long memory = MapSparse(kMemory);
   if (int code = SyscallError(memory); code != 0) {
-    Error error = Error::Of("no memory for the unwinder's cache (1.25 MiB)");
+    Error error = Error::Of("no memory for the unwinder's cache (0.75 MiB)");
     error.code = code;
     return error;
   }
@@ -33,7 +32,7 @@ Status RecipeCache::Start() {
 
 void RecipeCache::Stop() {
   if (slots_ == nullptr) return;
-  RawSyscall(SYS_munmap, slots_, kSlotCount * 8 + kRecipeCount * 8 + kBucketCount * 2);
+  RawSyscall(SYS_munmap, slots_, kMemory);
   slots_ = nullptr;
   recipe_count_.store(0, std::memory_order_relaxed);
 }
@@ -63,22 +62,27 @@ uint32_t RecipeCache::InternRecipe(Recipe recipe) {
   return 0;
 }
 
+std::atomic<uint64_t>* RecipeCache::FindPlace(std::atomic<uint64_t>* line, uint64_t key) {
+  for (unsigned i = 0; i < kWays; ++i) {
+    uint64_t present = line[i].load(std::memory_order_relaxed);
+    if (present == 0 || IsOf(present, key)) return &line[i];
+  }
+  return nullptr;
+}
+
 void RecipeCache::Insert(uintptr_t address, Recipe recipe, ModuleId module, uint32_t generation) {
   uint32_t index = InternRecipe(recipe);
   if (index == 0 || address > kAddressMask) return;
   uint64_t key = Key(address);
-  uint64_t word = Tag(key) << kPayloadBits | static_cast<uint64_t>(index) << kModuleBits |
+  uint64_t word = (key & kTagMask) << kPayloadBits | static_cast<uint64_t>(index) << kModuleBits |
                   (static_cast<uint64_t>(module) & kModuleMask);
-  std::atomic<uint64_t>* line = slots_ + LineStart(key);
-  std::atomic<uint64_t>* slot = &line[key % kWays];
-  for (unsigned i = 0; i < kWays; ++i) {
-    uint64_t present = line[i].load(std::memory_order_relaxed);
-    if (present >> kPayloadBits == Tag(key) && present != 0) return;  // another thread was faster
-    if (present == 0) {
-      slot = &line[i];
-      break;
-    }
+  std::atomic<uint64_t>* slot = FindPlace(NearLine(key), key);
+  if (slot == nullptr) {
+    far_used_.store(1, std::memory_order_seq_cst);  // before the slot, and before the look at the generation
+    slot = FindPlace(FarLine(key), key);
+    if (slot == nullptr) slot = FarLine(key) + key % kWays;
   }
+  if (IsOf(slot->load(std::memory_order_relaxed), key)) return;  // another thread was faster
   slot->store(word, std::memory_order_seq_cst);  // release: the recipe. seq_cst: before the load that follows
   if (generation_.load(std::memory_order_seq_cst) != generation) {
     slot->compare_exchange_strong(word, 0, std::memory_order_relaxed);
@@ -87,7 +91,9 @@ void RecipeCache::Insert(uintptr_t address, Recipe recipe, ModuleId module, uint
 
 void RecipeCache::Wipe() {
   generation_.fetch_add(1, std::memory_order_seq_cst);
-  for (size_t i = 0; i < kSlotCount; ++i) {
+  // Who sets it after this look sees the new generation, too, and takes its own slot back.
+  size_t count = far_used_.load(std::memory_order_seq_cst) != 0 ? kSlotCount : kNearSlots;
+  for (size_t i = 0; i < count; ++i) {
     if (slots_[i].load(std::memory_order_relaxed) != 0) slots_[i].store(0, std::memory_order_seq_cst);
   }
 }
