@@ -17,6 +17,11 @@ class AddressFilter {
     return counts_[ClassOf(address)].load(std::memory_order_relaxed) != 0;
   }
 
+  // How often it is raised for `address` and for others that share its count, less the times that were lost.
+  PROF_ALWAYS_INLINE uint32_t Count(const void* address) const {
+    return counts_[ClassOf(address)].load(std::memory_order_relaxed);
+  }
+
   PROF_ALWAYS_INLINE void Raise(const void* address) {
     std::atomic<uint16_t>& count = counts_[ClassOf(address)];
     uint16_t old = count.load(std::memory_order_relaxed);

@@ -85,6 +85,8 @@ uint64_t* Contention::Random() {
   return &mine.random;
 }
 
+bool Contention::Draw(uint64_t fraction) { return fraction <= 1 || NextRandomBelow(fraction, Random()) == 0; }
+
 // The stack of the hook's caller, under `primitive`. Inlined, so that the agent's own frames are few.
 PROF_ALWAYS_INLINE StackId Contention::StackHere(Primitive primitive) {
   Ledger& ledger = *settings_.ledger;
@@ -168,9 +170,10 @@ __attribute__((noinline)) WaitSlot* Contention::Begin(Primitive primitive, const
   slot->frame = FrameHere();
   OrderForHandlers();
   // First, so that an unlock that comes while the stack is walked is charged already.
-  if (lock != nullptr && mutex_fraction() != 0) {
-    slot->arrival = locks_.Arrive(lock, Nanos{slot->since});
-    if (slot->arrival.entry_plus_one == 0) settings_.ledger->Count(Loss::kWaitersFull);
+  if (uint64_t fraction = mutex_fraction(); lock != nullptr && fraction != 0) {
+    bool drawn = Draw(fraction);
+    slot->arrival = locks_.Arrive(lock, Nanos{slot->since}, drawn);
+    if (drawn && slot->arrival.entry_plus_one == 0) settings_.ledger->Count(Loss::kWaitersFull);
   }
   uint64_t rate = block_rate();
   if (rate == 0) return slot;
@@ -206,7 +209,7 @@ void Contention::End(WaitSlot* slot, bool waited) {
       slot->record->site.store(0, std::memory_order_relaxed);
     }
   }
-  if (slot->arrival.entry_plus_one != 0) locks_.Leave(slot->lock, slot->arrival);
+  if (slot->arrival.raised) locks_.Leave(slot->lock, slot->arrival);
   if (slot->condition_entry != 0) LeaveCondition(slot, false);
   slot->frame = 0;
   OrderForHandlers();
@@ -259,12 +262,22 @@ void Contention::Signal(const void* condition, uint32_t most) {
   }
 }
 
-Nanos Contention::Unlock(const void* lock) { return locks_.Unlock(lock) + locks_.Unlock(WokenFor(lock)); }
+UnlockCharge Contention::Unlock(const void* lock) {
+  return {locks_.Unlock(lock), locks_.Unlock(WokenFor(lock)), locks_.CountAll(lock)};
+}
 
-__attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, const void* lock, Nanos charge,
+__attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, const void* lock,
+                                                        const UnlockCharge& charge,
                                                         const WaitSlot* same_stack) {
   uint64_t fraction = mutex_fraction();
-  if (fraction == 0 || (fraction > 1 && NextRandomBelow(fraction, Random()) != 0)) return;
+  if (fraction == 0) return;
+  LockWaits::Charge of = charge.drawn;
+  // Who was woken is not known one by one: not the wait is drawn, but the unlock.
+  if (charge.woken.waited.value != 0 && Draw(fraction)) {
+    of.waited.value += charge.woken.waited.value;
+    of.waiters += charge.woken.waiters;
+  }
+  if (of.waited.value == 0) return;
   StackId stack{same_stack != nullptr ? same_stack->stack : 0};
   if (stack == kNoStack) stack = StackHere(primitive);
   ContentionSiteRecord* site =
@@ -273,7 +286,11 @@ __attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, con
   uint64_t count = 0;
   uint64_t nanos = 0;
   if (__builtin_mul_overflow(fraction, kContentionUnit, &count)) count = UINT64_MAX;
-  if (__builtin_mul_overflow(fraction, charge.value, &nanos)) nanos = UINT64_MAX;
+  if (__builtin_mul_overflow(fraction, of.waited.value, &nanos)) nanos = UINT64_MAX;
+  // Others were drawn from, too; in that, not even a filter's count that is too high matters for a fraction of 1.
+  if (fraction > 1 && charge.waiting > of.waiters) {
+    count = static_cast<uint64_t>(static_cast<double>(count) * of.waiters / charge.waiting);
+  }
   Add(site, count, nanos);
 }
 

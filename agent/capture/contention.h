@@ -12,8 +12,11 @@
 //            is written into the thread's WaiterRecord; counters are added when the thread waits next, or ends. The record is
 //            in the ledger, and the encoder counts what it finds there. So nothing is late in a profile, and nothing is lost
 //            when the process is killed. (Adding in the unlock instead would have every unlock after a wait look for it.)
-// Mutex:     LockWaits says what an unlock is charged with; one charge in `mutex_fraction` is recorded, that many times its
-//            weight, with the stack of the unlocker, walked after the release.
+// Mutex:     one wait in `mutex_fraction` is drawn when it begins, and stands for that many: LockWaits charges its time to the
+//            unlocks that it waits through. They are recorded with the stack of the unlocker, walked after the release. (Go
+//            draws unlocks. The sums are the same on average, and of ten waits nine leave the lock's unlocks alone.)
+// Count:     an unlock ends one wait. Of the K that wait, k were drawn, one in n: it counts as n * k / K, which is 1 on average
+//            whatever K is, and 1 exactly for n = 1.
 // Condition: a wait at a condition variable unlocks its mutex and takes it back. The first is an unlock like any other; the
 //            second is contention of the mutex from the moment of the signal (ConditionWaits).
 // Abandoned: a wait that a siglongjmp or a cancellation left is taken back: at once where libc runs our cleanup handler,
@@ -48,6 +51,14 @@ struct WaitSlot {
   LockWaits::Arrival arrival;
   const void* condition;
   uint32_t condition_entry;  // plus one; 0: none
+};
+
+// What an unlock is charged with.
+struct UnlockCharge {
+  LockWaits::Charge drawn;  // by those who wait for the lock and were drawn
+  LockWaits::Charge woken;  // by those whom a condition variable woke, all of them
+  uint32_t waiting;         // all who wait
+  bool any() const { return drawn.waited.value != 0 || woken.waited.value != 0; }
 };
 
 struct ThreadWaits {
@@ -98,12 +109,12 @@ class Contention {
   // Whether somebody may wait for `lock`: a wait for it, or threads that were woken and want it back.
   PROF_ALWAYS_INLINE bool MayWaitFor(const void* lock) const { return locks_.MayHold(lock); }
   // `lock` is about to be unlocked, which ends somebody's wait: what that is charged with.
-  Nanos Unlock(const void* lock);
-  // It was unlocked; `charge` is not 0. The lock may be gone already. `same_stack`: a wait that begins in the same call.
-  void RecordUnlock(Primitive primitive, const void* lock, Nanos charge,
+  UnlockCharge Unlock(const void* lock);
+  // It was unlocked; there is a charge. The lock may be gone already. `same_stack`: a wait that begins in the same call.
+  void RecordUnlock(Primitive primitive, const void* lock, const UnlockCharge& charge,
                     const WaitSlot* same_stack = nullptr);
 
-  // For tests: how many wait for `lock`, or were woken and want it back.
+  // For tests: how many wait for `lock` and were drawn, or were woken and want it back.
   uint32_t CountWaiters(const void* lock) const;
 
   // This thread ends: what it has not added yet is added, its records are given back.
@@ -117,6 +128,7 @@ class Contention {
   void TakeBackAbandoned(uintptr_t here);
   void LeaveCondition(WaitSlot* slot, bool was_woken);
   uint64_t* Random();
+  bool Draw(uint64_t fraction);
 
   Settings settings_{};
   std::atomic<uint64_t> block_rate_{0};

@@ -68,18 +68,19 @@ LockWaits::Arrival LockWaits::ArriveAs(const void* lock, uint32_t count, Nanos s
   return arrival;
 }
 
-LockWaits::Arrival LockWaits::Arrive(const void* lock, Nanos since) {
+LockWaits::Arrival LockWaits::Arrive(const void* lock, Nanos since, bool keep) {
   filter_.Raise(lock);
-  Arrival arrival = ArriveAs(lock, 1, since);
-  if (arrival.entry_plus_one == 0) filter_.Lower(lock);
+  Arrival arrival{};
+  if (keep) arrival = ArriveAs(lock, 1, since);
+  arrival.raised = true;
   return arrival;
 }
 
 void LockWaits::Leave(const void* lock, const Arrival& arrival) {
-  if (arrival.entry_plus_one == 0) return;
-  Entry& entry = entries_[arrival.entry_plus_one - 1];
+  if (!arrival.raised) return;
   LockKey key = LockKey::Of(lock);
-  for (;;) {
+  while (arrival.entry_plus_one != 0) {
+    Entry& entry = entries_[arrival.entry_plus_one - 1];
     WidePair old = entry.word.Load();
     if (!Holds(key, old.low)) return;  // a fork emptied it
     State state = Unpack(old.low);
@@ -119,9 +120,9 @@ void LockWaits::LeaveAny(const void* group) {
   }
 }
 
-Nanos LockWaits::Unlock(const void* lock) {
+LockWaits::Charge LockWaits::Unlock(const void* lock) {
   LockKey key = LockKey::Of(lock);
-  uint64_t charge = 0;
+  Charge charge{};
   for (uint32_t way = 0; way < kWays; ++way) {
     Entry& entry = entries_[key.bucket * kWays + way];
     for (;;) {
@@ -135,11 +136,12 @@ Nanos LockWaits::Unlock(const void* lock) {
       State charged{state.tag, state.waiters, next & kRoundMask};
       if (!entry.word.Exchange(old, {Pack(charged), state.waiters * now})) continue;
       auto waited = static_cast<int64_t>(state.waiters * now - old.high);
-      if (waited > 0) charge += static_cast<uint64_t>(waited);
+      if (waited > 0) charge.waited.value += static_cast<uint64_t>(waited);
+      charge.waiters += static_cast<uint32_t>(state.waiters);
       break;
     }
   }
-  return Nanos{charge};
+  return charge;
 }
 
 uint32_t LockWaits::CountWaiters(const void* lock) const {

@@ -16,6 +16,7 @@
 //             negative.
 // Entries:    found by the lock's address, four to a bucket, free again when nobody waits. Two threads may make two entries
 //             of one lock at once: an unlock looks at all of them, each waiter remembers its own.
+// Draws:      an arrival that is not kept only raises the filter, so that an unlock knows how many wait beside the kept ones.
 // Filter:     raised before a wait begins: where it is not, an unlock need not look. A waiter that an unlock cannot see yet,
 //             because it looked at the filter before that was raised, is charged by none for that moment.
 // Groups:     arrivals whose waiters are not known one by one (ArriveMany, LeaveAny): threads that were woken from a condition
@@ -40,28 +41,37 @@ class LockWaits {
  public:
   // What a waiter keeps until it leaves. Plain data, for thread-local storage.
   struct Arrival {
-    uint32_t entry_plus_one;  // 0: it did not arrive
+    bool raised;              // the filter; false: it did not arrive
+    uint32_t entry_plus_one;  // 0: it is in none
     uint32_t round;
     uint64_t since;
+  };
+
+  // What an unlock is charged with.
+  struct Charge {
+    Nanos waited;      // 0: nobody waits
+    uint32_t waiters;  // whose waits these are
   };
 
   // False: an unlock of `lock` has nobody to look for.
   PROF_ALWAYS_INLINE bool MayHold(const void* lock) const { return filter_.MayHold(lock); }
 
-  // Somebody waits for `lock` since `since`. An arrival with no entry: full.
-  Arrival Arrive(const void* lock, Nanos since);
+  // Somebody waits for `lock` since `since`. An arrival that is to be kept and has no entry: full.
+  Arrival Arrive(const void* lock, Nanos since, bool keep);
   // It waits no longer: it has the lock, or gave up.
   void Leave(const void* lock, const Arrival& arrival);
 
-  // `lock` is about to be unlocked: what that is charged with. 0: nobody waits. A waiter that was already charged up to now
-  // is not charged again.
-  Nanos Unlock(const void* lock);
+  // `lock` is about to be unlocked: what that is charged with. A waiter that was already charged up to now is not charged
+  // again.
+  Charge Unlock(const void* lock);
+  // How many wait for it, kept or not. Too high where other locks share its count in the filter.
+  uint32_t CountAll(const void* lock) const { return filter_.Count(lock); }
 
   // `count` threads that nobody keeps arrivals of. False: full.
   bool ArriveMany(const void* group, uint32_t count, Nanos since);
   void LeaveAny(const void* group);
 
-  // For tests: how many wait.
+  // For tests: how many wait that were kept.
   uint32_t CountWaiters(const void* lock) const;
 
   void RestartAfterFork();

@@ -27,8 +27,8 @@ PROF_ALWAYS_INLINE int Wait(Primitive primitive, const void* condition, const pt
                             int timed_out, Call call) {
   WaitSlot* wait = g_contention.BeginAtCondition(primitive, condition, mutex);
   if (!NobodyWaitsFor(mutex) && HasSleepers(mutex) && !IsInnerLevel(mutex)) {
-    Nanos charge = g_contention.Unlock(mutex);
-    if (charge.value != 0) g_contention.RecordUnlock(primitive, mutex, charge, wait);
+    UnlockCharge charge = g_contention.Unlock(mutex);
+    if (charge.any()) g_contention.RecordUnlock(primitive, mutex, charge, wait);
   }
   int result = CallCancellably(wait, call);
   bool waited = result == 0 || result == timed_out || HasWaited(result);

@@ -43,9 +43,9 @@ __attribute__((noinline)) int CallCancellably(WaitSlot* wait, const Call& call) 
 // An unlock that ends a wait. What is done before the release is inside the critical section.
 template <class Release>
 PROF_ALWAYS_INLINE int ChargedUnlock(Primitive primitive, const void* lock, Release&& release) {
-  Nanos charge = g_contention.Unlock(lock);
+  UnlockCharge charge = g_contention.Unlock(lock);
   int error = release();
-  if (error == 0 && charge.value != 0) g_contention.RecordUnlock(primitive, lock, charge);
+  if (error == 0 && charge.any()) g_contention.RecordUnlock(primitive, lock, charge);
   return error;
 }
 
@@ -67,9 +67,16 @@ inline bool HasSleepers(const pthread_mutex_t* mutex) {
   return holds_owner ? (word & 0x80000000) != 0 : word > 1;  // FUTEX_WAITERS
 }
 
-// Whether its unlock ends no wait: nobody sleeps, or we know of nobody who waits. Two loads, one where nobody sleeps.
+// Whether its unlock ends no wait: nobody sleeps, or we know of nobody who waits. Two loads, one where nobody sleeps; in this
+// order, for the filter's cache line is in many hands while a lock is busy.
 PROF_ALWAYS_INLINE bool NobodyWaitsFor(const pthread_mutex_t* mutex) {
   return __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED) == 1 || !g_contention.MayWaitFor(mutex);
+}
+
+// Whether a trylock can only say EBUSY: it is held, and is of the kind that nobody can lock twice.
+PROF_ALWAYS_INLINE bool IsSurelyBusy(const pthread_mutex_t* mutex) {
+  return mutex->__data.__kind == PTHREAD_MUTEX_TIMED_NP &&
+         __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED) != 0;
 }
 
 }  // namespace profagent

@@ -2,7 +2,8 @@
 //
 // Context:  `hook`: in signal handlers, in allocators, in forked and in vfork children too. Nothing here can fail, wait or touch
 //           errno beyond what libc's function does.
-// Lock:     libc's trylock first, which is what an uncontended lock would do. Only EBUSY goes on; everything else is the
+// Lock:     libc's trylock first, which is what an uncontended lock would do (a look at the word first, where that says what
+//           trylock would). Only EBUSY goes on; everything else is the
 //           answer: EOWNERDEAD took the lock (a second attempt would wait for ourselves), EAGAIN, EINVAL and ENOTRECOVERABLE
 //           are final. After EBUSY libc's own function decides: it waits, or finds a deadlock (EDEADLK).
 // Trylock:  is not ours. It waits for nobody, and an unlock is looked at however the lock was taken.
@@ -40,9 +41,11 @@ __attribute__((noinline)) int UnlockWanted(pthread_mutex_t* mutex) {
 namespace instrumented {
 
 int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
-  int error = g_real_locks.pthread_mutex_trylock(mutex);
-  if (error != EBUSY) [[likely]]
-    return error;
+  if (!IsSurelyBusy(mutex)) [[likely]] {
+    int error = g_real_locks.pthread_mutex_trylock(mutex);
+    if (error != EBUSY) [[likely]]
+      return error;
+  }
   return LockBusy(mutex);
 }
 
