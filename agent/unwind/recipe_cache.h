@@ -95,7 +95,8 @@ class RecipeCache {
   PROF_ALWAYS_INLINE Hit HitOf(uint64_t slot) const {
     // acquire, by the data dependency on the index: the recipe was stored before the slot
     uint32_t index = slot >> kModuleBits & kIndexMask;
-    return {Recipe(recipes_[index].load(std::memory_order_relaxed)), static_cast<ModuleId>(slot & kModuleMask)};
+    return {Recipe(recipes_[index].load(std::memory_order_relaxed)),
+            static_cast<ModuleId>(slot & kModuleMask)};
   }
   PROF_ALWAYS_INLINE std::atomic<uint64_t>* NearLine(uint64_t key) const {
     return slots_ + (key >> (kAddressBits - kNearLineBits)) * kWays;

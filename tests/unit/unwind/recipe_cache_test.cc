@@ -73,10 +73,12 @@ TEST_F(RecipeCacheTest, ForgetsEverythingAtWipe) {
 // Far lines are wiped only when one of them was used: more addresses than the near lines hold must be forgotten, too.
 TEST_F(RecipeCacheTest, ForgetsWhatFoundItsNearLineFull) {
   constexpr uint64_t kMany = 30'000;
-  for (uint64_t i = 0; i < kMany; ++i) cache_.Insert(0x401000 + i, Some(i % 9), Module(1), cache_.generation());
+  for (uint64_t i = 0; i < kMany; ++i)
+    cache_.Insert(0x401000 + i, Some(i % 9), Module(1), cache_.generation());
   auto present = [&] {
     size_t count = 0;
-    for (uint64_t i = 0; i < kMany; ++i) count += cache_.Find(0x401000 + i).recipe.kind() != RecipeKind::kNone;
+    for (uint64_t i = 0; i < kMany; ++i)
+      count += cache_.Find(0x401000 + i).recipe.kind() != RecipeKind::kNone;
     return count;
   };
   EXPECT_GT(present(), 20'000u);  // the near lines have 8192 slots
