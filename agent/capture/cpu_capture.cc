@@ -12,10 +12,8 @@
 
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
-#include "agent/base/scramble.h"
 #include "agent/base/thread_state.h"
 #include "agent/capture/cpu_timers.h"
-#include "agent/capture/perf_events.h"
 #include "agent/capture/virtual_signals.h"
 
 namespace profagent {
@@ -23,14 +21,8 @@ namespace {
 
 constexpr Nanos kLookInterval{kNanosPerSecond};
 
-enum Said : uint32_t { kSaidRefused = 1, kSaidReplaced = 2 };
-
 uint32_t OwnTid() { return static_cast<uint32_t>(RawSyscall(SYS_gettid)); }
 uint32_t OwnPid() { return static_cast<uint32_t>(RawSyscall(SYS_getpid)); }
-
-PerfEvent EventOf(const ThreadSlot& slot) {
-  return {slot.perf_fd.load(std::memory_order_acquire), slot.perf_id, slot.perf_user_time_only};
-}
 
 }  // namespace
 
@@ -53,6 +45,8 @@ bool CpuCapture::Start(const Settings& settings) {
   }
   census_.Start(&slots_);
   debts_.Start(settings.ledger, settings.unwinder, Period());
+  engines_.Start({settings.ledger, &slots_, &census_, &debts_, &running_, Period(), settings.signo,
+                  settings.want_perf_events});
   signo_.store(settings.signo, std::memory_order_release);
   // A mask inherited from the parent process (nohup-like launchers, services): it is the application's view
   // from now on.
@@ -68,27 +62,18 @@ bool CpuCapture::Start(const Settings& settings) {
     mine->start_routine = reinterpret_cast<void*>(getauxval(AT_ENTRY));
     mine->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
     t_state.slot_plus_one = mine->index + 1;
-    StartTimer(mine, Since::kNow);
+    engines_.StartTimer(mine, CpuEngines::Since::kNow);
   }
   LookAround(true);
-  return engine_.load(std::memory_order_relaxed) != Engine::kNone;
+  return engines_.any();
 }
 
 void CpuCapture::BeginRecording() {
-  uint64_t seed = 0;
-  RawSyscall(SYS_getrandom, &seed, sizeof seed, 1);
-  seed ^= ReadClock(CLOCK_MONOTONIC).value ^ static_cast<uint64_t>(OwnPid()) << 32;
-  random_.store(seed, std::memory_order_relaxed);
-  Use(settings_.want_perf_events ? Engine::kPerfEvents : Engine::kThreadTimers);
+  engines_.Begin();
   LedgerHeader* header = settings_.ledger->header();
   header->cpu_hz.store(settings_.frequency.value, std::memory_order_relaxed);
   header->cpu_start_realtime_ns.store(ReadClock(CLOCK_REALTIME).value, std::memory_order_relaxed);
   header->cpu_start_monotonic_ns.store(ReadClock(CLOCK_MONOTONIC).value, std::memory_order_relaxed);
-}
-
-Nanos CpuCapture::RandomPhase() {
-  uint64_t draw = Scramble(random_.fetch_add(0x9e3779b97f4a7c15, std::memory_order_relaxed));
-  return Nanos(1 + static_cast<uint64_t>(static_cast<unsigned __int128>(draw) * Period().value >> 64));
 }
 
 ThreadSlot* CpuCapture::ThisThread() {
@@ -128,7 +113,7 @@ void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds) {
   // The mask of its attributes, or its creator's when that was masked behind our back.
   ChangeSignalMask(SIG_UNBLOCK, SignalBit(signo()));
   ReadName(slot);
-  StartTimer(slot, Since::kBirth);
+  engines_.StartTimer(slot, CpuEngines::Since::kBirth);
 }
 
 void CpuCapture::EndThread() {
@@ -194,34 +179,9 @@ ThreadSlot* CpuCapture::AdoptThread(uint32_t tid) {
 void CpuCapture::FindNewThreads(const ThreadCensus::Turn& turn) {
   census_.ForEachNewThread(turn, [this](uint32_t tid) {
     ThreadSlot* slot = AdoptThread(tid);
-    if (slot != nullptr) StartTimer(slot, Since::kNow);
+    if (slot != nullptr) engines_.StartTimer(slot, CpuEngines::Since::kNow);
     return slot != nullptr;
   });
-}
-
-void CpuCapture::CollectDead(const ThreadCensus::Turn& turn) {
-  auto bury = [this](ThreadSlot* slot) {
-    StopTimer(slot);
-    if (slot->spare_stack != nullptr) RawSyscall(SYS_munmap, slot->spare_stack, slot->spare_stack_size);
-    slots_.Release(slot);
-  };
-  auto visit = [this](ThreadSlot* slot) {
-    PerfEvent event = EventOf(*slot);
-    bool timed = slot->use.load(std::memory_order_acquire) == SlotUse::kTimed;
-    if (timed && event.fd >= 0 && !IsStillOurs(event)) ReplaceLostEvent(slot);
-  };
-  census_.ForEachSlot(turn, bury, visit);
-}
-
-// The application closed the event's descriptor (closefrom): from here on timers do the work, of all threads.
-void CpuCapture::ReplaceLostEvent(ThreadSlot* slot) {
-  Engine perf = Engine::kPerfEvents;
-  if (engine_.compare_exchange_strong(perf, Engine::kSwitching, std::memory_order_acq_rel)) {
-    Use(Engine::kThreadTimers);
-    Log(Verbosity::kErrors, "the program closed the descriptors of perf events; using timers");
-  }
-  StopTimer(slot);
-  StartTimer(slot, Since::kNow);
 }
 
 void CpuCapture::LookAround(bool now) {
@@ -233,7 +193,7 @@ void CpuCapture::LookAround(bool now) {
   ThreadCensus::Turn turn = census_.TryTakeTurn();
   if (!turn) return;
   next_look_ns_.store(time + kLookInterval.value, std::memory_order_relaxed);
-  CollectDead(turn);
+  engines_.CollectDead(turn);
   if (due) {
     FindNewThreads(turn);
     NoticeReplacedHandler();
@@ -243,185 +203,9 @@ void CpuCapture::LookAround(bool now) {
 void CpuCapture::NoticeReplacedHandler() {
   if (!g_virtual_signals.RepairIfReplaced(signo())) return;
   settings_.ledger->Count(Loss::kHandlerReplaced);
-  if ((said_.fetch_or(kSaidReplaced) & kSaidReplaced) != 0) return;
+  if (said_replaced_.exchange(true)) return;
   Log(Verbosity::kErrors, "the program replaced the handler of the CPU signal (", signo(),
       ") by a raw system call; samples were lost. PROFAGENT_CPU_SIGNAL chooses another signal");
-}
-
-// --- timers
-// --------------------------------------------------------------------------------------------------
-
-void CpuCapture::StartTimer(ThreadSlot* slot, Since since) {
-  Nanos phase = RandomPhase();
-  clockid_t clock = ThreadCpuClock(slot->tid.load(std::memory_order_relaxed));
-  Nanos first = since == Since::kBirth ? phase : ReadClock(clock) + phase;
-  slot->first_expiry_ns.store(first.value, std::memory_order_relaxed);
-  slot->ticks.store(0, std::memory_order_relaxed);
-  slot->prepaid.store(0, std::memory_order_relaxed);
-  // What is refused makes room for the next engine: at most three rounds.
-  for (;;) {
-    Engine engine = engine_.load(std::memory_order_acquire);
-    if (engine == Engine::kPerfEvents && StartPerfEvent(slot, phase)) return;
-    if (engine == Engine::kThreadTimers && StartThreadTimer(slot, first)) return;
-    if (engine == engine_.load(std::memory_order_acquire)) break;
-  }
-  slot->first_expiry_ns.store(
-      0, std::memory_order_relaxed);  // no account: what serves all threads counts its time
-  SlotUse starting = SlotUse::kStarting;
-  slot->use.compare_exchange_strong(starting, SlotUse::kUntimed, std::memory_order_release);
-}
-
-void CpuCapture::Use(Engine engine) {
-  CpuEngine shown = CpuEngine::kNone;
-  if (engine == Engine::kThreadTimers) shown = CpuEngine::kThreadTimers;
-  if (engine == Engine::kProcessTimer) shown = CpuEngine::kProcessTimer;
-  if (engine == Engine::kPerfEvents) shown = CpuEngine::kPerfEvents;
-  settings_.ledger->header()->cpu_engine.store(static_cast<uint32_t>(shown), std::memory_order_relaxed);
-  engine_.store(engine, std::memory_order_seq_cst);
-}
-
-bool CpuCapture::StartPerfEvent(ThreadSlot* slot, Nanos phase) {
-  PerfEvent event = OpenPerfEvent(slot->tid.load(std::memory_order_relaxed), signo(), phase);
-  if (event.fd < 0) {
-    if (event.fd != -ESRCH) LeavePerfEvents(-event.fd);
-    return false;
-  }
-  g_cpu_handler.ExpectPerfEvents();
-  slot->perf_id = event.id;
-  slot->perf_user_time_only = event.user_time_only;
-  slot->perf_first.store(true, std::memory_order_relaxed);
-  slot->perf_fd.store(event.fd, std::memory_order_release);
-  slot->use.store(SlotUse::kTimed, std::memory_order_release);
-  EnablePerfEvent(event);
-  slot->armed.store(true, std::memory_order_release);
-  if (!running()) StopTimer(slot);
-  return true;
-}
-
-// Refused to the first thread: timers do the work. Refused to a later one (its descriptors are used up): that
-// one thread is missing, for a timer beside the events of others would be an engine of its own to keep apart.
-void CpuCapture::LeavePerfEvents(int error) {
-  bool in_use = false;
-  for (uint32_t i = 0; i < slots_.limit(); ++i) {
-    in_use |= slots_.At(i)->perf_fd.load(std::memory_order_relaxed) != kNoDescriptor;
-  }
-  Engine perf = Engine::kPerfEvents;
-  if (in_use) {
-    LeaveUntimed(error, "perf_event_open");
-  } else if (!settings_.want_perf_events) {
-    if (engine_.compare_exchange_strong(perf, Engine::kNone, std::memory_order_acq_rel)) Use(Engine::kNone);
-  } else if (engine_.compare_exchange_strong(perf, Engine::kSwitching, std::memory_order_acq_rel)) {
-    Log(Verbosity::kErrors, "perf events are refused (errno ", error, "); using timers");
-    Use(Engine::kThreadTimers);
-  }
-}
-
-bool CpuCapture::StartThreadTimer(ThreadSlot* slot, Nanos first) {
-  uint32_t tid = slot->tid.load(std::memory_order_relaxed);
-  TimerTarget target{ThreadCpuClock(tid), tid, signo(), slots_.SignalValue(*slot)};
-  int32_t timer = CreateTimer(target);
-  if (timer == -EAGAIN) {
-    if (ThreadCensus::Turn turn = census_.TryTakeTurn()) {
-      CollectDead(turn);  // timers of dead threads count against the limit
-      timer = CreateTimer(target);
-    }
-  }
-  if (timer < 0) {
-    bool ended = timer == -EINVAL && SyscallError(RawSyscall(SYS_tgkill, OwnPid(), tid, 0)) == ESRCH;
-    if (!ended) LeaveThreadTimers(-timer);
-    return false;
-  }
-  slot->timer_id.store(timer, std::memory_order_seq_cst);
-  slot->use.store(SlotUse::kTimed, std::memory_order_seq_cst);
-  ArmTimer(timer, first, Period());
-  slot->armed.store(true, std::memory_order_release);
-  // Stop, or a switch to the process timer, swept over the slots before this timer was among them.
-  if (!running() || engine_.load(std::memory_order_seq_cst) != Engine::kThreadTimers) StopTimer(slot);
-  return true;
-}
-
-void CpuCapture::LeaveUntimed(int error, const char* refused) {
-  settings_.ledger->Count(Loss::kThreadNotTimed);
-  if ((said_.fetch_or(kSaidRefused) & kSaidRefused) == 0) {
-    Log(Verbosity::kErrors, refused, " is refused (errno ", error,
-        "); threads are missing from the CPU profile");
-  }
-}
-
-// Late signals of the timer are stale from here on; what they stood for is settled or given up.
-void CpuCapture::StopTimer(ThreadSlot* slot) {
-  SlotUse timed = SlotUse::kTimed;
-  slot->use.compare_exchange_strong(timed, SlotUse::kUntimed, std::memory_order_seq_cst);
-  slot->armed.store(false, std::memory_order_relaxed);
-  int32_t timer = slot->timer_id.exchange(kNoTimer, std::memory_order_acq_rel);
-  if (timer != kNoTimer) DeleteTimer(timer);
-  PerfEvent event = EventOf(*slot);
-  if (slot->perf_fd.exchange(kNoDescriptor, std::memory_order_acq_rel) >= 0) ClosePerfEvent(event);
-}
-
-// One thread's timer was refused, so all of them go: the process timer counts every thread's time, and beside
-// thread timers it would count some of it twice. Where even that is refused, perf events may not be.
-void CpuCapture::LeaveThreadTimers(int error) {
-  Engine timers = Engine::kThreadTimers;
-  if (!engine_.compare_exchange_strong(timers, Engine::kSwitching, std::memory_order_seq_cst)) return;
-  for (uint32_t i = 0; i < slots_.limit(); ++i) {
-    ThreadSlot* slot = slots_.At(i);
-    if (slot->use.load(std::memory_order_seq_cst) != SlotUse::kTimed) continue;
-    StopTimer(slot);
-    debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
-    slot->first_expiry_ns.store(0, std::memory_order_relaxed);
-  }
-  const char* reason = error == EAGAIN ? " (RLIMIT_SIGPENDING, ulimit -i)" : "";
-  if (error == EAGAIN) {
-    settings_.ledger->Count(Loss::kTimerLimit);
-    if (StartProcessTimer()) {
-      Use(Engine::kProcessTimer);
-      Log(Verbosity::kErrors, "a timer a thread is refused", reason,
-          "; one timer serves the process, and which thread it samples is the kernel's choice");
-      return;
-    }
-  }
-  bool tried = settings_.want_perf_events;  // and was refused, or timers would not be in use
-  if (!tried) {
-    Use(Engine::kPerfEvents);
-    for (uint32_t i = 0; i < slots_.limit(); ++i) {
-      ThreadSlot* slot = slots_.At(i);
-      if (slot->use.load(std::memory_order_acquire) == SlotUse::kUntimed) StartTimer(slot, Since::kNow);
-    }
-  } else {
-    Use(Engine::kNone);
-  }
-  // The thread that asked is perhaps the first and not among them yet.
-  PerfEvent probe = tried ? PerfEvent{} : OpenPerfEvent(OwnTid(), signo(), Period());
-  ClosePerfEvent(probe);
-  if (probe.fd >= 0) {
-    Log(Verbosity::kErrors, "timer_create is refused (errno ", error, ")", reason, "; using perf events");
-    return;
-  }
-  Use(Engine::kNone);
-  settings_.ledger->Count(Loss::kThreadNotTimed);
-  Log(Verbosity::kErrors, "no CPU profile: timer_create is refused (errno ", error, ")", reason,
-      ", and so are perf events");
-}
-
-bool CpuCapture::StartProcessTimer() {
-  ThreadSlot& account = g_cpu_handler.process_account();
-  Nanos first = ReadClock(CLOCK_PROCESS_CPUTIME_ID) + RandomPhase();
-  account.first_expiry_ns.store(first.value, std::memory_order_relaxed);
-  account.ticks.store(0, std::memory_order_relaxed);
-  account.prepaid.store(0, std::memory_order_relaxed);
-  int32_t timer = CreateTimer({CLOCK_PROCESS_CPUTIME_ID, 0, signo(), slots_.ProcessTimerValue()});
-  if (timer < 0) return false;
-  process_timer_.store(timer, std::memory_order_release);
-  account.armed.store(true, std::memory_order_relaxed);
-  return ArmTimer(timer, first, Period());
-}
-
-void CpuCapture::StopProcessTimer() {
-  int32_t timer = process_timer_.exchange(kNoTimer, std::memory_order_acq_rel);
-  if (timer == kNoTimer) return;
-  DeleteTimer(timer);
-  debts_.Settle(&g_cpu_handler.process_account(), CLOCK_PROCESS_CPUTIME_ID);
 }
 
 void CpuCapture::Stop() {
@@ -430,13 +214,12 @@ void CpuCapture::Stop() {
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     if (slot->use.load(std::memory_order_seq_cst) != SlotUse::kTimed) continue;
-    PerfEvent event = EventOf(*slot);
-    if (event.fd >= 0 && !IsStillOurs(event))
+    if (CpuEngines::LostItsEvent(*slot))
       settings_.ledger->Count(Loss::kThreadNotTimed);  // since when, nobody knows
-    StopTimer(slot);
+    engines_.StopTimer(slot);
     debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
   }
-  StopProcessTimer();
+  engines_.StopProcessTimer();
   if (settings_.ledger->is_open()) {
     settings_.ledger->header()->cpu_stop_monotonic_ns.store(ReadClock(CLOCK_MONOTONIC).value,
                                                             std::memory_order_relaxed);
@@ -482,9 +265,9 @@ void CpuCapture::PauseThisThreadForExec() {
   HoldThisThread();
   if (ThreadSlot* slot = ThisThread()) {
     debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
-    StopTimer(slot);
+    engines_.StopTimer(slot);
   }
-  StopProcessTimer();
+  engines_.StopProcessTimer();
 
   // Ours are swallowed. One that is the application's would have outlived exec: it is put back.
   siginfo_t info;
@@ -512,11 +295,7 @@ void CpuCapture::ResumeAfterFailedExec() {
   }
   g_virtual_signals.TakeAgain(signo());
   if (running()) {
-    if (engine_.load(std::memory_order_acquire) == Engine::kProcessTimer) {
-      StartProcessTimer();
-    } else if (ThreadSlot* slot = ThisThread()) {
-      StartTimer(slot, Since::kNow);
-    }
+    engines_.Resume(ThisThread());
   }
   if (t_state.hold_depth > 0) --t_state.hold_depth;
   if (t_state.hold_depth == 0) ChangeSignalMask(SIG_UNBLOCK, bit);
@@ -529,18 +308,13 @@ void CpuCapture::RestartInForkedChild(bool record) {
   void* start_routine = mine != nullptr ? mine->start_routine : nullptr;
   void* spare_stack = mine != nullptr ? mine->spare_stack : nullptr;
   size_t spare_stack_size = mine != nullptr ? mine->spare_stack_size : 0;
-  for (uint32_t i = 0; i < slots_.limit(); ++i) {
-    ThreadSlot* slot = slots_.At(i);
-    PerfEvent event = slot != nullptr ? EventOf(*slot) : PerfEvent{};
-    if (event.fd >= 0) ClosePerfEvent(event);
-  }
+  engines_.Forget();
   slots_.Reset();
   census_.Reset();
   debts_.Forget();
   g_cpu_handler.Reset();
   g_signal_readers.waiter.store(0, std::memory_order_relaxed);
   if (g_signal_readers.reader.load(std::memory_order_relaxed) != 0) g_signal_readers.reader.store(OwnTid());
-  process_timer_.store(kNoTimer, std::memory_order_relaxed);
   next_look_ns_.store(0, std::memory_order_relaxed);
   t_state.slot_plus_one = 0;
   t_state.holds_signal = false;
@@ -557,7 +331,7 @@ void CpuCapture::RestartInForkedChild(bool record) {
       mine->spare_stack_size = spare_stack_size;
       mine->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
       t_state.slot_plus_one = mine->index + 1;
-      StartTimer(mine, Since::kBirth);
+      engines_.StartTimer(mine, CpuEngines::Since::kBirth);
     }
   }
   ReleaseThisThread();

@@ -3,10 +3,7 @@
 // Context:   Start in `bootstrap`; the thread functions in `hook`, in the thread they are about unless they
 //            say otherwise; Stop and the exec and fork functions in `dump` and `hook`. System calls only, no
 //            lock: two at work at once are told apart by atomics, and the slower one leaves it to the other.
-// Engines:   a timer a thread (default), or perf events (on request). What is refused is replaced, said in
-//            one line: perf events by timers; thread timers by one process timer (RLIMIT_SIGPENDING) or,
-//            where that is refused too (a sandbox), by perf events. Never two at once, or time would be
-//            counted twice. Not ITIMER_PROF: it outlives exec, and kills the program that comes after.
+// Engines:   what makes threads tick, and what does where that is refused: agent/capture/cpu_engines.h.
 // Threads:   a slot is taken when pthread_create is called and found dead later (agent/capture/thread_census.h).
 //            What its timer owes at the end is settled (agent/capture/cpu_debts.h).
 #pragma once
@@ -17,6 +14,7 @@
 
 #include "agent/base/units.h"
 #include "agent/capture/cpu_debts.h"
+#include "agent/capture/cpu_engines.h"
 #include "agent/capture/cpu_handler.h"
 #include "agent/capture/thread_census.h"
 #include "agent/capture/thread_slots.h"
@@ -88,29 +86,12 @@ class CpuCapture {
   void ReadsSignal(int descriptor, uint64_t mask);
 
  private:
-  enum class Engine : uint32_t { kNone, kThreadTimers, kSwitching, kProcessTimer, kPerfEvents };
-
   Nanos Period() const { return Nanos(kNanosPerSecond / settings_.frequency.value); }
-  Nanos RandomPhase();
   void BeginRecording();
   ThreadSlot* ThisThread();
   ThreadSlot* AdoptThread(uint32_t tid);
   void ReadName(ThreadSlot* slot);
   void EnterInLedger(ThreadSlot* slot, std::string_view name);
-
-  enum class Since : uint8_t { kNow, kBirth };
-  void StartTimer(ThreadSlot* slot, Since since);
-  bool StartPerfEvent(ThreadSlot* slot, Nanos phase);
-  bool StartThreadTimer(ThreadSlot* slot, Nanos first);
-  void StopTimer(ThreadSlot* slot);
-  void Use(Engine engine);
-  void LeaveUntimed(int error, const char* refused);
-  void LeavePerfEvents(int error);
-  void LeaveThreadTimers(int error);
-  bool StartProcessTimer();
-  void StopProcessTimer();
-  void CollectDead(const ThreadCensus::Turn& turn);
-  void ReplaceLostEvent(ThreadSlot* slot);
   void FindNewThreads(const ThreadCensus::Turn& turn);
   void NoticeReplacedHandler();
 
@@ -120,14 +101,12 @@ class CpuCapture {
   ThreadSlots slots_;
   ThreadCensus census_;
   CpuDebts debts_;
+  CpuEngines engines_;
   std::atomic<int> signo_{0};
   std::atomic<bool> running_{false};
-  std::atomic<Engine> engine_{Engine::kNone};
-  std::atomic<int32_t> process_timer_{kNoTimer};
   std::atomic<uint32_t> pid_{0};
-  std::atomic<uint64_t> random_{0};
   std::atomic<uint64_t> next_look_ns_{0};
-  std::atomic<uint32_t> said_{0};  // bits: what was said once already
+  std::atomic<bool> said_replaced_{false};
 };
 
 extern constinit CpuCapture g_cpu_capture;

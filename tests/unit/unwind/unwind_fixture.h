@@ -110,4 +110,16 @@ class UnwindFixture : public ::testing::Test {
   char* hook_frame_ = nullptr;  // of the last function that walked from a hook
 };
 
+// Of code as it was written.
+class UnwinderTest : public UnwindFixture {
+ public:
+  void SetUp() override {
+    if (!kCodeAsWritten) GTEST_SKIP() << "the sanitizer's frames are not the program's";
+    UnwindFixture::SetUp();
+  }
+  void TearDown() override {
+    if (kCodeAsWritten) UnwindFixture::TearDown();
+  }
+};
+
 }  // namespace profagent

@@ -1,0 +1,109 @@
+#include "tests/unit/unwind/code_in_the_wild.h"
+
+#include "tests/unit/unwind/unwind_fixture.h"
+
+asm(R"(
+.text
+.macro RAISE_SIGUSR1   # tgkill(own pid, own tid, SIGUSR1)
+  mov $39, %eax
+  syscall
+  mov %eax, %ebx
+  mov $186, %eax
+  syscall
+  mov %ebx, %edi
+  mov %eax, %esi
+  mov $10, %edx
+  mov $234, %eax
+  syscall
+.endm
+.globl NoCfiFrameless, NoCfiFramed, NoCfiFirstInstruction, WithWildRegisters
+.globl CallsAtItsEnd, FollowsImmediately, CfaInScratchRegister
+.type NoCfiFrameless, @function
+NoCfiFrameless:
+  mov %rbx, %r9
+  RAISE_SIGUSR1
+  mov %r9, %rbx
+  ret
+.size NoCfiFrameless, . - NoCfiFrameless
+.type NoCfiFramed, @function
+NoCfiFramed:
+  push %rbp
+  mov %rsp, %rbp
+  sub $64, %rsp
+  movq $0, (%rsp)
+  call *%rdi
+  leave
+  ret
+.size NoCfiFramed, . - NoCfiFramed
+.type NoCfiFirstInstruction, @function
+NoCfiFirstInstruction:
+  ud2                  # SIGILL; the handler goes on behind it, as if here were the function's start
+.globl kFirstInstruction
+kFirstInstruction:
+  push %rbp
+  mov %rsp, %rbp
+  pop %rbp
+  ret
+.size NoCfiFirstInstruction, . - NoCfiFirstInstruction
+.type WithWildRegisters, @function
+WithWildRegisters:
+  push %rbp
+  push %rbx
+  mov %rdi, %rbp
+  RAISE_SIGUSR1
+  pop %rbx
+  pop %rbp
+  ret
+.size WithWildRegisters, . - WithWildRegisters
+.type CallsAtItsEnd, @function
+CallsAtItsEnd:
+  .cfi_startproc
+  push %rbx
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %rbx, 0
+  sub $32, %rsp
+  .cfi_adjust_cfa_offset 32
+  call *%rdi
+  .cfi_endproc
+.size CallsAtItsEnd, . - CallsAtItsEnd
+.type FollowsImmediately, @function
+FollowsImmediately:
+  .cfi_startproc
+  ret
+  .cfi_endproc
+.size FollowsImmediately, . - FollowsImmediately
+.type CfaInScratchRegister, @function
+CfaInScratchRegister:   # as libcrypto: the CFA is in a callee-saved register that is not rbp
+  .cfi_startproc
+  push %r12
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %r12, 0
+  mov %rsp, %r12
+  .cfi_def_cfa_register %r12
+  sub $200, %rsp
+  and $-64, %rsp
+  call *%rdi
+  mov %r12, %rsp
+  .cfi_def_cfa_register %rsp
+  pop %r12
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %r12
+  ret
+  .cfi_endproc
+.size CfaInScratchRegister, . - CfaInScratchRegister
+)");
+
+void KnownCaller(void (*function)()) {
+  function();
+  asm volatile("" ::: "memory");  // no tail call
+}
+void KnownHook(uint32_t skip) {
+  auto* test = profagent::UnwindFixture::current_;
+  test->hook_frame_ = reinterpret_cast<char*>(__builtin_frame_address(0));
+  test->result_ = test->unwinder_->WalkFromHere(test->bounds_, skip, test->frames_);
+  asm volatile("" ::: "memory");
+}
+void CallsTheHook(uint32_t skip) {
+  KnownHook(skip);
+  asm volatile("" ::: "memory");
+}

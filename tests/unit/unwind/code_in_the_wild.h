@@ -1,0 +1,20 @@
+// Code as it is met in the wild: without unwind information, with and without a frame. Each raises SIGUSR1 through a
+// system call made right there, so the interrupted instruction is known.
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+void NoCfiFrameless();                   // sub rsp, no frame pointer kept up, never calls
+void NoCfiFramed(void (*call)());        // push rbp; mov rsp, rbp; calls
+void NoCfiFirstInstruction();            // interrupted at its push rbp
+void WithWildRegisters(uint64_t value);  // rbp is `value` at the signal
+void CallsAtItsEnd(void (*call)());      // a call is its last instruction, another function follows
+void FollowsImmediately();
+void CfaInScratchRegister(void (*call)());
+// Exported, so that they have names.
+__attribute__((noinline)) void KnownCaller(void (*function)());
+__attribute__((noinline)) void KnownHook(uint32_t skip);
+__attribute__((noinline)) void CallsTheHook(uint32_t skip);
+extern char kFirstInstruction[];
+}
