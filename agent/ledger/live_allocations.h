@@ -65,10 +65,10 @@ class LiveAllocations {
     std::atomic<uint64_t> entries[kEntries];  // 0: empty. Whoever changes one needs no order: see Keys.
   };
 
-  // Neighbours in memory are neighbours here, so the filter is as hot as the heap; the upper bits keep blocks that are
-  // aligned alike (a page, an arena) apart.
+  // Neighbours in memory are neighbours here, so the filter is as hot as the heap, 4 KiB of which share a cache line of it; the
+  // upper bits keep blocks that are aligned alike (a page, an arena) apart.
   PROF_ALWAYS_INLINE uint32_t FilterClass(uintptr_t address) const {
-    return static_cast<uint32_t>(address >> 4 ^ address >> 20) & filter_mask_.load(std::memory_order_relaxed);
+    return static_cast<uint32_t>(address >> 6 ^ address >> 22) & filter_mask_.load(std::memory_order_relaxed);
   }
   PROF_ALWAYS_INLINE static uint64_t Scramble(uintptr_t address);
   PROF_ALWAYS_INLINE Bucket* BucketIn(uint32_t level, uint64_t key) const;
