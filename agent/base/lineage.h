@@ -1,12 +1,11 @@
 // Which place a process has among the processes that share one environment: the first of them, or a later
 // one.
 //
-// Context: ReadLineage in `bootstrap`, before any other thread and before main; the rest in `hook`, in a
-// vfork child too. How:     an exec or posix_spawn that goes through our hooks hands the answer over in one
-// environment variable, which
-//          the new program's agent takes out of its environment again before the program can see it. What
-//          libc starts itself (system, popen) brings no such word: then a parent whose own environment
-//          preloads an agent and names the same profile says that we are later.
+// Context: ReadLineage in `bootstrap`, before any other thread and before main; the rest in `hook`, in a vfork child too.
+// How:     an exec that goes through our hooks hands the answer over in one environment variable, which the new program's agent
+//          takes out of its environment again before the program can see it. What libc starts itself (posix_spawn, system,
+//          popen) brings no such word: then a parent whose own environment preloads an agent and names the same profile says
+//          that we are later.
 // Wrong when: the parent is gone already and libc itself started us: then we count as first. The name is then
 //          the plain one; a name with %p avoids the question.
 #pragma once

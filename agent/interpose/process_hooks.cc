@@ -2,6 +2,7 @@
 
 #include <alloca.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -48,6 +49,18 @@ int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) 
   return result;
 }
 
+// Its child is made inside libc, which calls none of our exec hooks.
+template <class Call>
+int Spawn(const ProgramFile& program, ExecEnvironment environment, Call call) {
+  size_t count = CountVariables(environment);
+  size_t preload = PreloadSize(environment);
+  if (preload != 0 && count <= kMaxVariables && DiesOfPreload(program)) {
+    auto* room = static_cast<char**>(alloca((count + 1) * sizeof(char*)));
+    environment = WithoutPreload(environment, room, static_cast<char*>(alloca(preload)));
+  }
+  return call(environment);
+}
+
 void Exit(int status) {
   if (const ProcessEvents* events = g_events.load(std::memory_order_acquire)) events->before_exit();
   for (;;) RawSyscall(SYS_exit_group, status);
@@ -63,6 +76,7 @@ using profagent::ExecEnvironment;
 using profagent::Execute;
 using profagent::ProgramFile;
 using profagent::Real;
+using profagent::Spawn;
 
 // The arguments of an execl call, null pointer included, in an array on this function's own stack. A macro,
 // because the array must live in the caller.
@@ -131,6 +145,22 @@ PROF_EXPORT int execle(const char* path, const char* arg, ...) {
   return Execute(ProgramFile{AT_FDCWD, path, false}, envp,
                  [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
 }
+
+// The older version runs a script without a first line; the program calls the one that it was linked with.
+#define PROF_DEFINE_SPAWN(ours, name, exported, search)                                           \
+  asm(".symver " #ours ", " exported);                                                            \
+  extern "C" PROF_EXPORT __attribute__((used)) int ours(                                          \
+      pid_t* pid, const char* program, const posix_spawn_file_actions_t* actions,                 \
+      const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) {              \
+    return Spawn(ProgramFile{AT_FDCWD, program, search}, envp, [&](ExecEnvironment environment) { \
+      return Real().name(pid, program, actions, attributes, argv, environment);                   \
+    });                                                                                           \
+  }
+PROF_DEFINE_SPAWN(profagent_new_posix_spawn, posix_spawn, "posix_spawn@@GLIBC_2.15", false)
+PROF_DEFINE_SPAWN(profagent_new_posix_spawnp, posix_spawnp, "posix_spawnp@@GLIBC_2.15", true)
+PROF_DEFINE_SPAWN(profagent_old_posix_spawn, old_posix_spawn, "posix_spawn@GLIBC_2.2.5", false)
+PROF_DEFINE_SPAWN(profagent_old_posix_spawnp, old_posix_spawnp, "posix_spawnp@GLIBC_2.2.5", true)
+#undef PROF_DEFINE_SPAWN
 
 PROF_EXPORT void exit(int status) noexcept {
   if (const auto* events = profagent::g_events.load(std::memory_order_acquire))

@@ -8,6 +8,7 @@
 // arguments on the
 //          caller's stack, as libc does. The new program's environment is the caller's plus the word of
 //          base/lineage.h, when it preloads us at all.
+// spawn:   is no exec of ours (libc does it in the child); only a program that would die of our preload is not handed it.
 // Idle:    with no events set each hook is the bare call.
 #pragma once
 

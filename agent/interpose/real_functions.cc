@@ -31,6 +31,14 @@ void ResolveRealFunctions() {
   find(real.execvpe, "execvpe");
   find(real.execveat, "execveat");
   find(real.fexecve, "fexecve");
+  find(real.posix_spawn, "posix_spawn");
+  find(real.posix_spawnp, "posix_spawnp");
+  auto find_old = [&](auto& function, const char* name) {
+    function =
+        reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlvsym(RTLD_NEXT, name, "GLIBC_2.2.5"));
+  };
+  find_old(real.old_posix_spawn, "posix_spawn");
+  find_old(real.old_posix_spawnp, "posix_spawnp");
   find(real._Fork, "_Fork");
   find(real.exit, "exit");
   find(real.daemon, "daemon");

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/epoll.h>
 #include <threads.h>
 #include <time.h>
@@ -43,6 +44,12 @@ struct RealFunctions {
   int (*execvpe)(const char*, char* const*, char* const*);
   int (*execveat)(int, const char*, char* const*, char* const*, int);
   int (*fexecve)(int, char* const*, char* const*);
+  using PosixSpawn = int (*)(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*,
+                             char* const*, char* const*);
+  PosixSpawn posix_spawn;
+  PosixSpawn posix_spawnp;
+  PosixSpawn old_posix_spawn;
+  PosixSpawn old_posix_spawnp;
   pid_t (*_Fork)();
   void (*exit)(int);
   int (*daemon)(int, int);

@@ -236,12 +236,15 @@ def build_musl_program(t):
     return str(t.dir / "musl_program")
 
 
-@each(["execv", "execvp", "execve", "execl", "execvp in PATH", "fexecve", "not active"])
+@each(["execv", "execvp", "execve", "execl", "execvp in PATH", "fexecve", "posix_spawn", "posix_spawnp", "system", "not active"])
 def program_of_musl_is_started_without_us(t, how):
     # Its loader does not ignore a library that it cannot load: it says "Error loading shared library" and exits with 127.
     program = build_musl_program(t)
+    spawn = "os._exit(os.waitstatus_to_exitcode(os.waitpid(os.%s(%s, [p], dict(os.environ)), 0)[1]))"
     call = {"execv": "os.execv(p, [p])", "execvp": "os.execvp(p, [p])", "execve": "os.execve(p, [p], dict(os.environ))",
             "execl": "os.execl(p, p)", "execvp in PATH": "os.execvp('musl_program', [p])",
+            "posix_spawn": spawn % ("posix_spawn", "p"), "posix_spawnp": spawn % ("posix_spawnp", "'musl_program'"),
+            "system": "os._exit(os.waitstatus_to_exitcode(os.system(p)))",
             "fexecve": "os.execve(os.open(p, os.O_RDONLY), [p], dict(os.environ))"}.get(how, "os.execv(p, [p])")
     env = {"PATH": "/nowhere::%s:%s" % (t.dir, os.environ["PATH"]), "LD_PRELOAD": "%s:" % t.agent}
     if how == "not active":
@@ -249,6 +252,15 @@ def program_of_musl_is_started_without_us(t, how):
     run = t.run(t.need("python3"), "-c", "import os, sys; p = sys.argv[1]; " + call, program, env=env)
     t.expect_exit(run, 5)
     t.expect(run.out == b"preload: none\n" and not run.err, "it was given a preload, or died of it", run)
+
+
+@test()
+def spawn_is_of_the_version_that_the_program_was_linked_with(t):
+    script = t.dir / "script"
+    script.write_text("exit 6\n")
+    script.chmod(0o755)
+    run = t.run(t.program("old_spawn"), script)
+    t.expect(run.out == b"old: 0, 6\nnew: ENOEXEC\n", "another version's answer", run)
 
 
 @test()
