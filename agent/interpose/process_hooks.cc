@@ -149,7 +149,7 @@ PROF_EXPORT int execle(const char* path, const char* arg, ...) {
 // The older version runs a script without a first line; the program calls the one that it was linked with.
 #define PROF_DEFINE_SPAWN(ours, name, exported, search)                                           \
   asm(".symver " #ours ", " exported);                                                            \
-  extern "C" PROF_EXPORT __attribute__((used)) int ours(                                          \
+  PROF_EXPORT __attribute__((used)) int ours(                                                     \
       pid_t* pid, const char* program, const posix_spawn_file_actions_t* actions,                 \
       const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) {              \
     return Spawn(ProgramFile{AT_FDCWD, program, search}, envp, [&](ExecEnvironment environment) { \
