@@ -82,9 +82,9 @@ PROF_SIGNAL_SAFE FrameRecord ReadFrame(StackMemory* memory, uintptr_t sp, uintpt
   return frame;
 }
 
-// What the interrupted instruction says about the top of the stack. kNothing: nothing.
-PROF_SIGNAL_SAFE FramePointerStep StepByInstruction(ModuleMap* modules, StackMemory* memory,
-                                                    Registers* registers) {
+}  // namespace
+
+FramePointerStep StepByInstruction(ModuleMap* modules, StackMemory* memory, Registers* registers) {
   CodeWindow code;
   if (!ReadCode(modules, registers->pc(), &code)) return FramePointerStep::kNothing;
   uintptr_t sp = registers->sp();
@@ -107,8 +107,6 @@ PROF_SIGNAL_SAFE FramePointerStep StepByInstruction(ModuleMap* modules, StackMem
   }
   return FramePointerStep::kNothing;
 }
-
-}  // namespace
 
 FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory, bool interrupted,
                                     Registers* registers) {

@@ -24,6 +24,11 @@ enum class FramePointerStep : uint8_t {
   kUnreadable,    // the chain leads where nothing can be read
 };
 
+// What the interrupted instruction itself says about the top of the stack. kNothing: nothing, or nothing plausible; `registers`
+// are as before.
+PROF_SIGNAL_SAFE FramePointerStep StepByInstruction(ModuleMap* modules, StackMemory* memory,
+                                                    Registers* registers);
+
 // `interrupted`: pc is an instruction that was about to run, not one that called.
 PROF_SIGNAL_SAFE FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory,
                                                      bool interrupted, Registers* registers);

@@ -23,7 +23,7 @@ RecipeCache::Hit Walker::Decode(uintptr_t address) {
   return {recipe, module->id};
 }
 
-WalkResult Walker::FollowAll(Registers* registers, uint32_t skip) {
+WalkResult Walker::FollowAll(Registers* registers, uint32_t skip, bool doubt_leaf) {
   uint32_t depth = 0;
   bool interrupted = true;
   for (;;) {
@@ -42,7 +42,10 @@ WalkResult Walker::FollowAll(Registers* registers, uint32_t skip) {
       return {depth, WalkEnd::kOutermost};
     }
     uintptr_t sp = registers->sp();
-    Step step = Apply(recipe, address, interrupted, registers);
+    bool by_instruction =
+        doubt_leaf && StepByInstruction(modules_, &memory_, registers) == FramePointerStep::kCaller;
+    doubt_leaf = false;
+    Step step = by_instruction ? Step::kCaller : Apply(recipe, address, interrupted, registers);
     if (step == Step::kEnd) return {depth, end_};
     interrupted = step == Step::kInterrupted;
     if (registers->pc() == 0 && !interrupted) return {depth, WalkEnd::kOutermost};
@@ -52,16 +55,29 @@ WalkResult Walker::FollowAll(Registers* registers, uint32_t skip) {
   }
 }
 
+// Hand-written tables err, most of all about epilogues: libcrypto's for the return instructions of x25519 add where they should
+// take away. Where the step from the leaf comes to no code at all, the instruction is asked. Changes `leaf`.
+bool Walker::LeadsNowhere(Registers* leaf) {
+  uintptr_t address = leaf->pc();
+  Recipe recipe = Look(address).recipe;
+  if (recipe.kind() > RecipeKind::kRealigned || Apply(recipe, address, true, leaf) != Step::kCaller)
+    return false;
+  ModuleMap::Reader reader(modules_);
+  return leaf->pc() != 0 && modules_->Find(leaf->pc() - 1) == nullptr;
+}
+
 WalkResult Walker::Full(const ucontext_t& context) {
   Registers registers;
   LoadRegisters(context, &registers);
-  return FollowAll(&registers, 0);
+  bool doubt_leaf = LeadsNowhere(&registers);
+  LoadRegisters(context, &registers);
+  return FollowAll(&registers, 0, doubt_leaf);
 }
 
 WalkResult Walker::FullFromHere(uint32_t skip) {
   Registers registers;
   CaptureRegisters(&registers);
-  return FollowAll(&registers, skip + 1);  // this function's frame, too
+  return FollowAll(&registers, skip + 1, false);  // this function's frame, too
 }
 
 bool Walker::IsFunctionStart(uintptr_t pc) {

@@ -50,7 +50,8 @@ class Walker {
       return hit;
     return Decode(address);
   }
-  PROF_ALWAYS_INLINE WalkResult FollowAll(Registers* registers, uint32_t skip);
+  PROF_ALWAYS_INLINE WalkResult FollowAll(Registers* registers, uint32_t skip, bool doubt_leaf);
+  PROF_ALWAYS_INLINE bool LeadsNowhere(Registers* leaf);
   PROF_SIGNAL_SAFE __attribute__((noinline)) RecipeCache::Hit Decode(uintptr_t address);
   PROF_SIGNAL_SAFE __attribute__((noinline)) bool IsFunctionStart(uintptr_t pc);
   PROF_SIGNAL_SAFE Step Apply(Recipe recipe, uintptr_t address, bool interrupted, Registers* registers);

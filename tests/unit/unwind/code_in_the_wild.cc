@@ -17,7 +17,7 @@ asm(R"(
   syscall
 .endm
 .globl NoCfiFrameless, NoCfiFramed, NoCfiFirstInstruction, WithWildRegisters
-.globl CallsAtItsEnd, FollowsImmediately, CfaInScratchRegister
+.globl CallsAtItsEnd, FollowsImmediately, CfaInScratchRegister, WrongCfiAtReturn, CallsWrongCfi
 .type NoCfiFrameless, @function
 NoCfiFrameless:
   mov %rbx, %r9
@@ -91,6 +91,29 @@ CfaInScratchRegister:   # as libcrypto: the CFA is in a callee-saved register th
   ret
   .cfi_endproc
 .size CfaInScratchRegister, . - CfaInScratchRegister
+.type WrongCfiAtReturn, @function
+WrongCfiAtReturn:       # as libcrypto's x25519: what should be taken from the CFA's offset is added to it
+  .cfi_startproc
+  ud2
+  .cfi_adjust_cfa_offset 144
+.globl kWrongReturn
+kWrongReturn:
+  rep ret
+  .cfi_endproc
+.size WrongCfiAtReturn, . - WrongCfiAtReturn
+.type CallsWrongCfi, @function
+CallsWrongCfi:
+  .cfi_startproc
+  sub $200, %rsp
+  .cfi_adjust_cfa_offset 200
+  movabs $0x1e537c75746c5ebe, %rax   # where the wrong rule finds the return address
+  mov %rax, 136(%rsp)
+  call WrongCfiAtReturn
+  add $200, %rsp
+  .cfi_adjust_cfa_offset -200
+  ret
+  .cfi_endproc
+.size CallsWrongCfi, . - CallsWrongCfi
 )");
 
 void KnownCaller(void (*function)()) {

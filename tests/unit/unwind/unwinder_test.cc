@@ -189,6 +189,17 @@ TEST_F(AtInstruction, FindsTheCallerBehindThePush) {
   EXPECT_EQ(capture.names[1], "KnownCaller");
 }
 
+// The rule for it leads to a word that is no code: the instruction knows better.
+TEST_F(AtInstruction, BelievesAReturnInstructionMoreThanRulesThatLeadNowhere) {
+  for (int i = 0; i < 2; ++i) {  // decoded, and from the cache
+    Capture capture = Walk(CallsWrongCfi, reinterpret_cast<uintptr_t>(kWrongReturn), 0);
+    EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+    ASSERT_GT(capture.frames.size(), 3u);
+    EXPECT_EQ(capture.names[1], "CallsWrongCfi");
+    EXPECT_EQ(capture.names[2], "KnownCaller");
+  }
+}
+
 // JIT code: no object at all at the address.
 TEST_F(UnwinderTest, WalksThroughCodeThatBelongsToNoObject) {
   // push %rbp; mov %rsp,%rbp; call *%rdi; pop %rbp; ret
