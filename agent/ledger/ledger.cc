@@ -217,7 +217,7 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
   };
   texts_ = header->texts = place(8);
   stacks_ = header->stacks = place(log2_stacks);
-  cpu_sites_ = header->cpu_sites = place(log2_stacks - 2);
+  cpu_sites_ = header->cpu_sites = place(log2_stacks - 4);  // for some thousand ticks a second at most
   heap_sites_ = header->heap_sites = place(log2_stacks - 1);
   contention_sites_ = header->contention_sites = place(8);
   static_assert(sizeof(LedgerHeader) + sizeof(RecordId) * (256 + 65536 + 16384 + 32768 + 256) <=
