@@ -220,7 +220,7 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
   cpu_sites_ = header->cpu_sites = place(log2_stacks - 4);  // for some thousand ticks a second at most
   heap_sites_ = header->heap_sites = place(log2_stacks - 1);
   contention_sites_ = header->contention_sites = place(8);
-  static_assert(sizeof(LedgerHeader) + sizeof(RecordId) * (256 + 65536 + 16384 + 32768 + 256) <=
+  static_assert(sizeof(LedgerHeader) + sizeof(RecordId) * (256 + 65536 + 4096 + 32768 + 256) <=
                 kFirstReserve);
   header->used.store(at, std::memory_order_relaxed);
   header->reserved.store(reserved, std::memory_order_relaxed);

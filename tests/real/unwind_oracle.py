@@ -4,7 +4,7 @@
 A library is preloaded that walks every CPU signal twice (unwind_oracle_preload.cc). Of the samples, at least 99.95 % have
 to be equal: every address, and where the stack ends. Differences are printed whole; those of a class that is known are
 counted by its name (the classes are explained in the preload library); only those where the oracle itself is wrong for sure
-(at_return) are taken off.
+(at_return) are taken off, and there may be few.
 
 Each program runs once; with --full until it has given the 2000 samples that 0.05 % need to mean something.
 """
@@ -21,6 +21,7 @@ from runner import each, main  # noqa: E402
 from workloads import WORKLOADS  # noqa: E402
 
 LEAST_EQUAL = 0.9995
+MOST_AT_RETURN = 0.005  # seen: 0.001 of openssl's, none of the others'
 LEAST_SAMPLES = 20
 FULL_SAMPLES = 2000
 MOST_RUNS = 30
@@ -47,6 +48,8 @@ def frames_are_those_of_libunwind(t, name):
            (samples, runs, equal, 100 * equal / max(1, samples), deeper, no_cfi, at_return))
     if samples < LEAST_SAMPLES:
         raise Skip("only %d samples: libunwind cannot be loaded, or there is no CPU timer" % samples)
+    if at_return > MOST_AT_RETURN * samples:
+        raise Failure("%d samples at return instructions, of %d others\n%s" % (at_return, samples, text[:20000]))
     # One odd sample of a few hundred is no 0.05 %: it is shown, and counts when it is not alone.
     if samples - equal > max(1, (1 - LEAST_EQUAL) * samples):
         raise Failure("%d of %d samples differ (%d deeper, %d no_cfi)\n%s" %
