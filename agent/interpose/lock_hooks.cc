@@ -3,7 +3,8 @@
 #include <dlfcn.h>
 
 #include <atomic>
-#include <cstring>
+
+#include "agent/interpose/real_functions.h"
 
 // Words of lock_entries_x86_64.S.
 #define PROF_LOCK_ENTRY(name, wanted_by) extern "C" void* profagent_target_##name;
@@ -22,8 +23,6 @@ namespace profagent {
 constinit RealLocks g_real_locks{};
 
 namespace {
-
-constexpr const char* kOldVersion = "GLIBC_2.2.5";
 
 enum class WantedBy { kBlock, kMutex, kEither };
 
@@ -64,18 +63,6 @@ const TryFunction kTries[] = {PROF_LOCK_TRIES};
 
 constinit std::atomic<bool> g_resolved{false};  // release: g_real_locks is complete
 
-// Whoever comes after us, which may be another interposer without versions: dlvsym would look past it. But of libc's two dlsym
-// gave the older one before glibc 2.36.
-void* Find(const char* name, const char* version) {
-  if (version != nullptr && std::strcmp(version, kOldVersion) == 0) return dlvsym(RTLD_NEXT, name, version);
-  void* found = dlsym(RTLD_NEXT, name);
-  if (version != nullptr && found == dlvsym(RTLD_NEXT, name, kOldVersion)) {
-    void* newer = dlvsym(RTLD_NEXT, name, version);
-    if (newer != nullptr) return newer;
-  }
-  return found;
-}
-
 void SetTarget(const LockHook& hook, void* target) {
   // A function that this libc lacks cannot have been called by a symbol that never was.
   if (target != nullptr) __atomic_store_n(hook.target, target, __ATOMIC_RELEASE);
@@ -86,8 +73,8 @@ void SetTarget(const LockHook& hook, void* target) {
 // Two threads may do this at once: both write the same.
 void ResolveLockFunctions() {
   if (g_resolved.load(std::memory_order_acquire)) return;
-  for (const TryFunction& function : kTries) *function.original = Find(function.name, nullptr);
-  for (const LockHook& hook : kHooks) *hook.original = Find(hook.name, hook.version);
+  for (const TryFunction& function : kTries) *function.original = FindReal(function.name, nullptr);
+  for (const LockHook& hook : kHooks) *hook.original = FindReal(hook.name, hook.version);
   for (const LockHook& hook : kHooks) SetTarget(hook, *hook.original);
   g_resolved.store(true, std::memory_order_release);
 }

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <cstring>
 #include <type_traits>
 
 namespace profagent {
@@ -31,14 +32,13 @@ void ResolveRealFunctions() {
   find(real.execvpe, "execvpe");
   find(real.execveat, "execveat");
   find(real.fexecve, "fexecve");
-  find(real.posix_spawn, "posix_spawn");
-  find(real.posix_spawnp, "posix_spawnp");
-  auto find_old = [&](auto& function, const char* name) {
-    function =
-        reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlvsym(RTLD_NEXT, name, "GLIBC_2.2.5"));
+  auto find_version = [&](auto& function, const char* name, const char* version) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(FindReal(name, version));
   };
-  find_old(real.old_posix_spawn, "posix_spawn");
-  find_old(real.old_posix_spawnp, "posix_spawnp");
+  find_version(real.posix_spawn, "posix_spawn", "GLIBC_2.15");
+  find_version(real.posix_spawnp, "posix_spawnp", "GLIBC_2.15");
+  find_version(real.old_posix_spawn, "posix_spawn", kOldVersion);
+  find_version(real.old_posix_spawnp, "posix_spawnp", kOldVersion);
   find(real._Fork, "_Fork");
   find(real.exit, "exit");
   find(real.daemon, "daemon");
@@ -61,6 +61,16 @@ void ResolveRealFunctions() {
   find(real.epoll_pwait, "epoll_pwait");
   find(real.epoll_pwait2, "epoll_pwait2");
   real.resolved.store(true, std::memory_order_release);
+}
+
+void* FindReal(const char* name, const char* version) {
+  if (version != nullptr && std::strcmp(version, kOldVersion) == 0) return dlvsym(RTLD_NEXT, name, version);
+  void* found = dlsym(RTLD_NEXT, name);
+  if (version != nullptr && found == dlvsym(RTLD_NEXT, name, kOldVersion)) {
+    void* newer = dlvsym(RTLD_NEXT, name, version);
+    if (newer != nullptr) return newer;
+  }
+  return found;
 }
 
 }  // namespace profagent

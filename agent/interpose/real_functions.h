@@ -84,6 +84,14 @@ extern constinit RealFunctions g_real_functions;
 
 void ResolveRealFunctions();
 
+// The first version that most functions of libc have.
+inline constexpr const char* kOldVersion = "GLIBC_2.2.5";
+
+// What stands behind us under this name. `version`: for a function that libc has in several; nullptr: of one only.
+// Whoever comes after us may be another interposer without versions: dlvsym would look past it. But of libc's two dlsym gave the
+// older one before glibc 2.36.
+void* FindReal(const char* name, const char* version);
+
 inline const RealFunctions& Real() {
   if (!g_real_functions.resolved.load(std::memory_order_acquire)) [[unlikely]]
     ResolveRealFunctions();
