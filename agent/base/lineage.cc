@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <span>
+
 #include "agent/base/arena.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/text.h"
@@ -26,28 +28,39 @@ bool NamesProfile(std::string_view variable) {
          variable.starts_with("BLOCKPROFILE=") || variable.starts_with("MUTEXPROFILE=");
 }
 
-std::string_view ReadParentEnvironment(Arena& arena) {
+std::string_view ReadFully(int fd, char* room, size_t capacity) {
+  size_t size = 0;
+  while (size < capacity) {
+    long n = RawSyscall(SYS_read, fd, room + size, capacity - size);
+    if (n <= 0) break;
+    size += static_cast<size_t>(n);
+  }
+  return {room, size};
+}
+
+// In `room`, or in the arena when it is too large for that: what is mapped costs a program's start a page fault.
+std::string_view ReadParentEnvironment(std::span<char> room, Arena& arena) {
   FixedText<48> path;
   path.Add("/proc/", RawSyscall(SYS_getppid), "/environ");
   int fd = static_cast<int>(RawSyscall(SYS_openat, AT_FDCWD, path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd < 0) return {};
-  char* text = static_cast<char*>(arena.Allocate(kMaxEnvironment));
-  size_t size = 0;
-  while (text != nullptr && size < kMaxEnvironment) {
-    long n = RawSyscall(SYS_read, fd, text + size, kMaxEnvironment - size);
-    if (n <= 0) break;
-    size += static_cast<size_t>(n);
+  std::string_view text = ReadFully(fd, room.data(), room.size());
+  if (text.size() == room.size()) {
+    char* large = static_cast<char*>(arena.Allocate(kMaxEnvironment));
+    RawSyscall(SYS_lseek, fd, 0, SEEK_SET);
+    text = large != nullptr ? ReadFully(fd, large, kMaxEnvironment) : std::string_view();
   }
   RawSyscall(SYS_close, fd);
-  return {text, size};
+  return text;
 }
 
 bool ParentSharesOurProfiles(char* const* environment) {
   bool any = false;
   for (char* const* ours = environment; *ours != nullptr; ++ours) any |= NamesProfile(*ours);
   if (!any) return false;
+  char room[4096];
   Arena arena;
-  std::string_view rest = ReadParentEnvironment(arena);
+  std::string_view rest = ReadParentEnvironment(room, arena);
   bool preloaded = false;
   bool same_profile = false;
   while (!rest.empty()) {

@@ -4,7 +4,7 @@
 
 namespace profagent {
 
-constinit Verbosity g_verbosity = Verbosity::kErrors;
+PROF_WRITTEN_AT_START constinit Verbosity g_verbosity = Verbosity::kErrors;
 
 void WriteLogLine(std::string_view line) {
   char memory[1100];

@@ -8,6 +8,10 @@
 #define PROF_SIGNAL_SAFE __attribute__((section("prof_sigsafe")))
 #define PROF_ALWAYS_INLINE inline __attribute__((always_inline))
 
+// For a small object of zeros that every start writes: with the initialised data, on a page that the loader has written
+// already. Elsewhere it would be a page fault more.
+#define PROF_WRITTEN_AT_START __attribute__((section(".data")))
+
 // For a symbol that leaves the library. Everything else is hidden (-fvisibility=hidden and
 // agent/exports.txt).
 #define PROF_EXPORT extern "C" __attribute__((visibility("default")))

@@ -34,7 +34,7 @@ constexpr bool IsDescriptorSignal(int code) { return code == POLL_IN || code == 
 
 }  // namespace
 
-constinit CpuHandler g_cpu_handler;
+PROF_WRITTEN_AT_START constinit CpuHandler g_cpu_handler;
 constinit SignalReaders g_signal_readers{};
 
 bool CpuHandler::Start(const Settings& settings) {

@@ -80,6 +80,7 @@ constexpr size_t kHandlerSize = 64 * 1024;  // the kernel's frame alone has 12 K
 constexpr size_t kWorkSize = 256 * 1024;
 constexpr size_t kHandlerTop = kGuard + kHandlerSize;
 constexpr size_t kWorkTop = kHandlerTop + kGuard + kWorkSize;
+constexpr size_t kUsual = 48 * 1024;  // of the work's stack, what writing a profile needs
 
 constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 constexpr size_t kFaultCount = sizeof kFaults / sizeof *kFaults;
@@ -217,6 +218,8 @@ void OwnStack::Prepare() {
 
 OwnStack::Outcome OwnStack::RunGuarded(void (*work)(void*), void* argument) {
   Holdings holdings;
+  // One system call for what would be a page fault for each 4 KiB. Where it fails, those come.
+  RawSyscall(SYS_madvise, low_ + (kWorkTop - kUsual), kUsual, MADV_POPULATE_WRITE);
   if (Job(*this, work, argument).Run(low_ + kWorkTop)) return Outcome::kDone;
   failed_ = true;
   Fault first = fault_;

@@ -83,9 +83,11 @@ WalkResult Walker::FullFromHere(uint32_t skip) {
 bool Walker::IsFunctionStart(uintptr_t pc) {
   ModuleMap::Reader reader(modules_);
   const Module* module = modules_->Find(pc);
+  if (module == nullptr) return false;
+  const EhFrameTables& tables = modules_->TablesOf(*module);
   FrameEntry entry;
-  return module != nullptr && !module->tables.segment.empty() &&
-         FindFrameEntry(module->tables, modules_->IndexOf(*module), pc, &entry) && entry.start == pc;
+  return !tables.segment.empty() && FindFrameEntry(tables, modules_->IndexOf(*module, tables), pc, &entry) &&
+         entry.start == pc;
 }
 
 Walker::Step Walker::Apply(Recipe recipe, uintptr_t address, bool interrupted, Registers* registers) {

@@ -7,11 +7,11 @@ namespace profagent {
 namespace {
 
 PROF_SIGNAL_SAFE __attribute__((noinline)) bool FindRowAt(ModuleMap* modules, const Module& module,
-                                                          uintptr_t address, UnwindRow* row) {
-  const EhFrameTables& tables = module.tables;
+                                                          const EhFrameTables& tables, uintptr_t address,
+                                                          UnwindRow* row) {
   if (tables.segment.empty()) return false;
   FrameEntry entry;
-  return FindFrameEntry(tables, modules->IndexOf(module), address, &entry) &&
+  return FindFrameEntry(tables, modules->IndexOf(module, tables), address, &entry) &&
          FindRow(tables, entry, address, row);
 }
 
@@ -91,29 +91,33 @@ PROF_SIGNAL_SAFE __attribute__((noinline)) GenericStep ApplyRow(const EhFrameTab
 }
 
 PROF_SIGNAL_SAFE __attribute__((noinline)) Recipe DecodeByRow(ModuleMap* modules, const Module& module,
+                                                              const EhFrameTables& tables,
                                                               uintptr_t address) {
   UnwindRow row;
-  if (!FindRowAt(modules, module, address, &row)) return Recipe::Of(RecipeKind::kFramePointer);
-  return MakeRecipe(module.tables, row, address);
+  if (!FindRowAt(modules, module, tables, address, &row)) return Recipe::Of(RecipeKind::kFramePointer);
+  return MakeRecipe(tables, row, address);
 }
 
 }  // namespace
 
 Recipe DecodeRecipe(ModuleMap* modules, const Module& module, uintptr_t address) {
-  if (module.tables.table != 0) {
-    uintptr_t entry = FindTableEntry(module.tables, modules->IndexOf(module), address);
-    Recipe quick = QuickRecipe(module.tables, entry, address);
+  const EhFrameTables& tables = modules->TablesOf(module);
+  if (tables.table != 0) {
+    uintptr_t entry = FindTableEntry(tables, modules->IndexOf(module, tables), address);
+    Recipe quick = QuickRecipe(tables, entry, address);
     if (quick.kind() != RecipeKind::kNone) return quick;
   }
-  return DecodeByRow(modules, module, address);
+  return DecodeByRow(modules, module, tables, address);
 }
 
 GenericStep StepByRow(ModuleMap* modules, StackMemory* memory, uintptr_t address, Registers* registers) {
   ModuleMap::Reader reader(modules);
   const Module* module = modules->Find(address);
+  if (module == nullptr) return GenericStep::kBroken;
+  const EhFrameTables& tables = modules->TablesOf(*module);
   UnwindRow row;
-  if (module == nullptr || !FindRowAt(modules, *module, address, &row)) return GenericStep::kBroken;
-  return ApplyRow(module->tables, row, memory, registers);
+  if (!FindRowAt(modules, *module, tables, address, &row)) return GenericStep::kBroken;
+  return ApplyRow(tables, row, memory, registers);
 }
 
 bool StepBySigcontext(StackMemory* memory, Registers* registers) {

@@ -29,6 +29,8 @@ PROF_ALWAYS_INLINE MemoryRange ObjectOf(const dl_find_object& found) {
 // An address of this very library (or of the test program that this is linked into).
 const char kOwnAddress = 0;
 
+constexpr EhFrameTables kNoTables{};
+
 // dlclose must not hang because a thread in a walk was taken off its processor.
 constexpr int kMaxYields = 10'000;
 
@@ -47,15 +49,17 @@ Status ModuleMap::Start(Ledger* ledger) {
   ledger_ = ledger;
   vdso_ = getauxval(AT_SYSINFO_EHDR);
   loader_ = getauxval(AT_BASE);
-  char* path = storage_->program_path;
-  constexpr size_t kPathSize = sizeof storage_->program_path;
   Result<LedgerView> view = LedgerView::Over(ledger->bytes());
   std::string_view name = view ? view->Text(ledger->header()->executable) : std::string_view();
   if (name.empty()) {  // no /proc
     auto* started = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
     if (started != nullptr) name = {started, strnlen(started, kPathSize - 1)};
   }
-  if (name.size() < kPathSize) std::memcpy(path, name.data(), name.size());  // a null byte is there
+  if (name.size() < kPathSize) {
+    char* path = storage_->program_path + (kPathSize - 1 - name.size());  // a null byte is there
+    std::memcpy(path, name.data(), name.size());
+    program_path_ = path;
+  }
   dl_iterate_phdr(EnterLoaded, this);
   EnterPermanentText();
   return Done{};
@@ -65,8 +69,10 @@ void ModuleMap::Stop() {
   if (storage_ == nullptr) return;
   RawSyscall(SYS_munmap, storage_, sizeof(Storage));
   storage_ = nullptr;
+  program_path_ = "";
   permanent_count_ = 0;
   index_used_.store(0, std::memory_order_relaxed);
+  spare_tables_used_.store(0, std::memory_order_relaxed);
   last_id_.store(0, std::memory_order_relaxed);
   program_ = 0;
 }
@@ -101,16 +107,35 @@ void ModuleMap::Restart(Ledger* ledger) {
   }
 }
 
-void ModuleMap::CountDecoding(Module* module) {
+// Two who read at once (a handler in the middle of a hook's walk, too) write to different places, and one of them is kept.
+const EhFrameTables& ModuleMap::ReadTables(Module* module) {
+  EhFrameTables* tables = &module->own_tables;
+  if (module->own_tables_taken.exchange(true, std::memory_order_relaxed)) {
+    uint32_t spare = spare_tables_used_.fetch_add(1, std::memory_order_relaxed);
+    if (spare >= kMaxSpareTables) return kNoTables;
+    tables = &storage_->spare_tables[spare];
+  }
+  if (module->eh_frame_header != 0) {
+    ElfImage image;
+    ReadElfImage(module->object, module->load_bias, module->headers, &image);
+    *tables =
+        ReadEhFrameHeader(module->eh_frame_header, image.readable, image.readable_count, image.text.start);
+  }
+  const EhFrameTables* first = nullptr;
+  module->tables.compare_exchange_strong(first, tables, std::memory_order_acq_rel, std::memory_order_acquire);
+  return first != nullptr ? *first : *tables;
+}
+
+void ModuleMap::CountDecoding(Module* module, const EhFrameTables& tables) {
   if (module->decodings.fetch_add(1, std::memory_order_relaxed) < TableIndex::kThreshold) return;
   IndexState none = IndexState::kNone;
   if (!module->index_state.compare_exchange_strong(none, IndexState::kBuilding, std::memory_order_relaxed))
     return;
   IndexState state = IndexState::kRefused;
-  uint64_t size = TableIndex::SizeFor(module->tables);
-  if (module->tables.table_count <= TableIndex::kLargestTable) {
+  uint64_t size = TableIndex::SizeFor(tables);
+  if (tables.table_count <= TableIndex::kLargestTable) {
     uint64_t at = index_used_.fetch_add(size, std::memory_order_relaxed);
-    if (at + size <= kIndexRoom && module->index.Build(module->tables, storage_->index_room + at)) {
+    if (at + size <= kIndexRoom && module->index.Build(tables, storage_->index_room + at)) {
       state = IndexState::kReady;
     }
   }
@@ -121,25 +146,27 @@ void ModuleMap::EnterPermanentText() {
   uint32_t last = last_id_.load(std::memory_order_relaxed);
   for (uint32_t id = 1; id <= last && permanent_count_ < kMaxPermanent; ++id) {
     if (modules_[id].text.empty()) continue;
-    size_t at = permanent_count_++;
-    for (; at > 0 && storage_->permanent[at - 1].text.start > modules_[id].text.start; --at)
-      storage_->permanent[at] = storage_->permanent[at - 1];
-    storage_->permanent[at] = {modules_[id].text, modules_[id].id};
+    ++permanent_count_;
+    PermanentText* at = permanent_begin();  // free
+    for (; at + 1 != std::end(storage_->permanent) && at[1].text.start < modules_[id].text.start; ++at)
+      *at = at[1];
+    *at = {modules_[id].text, modules_[id].id};
   }
 }
 
 const Module* ModuleMap::FindPermanent(uintptr_t address) const {
+  const PermanentText* permanent = permanent_begin();
   size_t low = 0, high = permanent_count_;
   while (low < high) {  // those before `low` begin at or before the address
     size_t middle = low + (high - low) / 2;
-    if (storage_->permanent[middle].text.start <= address) {
+    if (permanent[middle].text.start <= address) {
       low = middle + 1;
     } else {
       high = middle;
     }
   }
-  if (low == 0 || !storage_->permanent[low - 1].text.Holds(address, 1)) return nullptr;
-  return &modules_[static_cast<uint16_t>(storage_->permanent[low - 1].id)];
+  if (low == 0 || !permanent[low - 1].text.Holds(address, 1)) return nullptr;
+  return &modules_[static_cast<uint16_t>(permanent[low - 1].id)];
 }
 
 const Module* ModuleMap::Find(uintptr_t address) {
@@ -206,10 +233,6 @@ const Module* ModuleMap::Enter(const dl_find_object& found, std::span<const Elf6
   module.name.store(name, std::memory_order_relaxed);
   module.id = static_cast<ModuleId>(id);
   module.permanent = permanent;
-  if (module.eh_frame_header != 0) {
-    module.tables =
-        ReadEhFrameHeader(module.eh_frame_header, image.readable, image.readable_count, image.text.start);
-  }
   load_bias_[id] = load_bias;
   Record(module, image);
   module.live.store(true, std::memory_order_release);
@@ -246,7 +269,7 @@ Module* ModuleMap::Reopen(const dl_find_object& found, uint64_t fingerprint) {
 std::string_view ModuleMap::PathOf(const MemoryRange& object, const char* name) const {
   if (object.start == vdso_) return "[vdso]";
   if (name != nullptr && name[0] != '\0') return name;
-  return object.start == program_ ? storage_->program_path : "";
+  return object.start == program_ ? program_path_ : "";
 }
 
 uint16_t ModuleMap::FlagsOf(const MemoryRange& object) const {

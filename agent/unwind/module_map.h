@@ -43,7 +43,9 @@ struct alignas(64) Module {
   bool permanent = false;         // loaded at Start: dlclose never unmaps it
   std::atomic<bool> live{false};  // complete, and not closed since. release: the other fields
   uint16_t next = 0;              // id of the next older entry of the same bucket
-  EhFrameTables tables;
+  std::atomic<const EhFrameTables*> tables{nullptr};  // see ModuleMap::TablesOf. release: what it points to
+  std::atomic<bool> own_tables_taken{false};          // by the first who reads them
+  EhFrameTables own_tables;
   TableIndex index;
   std::atomic<IndexState> index_state{IndexState::kNone};  // release by kReady: the index
   std::atomic<uint32_t> decodings{0};
@@ -68,12 +70,19 @@ class ModuleMap {
   // called, and its result used, while a Reader lives.
   PROF_SIGNAL_SAFE const Module* Find(uintptr_t address);
 
+  // Where the module's unwind tables are; an empty `segment`: it has none. Read when they are first asked for: a program
+  // starts with many objects of which most are never met, and each costs it a page fault.
+  PROF_ALWAYS_INLINE const EhFrameTables& TablesOf(const Module& module) {
+    const EhFrameTables* tables = module.tables.load(std::memory_order_acquire);
+    return tables != nullptr ? *tables : ReadTables(&modules_[static_cast<uint16_t>(module.id)]);
+  }
+
   // The index over the module's table; nullptr: it has none (yet). Counts the decodings, and builds the index when
-  // it is worth while.
-  PROF_ALWAYS_INLINE const TableIndex* IndexOf(const Module& module) {
+  // it is worth while. `tables`: what TablesOf said.
+  PROF_ALWAYS_INLINE const TableIndex* IndexOf(const Module& module, const EhFrameTables& tables) {
     if (module.index_state.load(std::memory_order_acquire) == IndexState::kReady) return &module.index;
-    if (module.tables.table_count >= TableIndex::kSmallTable)
-      CountDecoding(&modules_[static_cast<uint16_t>(module.id)]);
+    if (tables.table_count >= TableIndex::kSmallTable)
+      CountDecoding(&modules_[static_cast<uint16_t>(module.id)], tables);
     return nullptr;
   }
 
@@ -105,7 +114,8 @@ class ModuleMap {
   static constexpr uint64_t kIndexRoom = uint64_t{1} << 20;  // for 4 million entries; touched as far as used
   static constexpr uint32_t kMaxModules = static_cast<uint32_t>(ModuleId::kMaxLoaded);
 
-  PROF_SIGNAL_SAFE void CountDecoding(Module* module);
+  PROF_SIGNAL_SAFE __attribute__((noinline)) const EhFrameTables& ReadTables(Module* module);
+  PROF_SIGNAL_SAFE void CountDecoding(Module* module, const EhFrameTables& tables);
   PROF_SIGNAL_SAFE const Module* FindPermanent(uintptr_t address) const;
   void EnterPermanentText();
   PROF_SIGNAL_SAFE Module* Search(uint16_t from, uint16_t until, const dl_find_object& found);
@@ -126,23 +136,33 @@ class ModuleMap {
     ModuleId id;
   };
   static constexpr size_t kMaxPermanent = 512;
+  static constexpr size_t kPathSize = 4096;
+  static constexpr uint32_t kMaxSpareTables = 1024;
 
-  // Mapped by Start, touched as far as it is used: zeros are valid everywhere.
+  // Mapped by Start, touched as far as it is used: zeros are valid everywhere. What a small program uses lies on two pages: the
+  // end of the permanent text, the buckets and the first biases; the end of the path and the first modules.
   struct Storage {
-    PermanentText permanent[kMaxPermanent];
+    char unused[256];                         // moves what follows off the pages' borders
+    PermanentText permanent[kMaxPermanent];   // the last permanent_count_ of them
     std::atomic<uint16_t> buckets[kBuckets];  // newest entry by start address
     uintptr_t load_bias[kMaxModules + 1];     // by id; [0] is 0
+    char program_path[kPathSize];             // at its end, a null byte behind it
     Module modules[kMaxModules + 1];          // by id
-    char program_path[4096];
-    uint32_t index_room[kIndexRoom];  // what indices are made of
+    uint32_t index_room[kIndexRoom];          // what indices are made of
+    EhFrameTables spare_tables[kMaxSpareTables];
   };
+  PROF_ALWAYS_INLINE PermanentText* permanent_begin() const {
+    return storage_->permanent + (kMaxPermanent - permanent_count_);
+  }
 
   Ledger* ledger_ = nullptr;
   Storage* storage_ = nullptr;
   Module* modules_ = nullptr;       // in storage_
   uintptr_t* load_bias_ = nullptr;  // in storage_
+  const char* program_path_ = "";   // in storage_
   size_t permanent_count_ = 0;
   std::atomic<uint64_t> index_used_{0};
+  std::atomic<uint32_t> spare_tables_used_{0};
   std::atomic<uint32_t> last_id_{0};  // ids handed out; may pass kMaxModules when full
   std::atomic<uint32_t> readers_{0};  // walks that look into tables right now
   std::atomic<uint32_t> closing_{0};  // dlclose calls under way

@@ -188,6 +188,21 @@ def program_started_without_environment_runs(t):
     t.expect_silent(run)
 
 
+@each([0, 20_000])
+def program_started_without_a_word_is_a_child(t, bytes_before):
+    # system() reaches no hook of ours: the child finds out from its parent's environment, however much stands there before
+    # the variables that say it.
+    parent = "import os, sys; sum(range(3_000_000)); os.system(sys.argv[1])"
+    script = ("import os, sys; os.execve(sys.executable, ['python3', '-c', %r, sys.argv[1]], {'BEFORE': 'x' * %d, **os.environ})" %
+              (parent, bytes_before))
+    run = t.run("/usr/bin/python3", "-c", script, "exec %s 300" % t.program("worker"), hz=250)
+    t.expect_exit(run, 0)
+    t.expect_silent(run)
+    names = [name for name in run.profiles() if run.profile(name).cum("app_work")]
+    t.expect(len(names) == 1 and names[0].startswith("cpu.prof.worker."), "app_work is in %s of %s" % (names, run.profiles()), run)
+    t.expect(run.profile("cpu.prof").total("cpu") > 0, "the parent's file is empty", run)
+
+
 @test()
 def no_tick_survives_exec(t):
     # A SIGPROF that is pending at exec meets the default action in the new image and kills it.

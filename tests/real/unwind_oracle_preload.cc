@@ -75,8 +75,9 @@ bool HasFde(uintptr_t address) {
   ModuleMap::Reader reader(&g_oracle->unwinder.modules());
   const Module* module = g_oracle->unwinder.modules().Find(address);
   FrameEntry entry;
-  return module != nullptr && !module->tables.segment.empty() &&
-         FindFrameEntry(module->tables, nullptr, address, &entry);
+  if (module == nullptr) return false;
+  const EhFrameTables& tables = g_oracle->unwinder.modules().TablesOf(*module);
+  return !tables.segment.empty() && FindFrameEntry(tables, nullptr, address, &entry);
 }
 
 bool IsReturn(uintptr_t address) {

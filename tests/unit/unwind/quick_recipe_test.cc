@@ -33,10 +33,11 @@ TEST_F(QuickRecipeTest, SaysWhatTheGeneralWaySays) {
         for (int i = 0; i < info->dlpi_phnum; ++i) {
           const Elf64_Phdr& header = info->dlpi_phdr[i];
           if (header.p_type != PT_LOAD || (header.p_flags & PF_X) == 0) continue;
-          ModuleMap::Reader reader(&count.test->unwinder_->modules());
-          const Module* module = count.test->unwinder_->modules().Find(info->dlpi_addr + header.p_vaddr);
-          if (module == nullptr || module->tables.table == 0) continue;
-          const EhFrameTables& tables = module->tables;
+          ModuleMap& modules = count.test->unwinder_->modules();
+          ModuleMap::Reader reader(&modules);
+          const Module* module = modules.Find(info->dlpi_addr + header.p_vaddr);
+          if (module == nullptr || modules.TablesOf(*module).table == 0) continue;
+          const EhFrameTables& tables = modules.TablesOf(*module);
           uint64_t stride = tables.table_count / 10'000 + 1;
           for (uint64_t j = 0; j < tables.table_count; j += stride) {
             uintptr_t start = TableValue(tables, tables.table + j * 8, 4);
