@@ -108,6 +108,12 @@ FramePointerStep StepByInstruction(ModuleMap* modules, StackMemory* memory, Regi
   return FramePointerStep::kNothing;
 }
 
+bool FollowsNoCall(ModuleMap* modules, uintptr_t pc) {
+  CodeWindow code;
+  uintptr_t target;
+  return ReadCode(modules, pc, &code) && !FollowsCall(code, pc, &target);
+}
+
 FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory, bool interrupted,
                                     Registers* registers) {
   uintptr_t pc = registers->pc(), sp = registers->sp(), fp = registers->fp();

@@ -29,6 +29,9 @@ enum class FramePointerStep : uint8_t {
 PROF_SIGNAL_SAFE FramePointerStep StepByInstruction(ModuleMap* modules, StackMemory* memory,
                                                     Registers* registers);
 
+// Whether code is there that nobody called from: no call instruction ends at pc.
+PROF_SIGNAL_SAFE bool FollowsNoCall(ModuleMap* modules, uintptr_t pc);
+
 // `interrupted`: pc is an instruction that was about to run, not one that called.
 PROF_SIGNAL_SAFE FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory,
                                                      bool interrupted, Registers* registers);

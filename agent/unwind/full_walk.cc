@@ -25,7 +25,7 @@ RecipeCache::Hit Walker::Decode(uintptr_t address) {
 
 WalkResult Walker::FollowAll(Registers* registers, uint32_t skip, bool doubt_leaf) {
   uint32_t depth = 0;
-  bool interrupted = true;
+  bool interrupted = true, may_throw = false, first = true;
   for (;;) {
     uintptr_t address = registers->pc() - (interrupted ? 0 : 1);
     auto [recipe, module] = Look(address);
@@ -47,7 +47,12 @@ WalkResult Walker::FollowAll(Registers* registers, uint32_t skip, bool doubt_lea
     doubt_leaf = false;
     Step step = by_instruction ? Step::kCaller : Apply(recipe, address, interrupted, registers);
     if (step == Step::kEnd) return {depth, end_};
-    interrupted = step == Step::kInterrupted;
+    // A throw that is about to go on at a landing pad has put that in place of a return address, its own or that of a frame
+    // that it takes off. It is exact: what stands in front of it may be another function, or have another rule.
+    may_throw |= first && recipe.kind() == RecipeKind::kGeneric;
+    first = false;
+    bool lands = may_throw && step == Step::kCaller && FollowsNoCall(modules_, registers->pc());
+    interrupted = step == Step::kInterrupted || lands;
     if (registers->pc() == 0 && !interrupted) return {depth, WalkEnd::kOutermost};
     if (!interrupted && registers->sp() <= sp && ++stack_changes_ > kMaxStackChanges) {
       return {depth, WalkEnd::kNoProgress};

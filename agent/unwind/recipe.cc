@@ -69,6 +69,9 @@ Recipe MakeRecipe(const EhFrameTables& tables, const UnwindRow& row, uintptr_t p
   if (row.rule[kReturnAddress] == RegisterRule::kUndefined) return Recipe::Of(RecipeKind::kOutermost);
   const Recipe generic = Recipe::Of(RecipeKind::kGeneric);
   if (row.signal_frame) return generic;
+  // The mark of a function that ends in __builtin_eh_return, as libgcc's unwinder: its return address may be a landing
+  // pad, which FollowAll looks into.
+  if (row.rule[kRax] == RegisterRule::kOffset && row.rule[kRdx] == RegisterRule::kOffset) return generic;
   if (row.rule[kReturnAddress] != RegisterRule::kOffset || row.value[kReturnAddress] != -8) return generic;
   if (row.rule[kStackPointer] != RegisterRule::kSame) return generic;
   ExpressionValue cfa;

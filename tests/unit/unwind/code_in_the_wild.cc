@@ -18,6 +18,7 @@ asm(R"(
 .endm
 .globl NoCfiFrameless, NoCfiFramed, NoCfiFirstInstruction, WithWildRegisters
 .globl CallsAtItsEnd, FollowsImmediately, CfaInScratchRegister, WrongCfiAtReturn, CallsWrongCfi
+.globl LandsInItsCaller, ThrowsToLandingPad
 .type NoCfiFrameless, @function
 NoCfiFrameless:
   mov %rbx, %r9
@@ -114,6 +115,44 @@ CallsWrongCfi:
   ret
   .cfi_endproc
 .size CallsWrongCfi, . - CallsWrongCfi
+.type LandsInItsCaller, @function
+LandsInItsCaller:       # as _Unwind_Resume: its return address is another one by the time it returns
+  .cfi_startproc
+  push %rdx
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %rdx, 0
+  push %rax
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %rax, 0
+  lea kPad(%rip), %rax
+  mov %rax, 16(%rsp)
+  ud2
+.globl kLanding
+kLanding:
+  pop %rax
+  .cfi_adjust_cfa_offset -8
+  pop %rdx
+  .cfi_adjust_cfa_offset -8
+  ret
+  .cfi_endproc
+.size LandsInItsCaller, . - LandsInItsCaller
+.type ThrowsToLandingPad, @function
+ThrowsToLandingPad:
+  .cfi_startproc
+  sub $104, %rsp
+  .cfi_adjust_cfa_offset 104
+  call LandsInItsCaller
+  add $104, %rsp
+  .cfi_remember_state
+  .cfi_adjust_cfa_offset -104
+  ret
+kPad:                   # behind an instruction that has another rule
+  .cfi_restore_state
+  add $104, %rsp
+  .cfi_adjust_cfa_offset -104
+  ret
+  .cfi_endproc
+.size ThrowsToLandingPad, . - ThrowsToLandingPad
 )");
 
 void KnownCaller(void (*function)()) {

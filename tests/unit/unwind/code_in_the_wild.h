@@ -12,10 +12,11 @@ void WithWildRegisters(uint64_t value);  // rbp is `value` at the signal
 void CallsAtItsEnd(void (*call)());      // a call is its last instruction, another function follows
 void FollowsImmediately();
 void CfaInScratchRegister(void (*call)());
-void CallsWrongCfi();  // WrongCfiAtReturn: interrupted at kWrongReturn
+void CallsWrongCfi();       // WrongCfiAtReturn: interrupted at kWrongReturn
+void ThrowsToLandingPad();  // LandsInItsCaller: interrupted at kLanding, about to go on at a landing pad
 // Exported, so that they have names.
 __attribute__((noinline)) void KnownCaller(void (*function)());
 __attribute__((noinline)) void KnownHook(uint32_t skip);
 __attribute__((noinline)) void CallsTheHook(uint32_t skip);
-extern char kFirstInstruction[], kWrongReturn[];
+extern char kFirstInstruction[], kWrongReturn[], kLanding[];
 }

@@ -200,6 +200,18 @@ TEST_F(AtInstruction, BelievesAReturnInstructionMoreThanRulesThatLeadNowhere) {
   }
 }
 
+// In the last instructions of a throw the return address is the landing pad, which nobody has called from.
+TEST_F(AtInstruction, SeesWhereAThrowLands) {
+  for (int i = 0; i < 2; ++i) {  // decoded, and from the cache
+    Capture capture = Walk(ThrowsToLandingPad, reinterpret_cast<uintptr_t>(kLanding), 0);
+    EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+    ASSERT_GT(capture.frames.size(), 3u);
+    EXPECT_EQ(capture.names[0], "kLanding");
+    EXPECT_EQ(capture.names[1], "ThrowsToLandingPad");
+    EXPECT_EQ(capture.names[2], "KnownCaller");
+  }
+}
+
 // JIT code: no object at all at the address.
 TEST_F(UnwinderTest, WalksThroughCodeThatBelongsToNoObject) {
   // push %rbp; mov %rsp,%rbp; call *%rdi; pop %rbp; ret
