@@ -95,7 +95,9 @@ PROF_ALWAYS_INLINE StackId Contention::StackHere(Primitive primitive) {
   std::span<Frame> buffer = collected.buffer();
 
   StackBounds bounds{t_state.stack_low, t_state.stack_high};
-  WalkResult walked = settings_.unwinder->WalkFromHere(bounds, 0, buffer.subspan(1));
+  StackMemo memo(static_cast<uint64_t>(primitive));
+  WalkResult walked = settings_.unwinder->WalkFromHere(bounds, 0, buffer.subspan(1), &memo);
+  if (memo.known() != 0) return StackId{static_cast<RecordId>(memo.known())};
   size_t first = 0;  // where the primitive's frame goes: in the place of our last own one
   while (first < kOwnFrames && first < walked.depth && buffer[first + 1].module() == own_module_) ++first;
   buffer[first] = PrimitiveFrame(primitive);
@@ -106,7 +108,9 @@ PROF_ALWAYS_INLINE StackId Contention::StackHere(Primitive primitive) {
     walked.end = WalkEnd::kDepthLimit;
   }
   CountWalkEnd(ledger, walked.end);
-  return ledger.InternStack(frames, walked.end);
+  StackId stack = ledger.InternStack(frames, walked.end);
+  if (walked.end == WalkEnd::kOutermost) memo.Remember(stack.value);
+  return stack;
 }
 
 TextId Contention::LabelOf(const void* object) {

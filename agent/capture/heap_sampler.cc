@@ -22,6 +22,9 @@ constexpr double kLongestMean = 1e15;
 // A stack that is recorded, and what is left out of it later.
 constexpr uint32_t kExtraFrames = HookFrames::kOwn + kHiddenLeafRoom;
 
+// Up to here (bytes a sample) so many blocks are recorded that it pays to remember their stacks.
+constexpr uint64_t kMemoRate = 4096;
+
 uint64_t Seed() {
   struct timespec now = {};
   RawSyscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
@@ -92,26 +95,36 @@ __attribute__((noinline)) void HeapSampler::Record(void* block, size_t size) {
   HookFrames collected(&deep_frames_, settings_.max_depth + kExtraFrames);
   std::span<Frame> buffer = collected.buffer();
   StackBounds bounds{t_state.stack_low, t_state.stack_high};
-  WalkResult walked = settings_.unwinder->WalkFromHere(bounds, 0, buffer);
-  std::span<Frame> frames = buffer.first(walked.depth);
-  while (frames.size() > 1 && frames[0].module() == own_module_) frames = frames.subspan(1);
-  if (frames.size() > settings_.max_depth + kHiddenLeafRoom) {
-    frames = frames.first(settings_.max_depth + kHiddenLeafRoom);
-    walked.end = WalkEnd::kDepthLimit;
+  StackMemo memo(size);
+  bool memorable = settings_.rate <= kMemoRate;
+  WalkResult walked = settings_.unwinder->WalkFromHere(bounds, 0, buffer, memorable ? &memo : nullptr);
+  HeapSiteRecord* site = ledger.At<HeapSiteRecord>(static_cast<RecordId>(memo.known()));
+  if (memo.known() == 0) {
+    if (memorable) ledger.PopulateAhead();
+    StackId stack = Intern(buffer.first(walked.depth), &walked.end);
+    site = ledger.FindHeapSite(stack, Bytes{size});
+    if (site == nullptr) return;
+    if (walked.end == WalkEnd::kOutermost) memo.Remember(ledger.IdOf(site));
   }
-  CountWalkEnd(ledger, walked.end);
-  Frame unknown = MakeSynthetic(SyntheticFrame::kUnknown);
-  if (frames.empty()) frames = {&unknown, 1};
-  StackId stack = ledger.InternStack(frames, walked.end);
-
-  HeapSiteRecord* site = ledger.FindHeapSite(stack, Bytes{size});
-  if (site == nullptr) return;
   // Its free went past us (a library that was not bound to us, __libc_free): it is over by now.
   if (HeapSiteRecord* before = live_.Take(block)) {
     ledger.Count(Loss::kMissedFree);
     CountFree(ledger.header(), before);
   }
   if (live_.Insert(block, site)) CountAllocation(ledger.header(), site);
+}
+
+StackId HeapSampler::Intern(std::span<Frame> frames, WalkEnd* end) {
+  Ledger& ledger = *settings_.ledger;
+  while (frames.size() > 1 && frames[0].module() == own_module_) frames = frames.subspan(1);
+  if (frames.size() > settings_.max_depth + kHiddenLeafRoom) {
+    frames = frames.first(settings_.max_depth + kHiddenLeafRoom);
+    *end = WalkEnd::kDepthLimit;
+  }
+  CountWalkEnd(ledger, *end);
+  Frame unknown = MakeSynthetic(SyntheticFrame::kUnknown);
+  if (frames.empty()) frames = {&unknown, 1};
+  return ledger.InternStack(frames, *end);
 }
 
 void HeapSampler::CountFreed(HeapSiteRecord* site) { CountFree(settings_.ledger->header(), site); }

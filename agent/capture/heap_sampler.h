@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "agent/base/thread_state.h"
 #include "agent/base/units.h"
@@ -63,6 +64,7 @@ class HeapSampler {
 
  private:
   uint64_t DrawGap();
+  StackId Intern(std::span<Frame> frames, WalkEnd* end);
 
   Settings settings_{};
   std::atomic<bool> running_{false};

@@ -23,6 +23,8 @@ namespace {
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kReserveStep = 64 * 1024;
 constexpr uint64_t kFirstReserve = 512 * 1024;
+constexpr uint64_t kPopulateFrom = uint64_t{4} << 20;
+constexpr uint64_t kPopulateStep = uint64_t{1} << 20;
 // Without MADV_POPULATE_WRITE (before Linux 5.14, or forbidden) a file is reserved whole, so it gets no more
 // than this.
 constexpr uint64_t kReservedWholeSize = uint64_t{16} << 20;
@@ -227,6 +229,7 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
 
   base_ = base;
   size_ = size;
+  populated_ = 0;
   first_record_ = at;
   // release: whoever sees the magic sees the formatted header
   std::atomic_ref<uint64_t>(header->magic).store(kLedgerMagic, std::memory_order_release);
@@ -254,6 +257,19 @@ bool Ledger::ReserveUpTo(uint64_t end) {
          !header()->reserved.compare_exchange_weak(reserved, want, std::memory_order_acq_rel)) {
   }
   return true;
+}
+
+void Ledger::PopulateAhead() {
+  if (in_file_ || !CanRecord()) return;
+  uint64_t used = header()->used.load(std::memory_order_relaxed);
+  std::atomic_ref<uint64_t> populated(populated_);
+  uint64_t until = populated.load(std::memory_order_relaxed);
+  if (used < kPopulateFrom || used + kPopulateStep / 4 < until) return;
+  uint64_t from = RoundUp(used, kPage);
+  if (from < until) from = until;
+  if (from + kPopulateStep > size_) return;
+  if (!populated.compare_exchange_strong(until, from + kPopulateStep, std::memory_order_relaxed)) return;
+  RawSyscall(SYS_madvise, base_ + from, kPopulateStep, MADV_POPULATE_WRITE);  // refused: page faults as ever
 }
 
 // Only pages that the sampling alone touches: a thread that is still at work may intern a text, whose buckets stand in the

@@ -106,6 +106,10 @@ class Ledger {
   }
   PROF_SIGNAL_SAFE void Count(Loss loss, uint64_t times = 1);
 
+  // For a hook that records much: what it will need next comes with one system call, not with a page fault each 4 KiB. Nothing
+  // for a ledger that is small, or in a file, which is reserved before it is touched anyway.
+  void PopulateAhead();
+
   // A ledger in a file, when nothing will be sampled any more (end of the process, exec): gives the pages back that hold
   // nothing, so that the ledgers of ten thousand short processes fit on tmpfs. Some 20 KiB stay of an empty one.
   void ReleaseUnused();
@@ -144,6 +148,7 @@ class Ledger {
   uint64_t first_record_ = 0;             // where records begin
   const uint32_t* owner_mark_ = nullptr;  // in memory that fork wipes: 0 in a child
   uint32_t* owner_page_ = nullptr;        // of a ledger in a file: the page that holds the mark
+  uint64_t populated_ = 0;                // up to there PopulateAhead came
   bool in_file_ = false;
   // copies: the header may be wiped by fork
   BucketArray texts_{}, stacks_{}, cpu_sites_{}, heap_sites_{}, contention_sites_{};

@@ -8,26 +8,40 @@ WalkResult Walker::Truncate() {
   return {static_cast<uint32_t>(frames_.size()), WalkEnd::kDepthLimit};
 }
 
-WalkResult Walker::Fast(FramePosition position, uint32_t skip) {
+bool Walker::LeaveOut(uint32_t count, FramePosition* position, StackMemo* memo) {
+  auto [pc, sp, fp] = *position;
+  uintptr_t address = pc;
+  for (; count > 0; --count, address = pc - 1) {
+    Recipe recipe = Look(address).recipe;
+    uint8_t base = recipe.base(), saved = recipe.saved(0);
+    if (recipe.kind() != RecipeKind::kPlain || (base != kStackPointer && base != kFramePointer)) return false;
+    if (memo != nullptr) memo->Add({pc, sp, fp}, saved, base == kFramePointer);
+    uintptr_t cfa = (base == kStackPointer ? sp : fp) + static_cast<uint64_t>(recipe.offset());
+    if (cfa <= sp || !memory_.Read(cfa - 8, &pc)) return false;
+    if (saved != Recipe::kNotSaved && !memory_.Read(cfa - 8 - uint64_t{8} * saved, &fp)) return false;
+    sp = cfa;
+  }
+  *position = {pc, sp, fp};
+  return true;
+}
+
+WalkResult Walker::Fast(FramePosition position, bool interrupted, StackMemo* memo) {
   TrailWriter trail(trails_, stack_, cache_->generation());
   auto [pc, sp, fp] = position;
   // An interrupted leaf does not come on the trail: its pc is exact, and the next sample's is another.
-  const uint32_t off_trail = skip == 0 ? 1 : 0;
+  const uint32_t off_trail = interrupted ? 1 : 0;
   uint32_t depth = 0;
-  uintptr_t address = pc;
+  uintptr_t address = interrupted ? pc : pc - 1;
   for (;; address = pc - 1) {
     auto [recipe, module] = Look(address);
-    Frame frame = FrameOf(address, module);
-    if (skip > 0) {
-      --skip;
-    } else if (depth == frames_.size()) {
-      return Truncate();
-    } else {
-      frames_[depth++] = frame;
-    }
+    if (depth == frames_.size()) return Truncate();
+    frames_[depth++] = FrameOf(address, module);
 
     RecipeKind kind = recipe.kind();
-    if (kind == RecipeKind::kOutermost) return {depth, WalkEnd::kOutermost};
+    if (kind == RecipeKind::kOutermost) {
+      if (memo != nullptr) trail.GiveTo(memo, depth - 1, {pc, sp, fp});
+      return {depth, WalkEnd::kOutermost};
+    }
     if (kind > RecipeKind::kRealigned) return GiveUp();
     uint8_t base_register = recipe.base();
     if (base_register != kStackPointer && base_register != kFramePointer) return GiveUp();
@@ -48,13 +62,22 @@ WalkResult Walker::Fast(FramePosition position, uint32_t skip) {
     if (saved != Recipe::kNotSaved && !memory_.Read(origin - uint64_t{8} * saved, &caller_fp)) {
       return {depth, WalkEnd::kUnreadable};
     }
-    if (depth > off_trail) trail.Add({.sp = sp, .fp = fp, .pc = pc, .fp_saved = trail_saved, .frame = frame});
+    if (depth > off_trail) {
+      trail.Add({.sp = sp,
+                 .fp = fp,
+                 .pc = pc,
+                 .uses_fp = base_register == kFramePointer,
+                 .fp_saved = trail_saved,
+                 .frame = frames_[depth - 1]});
+    }
     pc = caller_pc;
     sp = cfa;
     fp = caller_fp;
-    if (pc == 0) return {depth, WalkEnd::kOutermost};
+    if (pc == 0) {
+      if (memo != nullptr) trail.GiveTo(memo, depth, {pc, sp, fp});
+      return {depth, WalkEnd::kOutermost};
+    }
 
-    if (skip > 0) continue;  // what the trail holds is to be written
     const TrailEntry* met = trail.Meet(pc, sp, fp);
     if (met == nullptr) continue;
     const TrailEntry* at = met;

@@ -20,16 +20,20 @@
 #include "agent/base/signal_safe.h"
 #include "agent/ledger/frame.h"
 #include "agent/unwind/recipe.h"
+#include "agent/unwind/registers.h"
 
 namespace profagent {
+
+class StackMemo;
 
 // A caller's frame as the fast walk sees it before it steps on.
 struct TrailEntry {
   uintptr_t sp = 0;
   uintptr_t fp = 0;
-  uint64_t pc : 56 = 0;
-  uint64_t fp_saved : 8 =
-      0;  // field of the recipe: where rbp stands, below the next entry's sp; or kNotOnTrail
+  uint64_t pc : 55 = 0;
+  uint64_t uses_fp : 1 = 0;  // the CFA is at a distance from fp
+  // Field of the recipe: where rbp stands, below the next entry's sp; or kNotOnTrail.
+  uint64_t fp_saved : 8 = 0;
   Frame frame;
 
   // The step to the caller needs more than the next entry's sp: it is made without the trail.
@@ -78,15 +82,19 @@ class TrailPool {
 class TrailWriter {
  public:
   PROF_ALWAYS_INLINE TrailWriter(TrailPool* pool, uintptr_t stack, uint32_t generation)
-      : trail_(stack != 0 ? pool->Take(stack, generation) : nullptr) {
+      : trail_(stack != 0 ? pool->Take(stack, generation) : nullptr), recording_(trail_ != nullptr) {
     if (trail_ != nullptr) ahead_ = trail_->count;
   }
-  PROF_ALWAYS_INLINE ~TrailWriter() { Finish(); }
+  PROF_ALWAYS_INLINE ~TrailWriter() {
+    if (trail_ == nullptr) return;
+    Finish();
+    TrailPool::Return(trail_);
+  }
   TrailWriter(const TrailWriter&) = delete;
   TrailWriter& operator=(const TrailWriter&) = delete;
 
   PROF_ALWAYS_INLINE void Add(const TrailEntry& entry) {
-    if (trail_ == nullptr) return;
+    if (!recording_) return;
     if (fresh_count_ == Trail::kCapacity) {
       overflowed_ = true;
     } else {
@@ -97,7 +105,7 @@ class TrailWriter {
   // The entry that stands for this very state, or nullptr. Passes over those nearer to the leaf for good. From a
   // meeting on the rest of the trail counts as part of this walk, until Part.
   PROF_ALWAYS_INLINE const TrailEntry* Meet(uintptr_t pc, uintptr_t sp, uintptr_t fp) {
-    if (trail_ == nullptr) return nullptr;
+    if (!recording_) return nullptr;
     while (ahead_ > 0 && trail_->entries[ahead_ - 1].sp < sp) --ahead_;
     if (ahead_ == 0) return nullptr;
     const TrailEntry* entry = &trail_->entries[ahead_ - 1];
@@ -114,8 +122,13 @@ class TrailWriter {
   // The walk came to the outermost entry: what it meets from there on is not recorded again.
   PROF_SIGNAL_SAFE void Finish();
 
+  // The walk is over, at `outermost`, after `steps` of which each should be on the trail: the memo gets them all.
+  PROF_SIGNAL_SAFE void GiveTo(StackMemo* memo, uint32_t steps, const FramePosition& outermost);
+
  private:
   Trail* trail_;
+  bool recording_;
+  bool whole_ = false;  // Finish has written it
   uint32_t ahead_ = 0;  // entries[0 .. ahead_) are not passed yet
   uint32_t kept_ = 0;   // entries[0 .. kept_) continue what is fresh
   uint32_t fresh_count_ = 0;

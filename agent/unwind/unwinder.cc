@@ -61,18 +61,24 @@ WalkResult Unwinder::Walk(const ucontext_t& context, StackBounds bounds, std::sp
     return {1, WalkEnd::kNoUnwindInfo};
   }
   Walker walker(&cache_, &modules_, &pools_->windows, &pools_->trails, Readable(bounds, leaf.sp), frames);
-  WalkResult result = walker.Fast(leaf, 0);
+  WalkResult result = walker.Fast(leaf, true, nullptr);
   return walker.needs_all_registers() ? walker.Full(context) : result;
 }
 
 __attribute__((noinline)) WalkResult Unwinder::WalkFromHere(StackBounds bounds, uint32_t skip_frames,
-                                                            std::span<Frame> frames) {
+                                                            std::span<Frame> frames, StackMemo* memo) {
   if (frames.empty() || pools_ == nullptr) return {0, WalkEnd::kDepthLimit};
   FramePosition here = CapturePosition();
-  Walker walker(&cache_, &modules_, &pools_->windows, &pools_->trails, Readable(bounds, here.sp), frames);
+  MemoryRange readable = Readable(bounds, here.sp);
+  if (memo != nullptr && memo->Recall(&pools_->memos, here, readable.limit, cache_.generation())) return {};
+  Walker walker(&cache_, &modules_, &pools_->windows, &pools_->trails, readable, frames);
   const uint32_t skip = skip_frames + 2;  // this function and the one that calls it are no part of the answer
-  WalkResult result = walker.Fast(here, skip);
-  return walker.needs_all_registers() ? walker.FullFromHere(skip) : result;
+  FramePosition position = here;
+  if (walker.LeaveOut(skip, &position, memo)) {
+    WalkResult result = walker.Fast(position, false, memo);
+    if (!walker.needs_all_registers()) return result;
+  }
+  return walker.FullFromHere(skip);
 }
 
 void Unwinder::BeforeLibraryClose() {

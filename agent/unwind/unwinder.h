@@ -23,6 +23,7 @@
 #include "agent/unwind/module_map.h"
 #include "agent/unwind/recipe_cache.h"
 #include "agent/unwind/registers.h"
+#include "agent/unwind/stack_memo.h"
 #include "agent/unwind/stack_memory.h"
 #include "agent/unwind/trail.h"
 
@@ -58,7 +59,9 @@ class Unwinder {
   // The stack of the caller of the function that calls this: frame 0 is the call site in that caller.
   // `skip_frames` more are left out (hooks hide themselves). The caller must not be inlined anywhere, nor end in
   // this call (a tail call leaves no frame to hide). No frame is a leaf: each is the last byte of its call.
-  PROF_SIGNAL_SAFE WalkResult WalkFromHere(StackBounds bounds, uint32_t skip_frames, std::span<Frame> frames);
+  // `memo`: where it knows the stack, nothing is walked and the result has no frames.
+  PROF_SIGNAL_SAFE WalkResult WalkFromHere(StackBounds bounds, uint32_t skip_frames, std::span<Frame> frames,
+                                           StackMemo* memo = nullptr);
 
   // One frame for the instruction at `address`, whoever stands there.
   Frame FrameAt(CodeAddress address);
@@ -79,6 +82,7 @@ class Unwinder {
   struct Pools {
     StackWindowPool windows;
     TrailPool trails;
+    StackMemoPool memos;
   };
   Pools* pools_ = nullptr;
 };

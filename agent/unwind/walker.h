@@ -13,6 +13,7 @@
 #include "agent/unwind/module_map.h"
 #include "agent/unwind/recipe_cache.h"
 #include "agent/unwind/registers.h"
+#include "agent/unwind/stack_memo.h"
 #include "agent/unwind/stack_memory.h"
 #include "agent/unwind/trail.h"
 
@@ -29,11 +30,12 @@ class Walker {
         memory_(bounds, windows),
         frames_(frames) {}
 
-  // All begin at an instruction that was about to run, not behind a call. The first `skip` frames are left out.
-
   // Follows pc, rsp and rbp only (fast_walk.cc). When a frame needs more than that, needs_all_registers() is true
-  // afterwards and the result means nothing: the full walk has to start over.
-  PROF_SIGNAL_SAFE WalkResult Fast(FramePosition position, uint32_t skip);
+  // afterwards and the result means nothing: the full walk has to start over. `interrupted`: pc is an instruction that
+  // was about to run, not one behind a call. `memo`: wants the steps, or nullptr.
+  PROF_SIGNAL_SAFE WalkResult Fast(FramePosition position, bool interrupted, StackMemo* memo);
+  // Steps over frames of our own, from an instruction that is running. False: only the full walk can.
+  PROF_SIGNAL_SAFE bool LeaveOut(uint32_t count, FramePosition* position, StackMemo* memo);
   bool needs_all_registers() const { return needs_all_registers_; }
 
   // Follow all registers (full_walk.cc): those of `context`, or those of the caller of FullFromHere. The room for them
