@@ -137,6 +137,7 @@ class ModuleMap {
   };
   static constexpr size_t kMaxPermanent = 512;
   static constexpr size_t kPathSize = 4096;
+  // One for each walk that reads a module's tables while another one does. Beyond that, code counts as code without CFI.
   static constexpr uint32_t kMaxSpareTables = 1024;
 
   // Mapped by Start, touched as far as it is used: zeros are valid everywhere. What a small program uses lies on two pages: the

@@ -5,6 +5,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -217,6 +218,35 @@ TEST(Ledger, SaysNothingWhenAllIsAsAsked) {
   ledger.Count(Loss::kReentered);
   EXPECT_FALSE(ledger.AddModule({}));
   EXPECT_EQ(ledger.AddThread(1, kNoText), nullptr);
+}
+
+// Pages of the ledger that are in memory, from byte `from` on.
+size_t PagesInMemory(const Ledger& ledger, size_t from, size_t count) {
+  std::vector<unsigned char> in_memory(count);
+  auto* start = const_cast<std::byte*>(ledger.bytes().data()) + from / 4096 * 4096;
+  EXPECT_EQ(mincore(start, count * 4096, in_memory.data()), 0);
+  size_t found = 0;
+  for (unsigned char each : in_memory) found += each & 1;
+  return found;
+}
+
+TEST(Ledger, PopulatesAheadOnlyWhenItHasGrown) {
+  Ledger ledger;
+  ASSERT_TRUE(ledger.CreateAnonymous(Bytes{uint64_t{8} << 20}));
+  auto used = [&] { return ledger.header()->used.load(); };
+  ledger.PopulateAhead();
+  EXPECT_EQ(PagesInMemory(ledger, used() + 4096, 256), 0u);
+  ASSERT_NE(ledger.AllocateTable(Bytes{uint64_t{4} << 20}, Loss::kLedgerFull), nullptr);
+  ledger.PopulateAhead();
+  size_t populated = PagesInMemory(ledger, used() + 4096, 256);
+  if (populated == 0) GTEST_SKIP() << "this kernel has no MADV_POPULATE_WRITE";
+  EXPECT_EQ(populated, 256u);
+  ledger.PopulateAhead();  // there is enough
+  EXPECT_EQ(PagesInMemory(ledger, used() + 4096, 512), 256u);
+  while (ledger.AllocateTable(Bytes{64 * 1024}, Loss::kLedgerFull) != nullptr) ledger.PopulateAhead();
+  EXPECT_LE(used(), uint64_t{8} << 20);
+  EXPECT_EQ(ledger.header()->losses[static_cast<uint32_t>(Loss::kLedgerFull)].load(), 1u);
+  ledger.Close();
 }
 
 TEST_F(LedgerTest, CutsAStackAtTheDeepestThatAReaderTakes) {

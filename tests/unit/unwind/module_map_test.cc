@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <link.h>
+#include <sched.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -71,6 +72,30 @@ TEST_F(ModuleMapTest, KnowsTheVdsoAndNothingWhereNothingIs) {
   EXPECT_EQ(IdOf(reinterpret_cast<void*>(~uintptr_t{0})), ModuleId::kNone);
   int on_the_stack = 0;
   EXPECT_EQ(IdOf(&on_the_stack), ModuleId::kNone);
+}
+
+// Whoever reads them first: all see the same tables, at the same place.
+TEST_F(ModuleMapTest, GivesRacingThreadsTheSameTables) {
+  for (int round = 0; round < 50; ++round) {
+    ModuleMap& modules = unwinder_->modules();
+    const EhFrameTables* seen[4] = {};
+    std::atomic<int> ready{0};
+    std::vector<std::thread> threads;
+    for (auto& each : seen) {
+      threads.emplace_back([&] {
+        ModuleMap::Reader reader(&modules);
+        const Module* libc = modules.Find(reinterpret_cast<uintptr_t>(&getpid));
+        ++ready;
+        while (ready.load() < 4) sched_yield();
+        each = &modules.TablesOf(*libc);
+        EXPECT_GT(each->table_count, 100u);
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    for (auto* each : seen) EXPECT_EQ(each, seen[0]);
+    TearDown();
+    SetUp();
+  }
 }
 
 TEST_F(ModuleMapTest, MeetsALibraryThatIsOpenedLater) {
