@@ -15,7 +15,7 @@ PROF_ALWAYS_INLINE bool IsStill(const StackMemoEntry& entry, const FramePosition
   return true;
 }
 
-uint64_t Mix(uint64_t value) {
+PROF_ALWAYS_INLINE uint64_t Mix(uint64_t value) {
   value *= 0x9e3779b97f4a7c15;
   return value ^ value >> 32;
 }

@@ -1,7 +1,7 @@
 // Stacks that were walked before, with what the hook made of them: the second walk of the same stack only sees that it is
 // the same.
 //
-// Context: `hook`. One StackMemo a walk; the pool is the unwinder's.
+// Context: `hook`, which may be a handler of the application. One StackMemo a walk; the pool is the unwinder's.
 // Why:     a hook that records every call (MEMPROFILERATE=1, a busy lock) meets few different stacks again and again. Walking and
 //          interning one is some 100 ns in redis-server, two thirds of what a sample costs; comparing it is 20.
 // Exact:   a walk is a function of where it begins, of the words that it reads, and of the recipes. The memo holds the first and
@@ -87,11 +87,12 @@ class StackMemo {
   friend class Walker;
 
   // True: known() says it. False: a walk follows, which adds its steps from `here` on.
-  bool Recall(StackMemoPool* pool, const FramePosition& here, uintptr_t stack, uint32_t generation);
-  void Add(const FramePosition& state, uint8_t fp_saved, bool uses_fp);
+  PROF_SIGNAL_SAFE bool Recall(StackMemoPool* pool, const FramePosition& here, uintptr_t stack,
+                               uint32_t generation);
+  PROF_SIGNAL_SAFE void Add(const FramePosition& state, uint8_t fp_saved, bool uses_fp);
   // The outermost state was added.
-  void Complete();
-  void Release(uint64_t known);
+  PROF_SIGNAL_SAFE void Complete();
+  PROF_SIGNAL_SAFE void Release(uint64_t known);
 
   uint64_t hint_;
   uint64_t known_ = 0;
