@@ -33,11 +33,12 @@ bool StackMemo::Recall(StackMemoPool* pool, const FramePosition& here, uintptr_t
     if (tag != tag_) continue;
     StackMemoEntry& entry = pool->EntryOf(set, way);
     if (entry.taken.exchange(true, std::memory_order_acquire)) continue;
-    bool same = entry.count != 0 && entry.sp == here.sp && entry.stack == stack && entry.hint == hint_ &&
-                entry.generation == generation && IsStill(entry, here);
-    if (same) known_ = entry.known;
+    if (entry.count != 0 && entry.sp == here.sp && entry.stack == stack && entry.hint == hint_ &&
+        entry.generation == generation && IsStill(entry, here)) {
+      known_ = entry.known;
+    }
     entry.taken.store(false, std::memory_order_release);
-    if (same) return true;
+    if (known_ != 0) return true;
   }
   // Most stacks of some programs never come again.
   if (set.asked.exchange(tag_, std::memory_order_relaxed) != tag_) return false;
@@ -69,10 +70,13 @@ void StackMemo::Add(const FramePosition& state, uint8_t fp_saved, bool uses_fp) 
 
 void StackMemo::Complete() {
   if (entry_ == nullptr) return;
-  const MemoStep& outermost = entry_->steps[entry_->count - 1];
+  const uint32_t count = entry_->count;
+  if (count == 0)
+    return Release(0);  // wiped: a handler forked in the middle of this walk, and we are the child
+  const MemoStep& outermost = entry_->steps[count - 1];
   if (entry_->sp + uintptr_t{8} * outermost.sp > entry_->stack) return Release(0);
   bool matters = false;  // what fp is at step i + 1
-  for (uint32_t i = entry_->count - 1; i-- > 0;) {
+  for (uint32_t i = count - 1; i-- > 0;) {
     const MemoStep& step = entry_->steps[i];
     MemoStep& next = entry_->steps[i + 1];
     bool saved = step.fp_saved != Recipe::kNotSaved;

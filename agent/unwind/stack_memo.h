@@ -2,14 +2,17 @@
 // the same.
 //
 // Context: `hook`, which may be a handler of the application. One StackMemo a walk; the pool is the unwinder's.
-// Why:     a hook that records every call (MEMPROFILERATE=1, a busy lock) meets few different stacks again and again. Walking and
-//          interning one is some 100 ns in redis-server, two thirds of what a sample costs; comparing it is 20.
+// Why:     a hook that records every call (MEMPROFILERATE=1, a busy lock) meets few different stacks again and again. In
+//          redis-server walking and interning them was 19 of the 30 % of its time that the hooks took; with memos they
+//          take 40 % less.
 // Exact:   a walk is a function of where it begins, of the words that it reads, and of the recipes. The memo holds the first and
 //          every word: return addresses all of them, saved frame pointers where a CFA depends on them. When all are what they
 //          were, so is the stack, whatever was written in between. Another generation (dlclose) or another stack is
-//          another memo. Only walks that the fast walk made from beginning to end inside the thread's bounds are kept.
+//          another memo. Only walks that the fast walk made from beginning to end inside the thread's bounds are kept. Two
+//          hooks never share one, whatever their hints: where they walk from is among the words.
 // Sharing: found by the stack pointer and a number of the hook's own (`hint`), in sets of four. Who finds his memo taken (by a
 //          signal handler's hook, another thread of the same set) does without.
+// fork:    the child's pool is wiped, maybe in the middle of a walk: nothing in here relies on what it read before.
 // Memory:  0.8 MiB reserved, touched a page for each few different stacks: not for hooks that sample rarely.
 #pragma once
 
@@ -53,8 +56,8 @@ class StackMemoPool {
 
   struct alignas(64) Set {
     std::atomic<uint64_t> tags[kWays];
-    std::atomic<uint64_t>
-        asked;  // the tag that was last looked for in vain: when it comes again, it gets a place
+    // The tag that was last looked for in vain: when it comes again, it gets a place.
+    std::atomic<uint64_t> asked;
     std::atomic<uint32_t> next;  // the way that is given up when all are in use
   };
 

@@ -171,6 +171,16 @@ class AtInstruction : public UnwinderTest {
     sigaction(SIGILL, &old, nullptr);
     return Result();
   }
+  // The leaf's end of the whole stack at `instruction`, decoded and from the cache.
+  void ExpectStack(void (*function)(), const char* instruction, const std::vector<std::string>& leaf_first) {
+    for (int i = 0; i < 2; ++i) {
+      Capture capture = Walk(function, reinterpret_cast<uintptr_t>(instruction), 0);
+      EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+      ASSERT_GT(capture.names.size(), leaf_first.size());
+      capture.names.resize(leaf_first.size());
+      EXPECT_EQ(capture.names, leaf_first);
+    }
+  }
   uintptr_t pc_ = 0;
   int pushed_ = 0;
 };
@@ -191,25 +201,12 @@ TEST_F(AtInstruction, FindsTheCallerBehindThePush) {
 
 // The rule for it leads to a word that is no code: the instruction knows better.
 TEST_F(AtInstruction, BelievesAReturnInstructionMoreThanRulesThatLeadNowhere) {
-  for (int i = 0; i < 2; ++i) {  // decoded, and from the cache
-    Capture capture = Walk(CallsWrongCfi, reinterpret_cast<uintptr_t>(kWrongReturn), 0);
-    EXPECT_EQ(capture.end, WalkEnd::kOutermost);
-    ASSERT_GT(capture.frames.size(), 3u);
-    EXPECT_EQ(capture.names[1], "CallsWrongCfi");
-    EXPECT_EQ(capture.names[2], "KnownCaller");
-  }
+  ExpectStack(CallsWrongCfi, kWrongReturn, {"kWrongReturn", "CallsWrongCfi", "KnownCaller"});
 }
 
 // In the last instructions of a throw the return address is the landing pad, which nobody has called from.
 TEST_F(AtInstruction, SeesWhereAThrowLands) {
-  for (int i = 0; i < 2; ++i) {  // decoded, and from the cache
-    Capture capture = Walk(ThrowsToLandingPad, reinterpret_cast<uintptr_t>(kLanding), 0);
-    EXPECT_EQ(capture.end, WalkEnd::kOutermost);
-    ASSERT_GT(capture.frames.size(), 3u);
-    EXPECT_EQ(capture.names[0], "kLanding");
-    EXPECT_EQ(capture.names[1], "ThrowsToLandingPad");
-    EXPECT_EQ(capture.names[2], "KnownCaller");
-  }
+  ExpectStack(ThrowsToLandingPad, kLanding, {"kLanding", "ThrowsToLandingPad", "KnownCaller"});
 }
 
 // JIT code: no object at all at the address.
