@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr uint16_t kMachine = EM_X86_64;
 constexpr uint64_t kMaxSections = 1 << 20;  // -ffunction-sections of an unlinked object reaches some 100 000
+constexpr uint64_t kMaxSectionNames = 64 * 1024;  // .text and its like stand within that
 constexpr uint64_t kMaxNotes = 64 * 1024;
 
 }  // namespace
@@ -56,6 +58,7 @@ void ElfReader::Close() {
   memory_size_ = 0;
   segments_ = {};
   sections_ = {};
+  section_names_ = {};
 }
 
 size_t ElfReader::ReadAt(uint64_t offset, void* to, size_t size) const {
@@ -97,6 +100,7 @@ bool ElfReader::Load() {
   if (sections == nullptr) return true;
   size_t size = ReadAt(header_.e_shoff, sections, count * sizeof(Elf64_Shdr));
   sections_ = {sections, size / sizeof(Elf64_Shdr)};
+  LoadSectionNames();
   return true;
 }
 
@@ -107,13 +111,20 @@ const Elf64_Shdr* ElfReader::FindSection(uint32_t type) const {
   return nullptr;
 }
 
-std::string_view ElfReader::NameOf(const Elf64_Shdr& section) {
-  uint32_t names = header_.e_shstrndx != SHN_XINDEX ? header_.e_shstrndx
+void ElfReader::LoadSectionNames() {
+  uint32_t index = header_.e_shstrndx != SHN_XINDEX ? header_.e_shstrndx
                    : sections_.empty()              ? 0
                                                     : sections_[0].sh_link;
-  if (names >= sections_.size() || section.sh_name >= sections_[names].sh_size) return {};
-  size_t size = ReadAt(sections_[names].sh_offset + section.sh_name, section_name_, sizeof section_name_);
-  return {section_name_, strnlen(section_name_, size)};
+  if (index >= sections_.size()) return;
+  size_t size = std::min(sections_[index].sh_size, kMaxSectionNames);
+  auto* names = arena_.AllocateArray<char>(size);
+  if (names != nullptr) section_names_ = {names, ReadAt(sections_[index].sh_offset, names, size)};
+}
+
+std::string_view ElfReader::NameOf(const Elf64_Shdr& section) const {
+  if (section.sh_name >= section_names_.size()) return {};
+  std::string_view name = section_names_.substr(section.sh_name);
+  return name.substr(0, name.find('\0'));
 }
 
 bool ElfReader::HasBuildId(std::span<const uint8_t> build_id) const {

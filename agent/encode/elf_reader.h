@@ -3,7 +3,7 @@
 // Context:   `dump`, `offline`. Raw system calls; memory from an Arena.
 // Why pread and not mmap: a mapped file that somebody shortens meanwhile (a package upgrade, a linker that writes in
 //            place) is SIGBUS in the application; a read is just short. It is no slower: a table is read once,
-//            front to back, 64 KiB at a time.
+//            front to back, some pages at a time.
 // Believes:  nothing. All offsets and sizes of a file may be wrong.
 #pragma once
 
@@ -35,15 +35,33 @@ class ElfReader : private Holding {
   // Bytes copied: `size`, or fewer at the end of the file.
   size_t ReadAt(uint64_t offset, void* to, size_t size) const;
 
+  // Shows `visit` the entries of a table of `size` bytes, in their order, until it says false or the file ends.
+  template <class Entry, class Visit>
+  void ReadTable(uint64_t offset, uint64_t size, Visit visit) const {
+    // On the stack, whose pages were touched before: fresh memory would be a page fault for each 4 KiB of it.
+    constexpr size_t kAtOnce = 16 * 1024 / sizeof(Entry);
+    Entry part[kAtOnce];
+    for (uint64_t at = 0; at < size;) {
+      size_t want = size - at < sizeof part ? static_cast<size_t>(size - at) : sizeof part;
+      size_t got = ReadAt(offset + at, part, want);
+      for (size_t i = 0; i < got / sizeof(Entry); ++i) {
+        if (!visit(part[i])) return;
+      }
+      if (got < want) return;
+      at += got;
+    }
+  }
+
   std::span<const Elf64_Shdr> sections() const { return sections_; }
   const Elf64_Shdr* FindSection(uint32_t type) const;
-  // .shstrtab's word for a section; empty when unreadable. Valid until the next call.
-  std::string_view NameOf(const Elf64_Shdr& section);
+  // .shstrtab's word for a section; empty when unreadable.
+  std::string_view NameOf(const Elf64_Shdr& section) const;
 
   bool HasBuildId(std::span<const uint8_t> build_id) const;  // an empty one: it has none
 
  private:
   bool Load();
+  void LoadSectionNames();
 
   Arena& arena_;
   int fd_ = -1;
@@ -52,7 +70,7 @@ class ElfReader : private Holding {
   Elf64_Ehdr header_{};
   std::span<const Elf64_Phdr> segments_;
   std::span<const Elf64_Shdr> sections_;
-  char section_name_[32];
+  std::string_view section_names_;
 };
 
 }  // namespace profagent

@@ -32,7 +32,7 @@ static_assert(sizeof(FdeHead) == 16);
 
 class FrameTable {
  public:
-  explicit FrameTable(ElfReader& file) : file_(file) {}
+  explicit FrameTable(const ElfReader& file) : file_(file) {}
 
   bool Find() {
     for (const Elf64_Shdr& section : file_.sections()) {
@@ -53,31 +53,27 @@ class FrameTable {
     return true;
   }
 
-  uint64_t count() const { return count_; }
-
-  // A stretch of the table; fewer where the file ends.
-  size_t Read(uint64_t first, std::span<Entry> entries) const {
-    size_t size = file_.ReadAt(header_->sh_offset + kHeaderSize + first * sizeof(Entry), entries.data(),
-                               entries.size_bytes());
-    return size / sizeof(Entry);
+  template <class Visit>
+  void Read(Visit visit) const {
+    file_.ReadTable<Entry>(header_->sh_offset + kHeaderSize, count_ * sizeof(Entry), visit);
   }
   uint64_t FunctionOf(Entry entry) const {
     return header_->sh_addr + static_cast<uint64_t>(int64_t{entry.function});
   }
 
-  // The FDE itself says that the function, from its begin, reaches to `address`.
-  bool Covers(Entry entry, uint64_t address) const {
+  // The size of the function, as its FDE says; 0: not known.
+  uint64_t SizeOf(Entry entry) const {
     uint64_t fde = header_->sh_addr + static_cast<uint64_t>(int64_t{entry.fde});
-    if (fde < frames_->sh_addr || fde - frames_->sh_addr >= frames_->sh_size) return false;
+    if (fde < frames_->sh_addr || fde - frames_->sh_addr >= frames_->sh_size) return 0;
     FdeHead head;
     uint64_t offset = frames_->sh_offset + (fde - frames_->sh_addr);
-    if (file_.ReadAt(offset, &head, sizeof head) != sizeof head) return false;
+    if (file_.ReadAt(offset, &head, sizeof head) != sizeof head) return 0;
     uint64_t begin = fde + offsetof(FdeHead, begin) + static_cast<uint64_t>(int64_t{head.begin});
-    return begin == FunctionOf(entry) && address - begin < head.range;
+    return begin == FunctionOf(entry) ? head.range : 0;
   }
 
  private:
-  ElfReader& file_;
+  const ElfReader& file_;
   const Elf64_Shdr* header_ = nullptr;
   const Elf64_Shdr* frames_ = nullptr;
   uint64_t count_ = 0;
@@ -94,39 +90,40 @@ std::string_view MakeName(std::string_view module_name, uint64_t function, Arena
 
 }  // namespace
 
-void NameFromFrameTable(ElfReader& file, std::string_view module_name, std::span<const uint64_t> addresses,
-                        std::span<FunctionSymbol> names, Arena& arena) {
+void NameFromFrameTable(const ElfReader& file, std::string_view module_name,
+                        std::span<const uint64_t> addresses, std::span<FunctionSymbol> names, Arena& arena) {
+  size_t at = 0;  // the first without a name
+  auto skip_named = [&] {
+    while (at < addresses.size() && !names[at].name.empty()) ++at;
+    return at < addresses.size();
+  };
   FrameTable table(file);
-  if (!table.Find()) return;
-  constexpr size_t kStretch = 4096;
-  Entry* entries = arena.AllocateArray<Entry>(kStretch);
-  if (entries == nullptr) return;
+  if (!skip_named() || !table.Find()) return;
 
   Entry last{};  // the function that begins at or below the address looked at
   bool have_last = false;
-  std::string_view last_name;
-  size_t at = 0;
-  auto name_below = [&](uint64_t limit) {
-    for (; at < addresses.size() && addresses[at] < limit; ++at) {
-      if (!have_last || !names[at].name.empty() || !table.Covers(last, addresses[at])) continue;
-      if (last_name.empty()) last_name = MakeName(module_name, table.FunctionOf(last), arena);
-      names[at] = {last_name, table.FunctionOf(last)};
-    }
+  auto name_below = [&](uint64_t limit) {  // false: that was all
+    if (addresses[at] >= limit) return true;
+    uint64_t start = table.FunctionOf(last);
+    uint64_t size = have_last ? table.SizeOf(last) : 0;
+    std::string_view name;
+    do {
+      if (addresses[at] - start < size) {
+        if (name.empty()) name = MakeName(module_name, start, arena);
+        names[at] = {name, start};
+      }
+      ++at;
+    } while (skip_named() && addresses[at] < limit);
+    return at < addresses.size();
   };
-  for (uint64_t first = 0; first < table.count() && at < addresses.size();) {
-    size_t wanted = table.count() - first < kStretch ? table.count() - first : kStretch;
-    size_t count = table.Read(first, {entries, wanted});
-    for (size_t i = 0; i < count; ++i) {
-      uint64_t function = table.FunctionOf(entries[i]);
-      if (at < addresses.size() && function > addresses[at]) name_below(function);
-      last = entries[i];
-      last_name = {};
-      have_last = true;
-    }
-    if (count < wanted) break;
-    first += count;
-  }
-  name_below(UINT64_MAX);
+  bool more = true;
+  table.Read([&](Entry entry) {
+    more = name_below(table.FunctionOf(entry));
+    last = entry;
+    have_last = true;
+    return more;
+  });
+  if (more) name_below(UINT64_MAX);
 }
 
 }  // namespace profagent

@@ -15,7 +15,7 @@ namespace profagent {
 
 // Names those of `addresses` (ascending) whose name is still empty and that .eh_frame_hdr knows: `module_name`+0x and
 // the function's first address. Only the table form and encodings that linkers write are read (others name nothing).
-void NameFromFrameTable(ElfReader& file, std::string_view module_name, std::span<const uint64_t> addresses,
-                        std::span<FunctionSymbol> names, Arena& arena);
+void NameFromFrameTable(const ElfReader& file, std::string_view module_name,
+                        std::span<const uint64_t> addresses, std::span<FunctionSymbol> names, Arena& arena);
 
 }  // namespace profagent

@@ -14,7 +14,7 @@
 namespace profagent {
 
 // Names those of `addresses` that lie in a section called .plt*, as `memcpy@plt`.
-void NamePltStubs(ElfReader& file, std::span<const uint64_t> addresses, std::span<FunctionSymbol> names,
+void NamePltStubs(const ElfReader& file, std::span<const uint64_t> addresses, std::span<FunctionSymbol> names,
                   Arena& arena);
 
 }  // namespace profagent

@@ -1,14 +1,15 @@
 #include "agent/encode/symbol_table_scan.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace profagent {
 namespace {
 
-constexpr size_t kSymbolsAtOnce = 2730;  // 64 KiB
-constexpr size_t kMaxName = 32 * 1024;   // mangled names of deep template code reach some KiB
-constexpr size_t kNameStart = 240;       // read at once; enough for nearly all
+constexpr size_t kMaxName = 32 * 1024;  // mangled names of deep template code reach some KiB
+constexpr size_t kNameStart = 240;      // read at once; enough for nearly all
+constexpr size_t kNameUsual = 4096;     // read then
 
 struct Symbol {
   uint64_t start;
@@ -19,69 +20,140 @@ struct Symbol {
   bool is_sized;
 };
 
-class Scan {
+// Which of symbols at one place, or around one address, is chosen.
+class Choice {
  public:
-  Scan(const ElfReader& file, const Elf64_Shdr& strings, SymbolKind kind, std::span<const uint64_t> addresses,
-       Symbol* covering, Symbol* nearest)
-      : file_(file),
-        strings_(strings),
-        kind_(kind),
-        addresses_(addresses),
-        covering_(covering),
-        nearest_(nearest) {}
+  Choice(const ElfReader& file, const Elf64_Shdr& strings) : file_(file), strings_(strings) {}
 
-  void Offer(const Elf64_Sym& raw);
-  // The choice for addresses[i]; ask in ascending order. nullptr: none.
-  const Symbol* Choose(size_t i);
+  bool IsBetter(const Symbol& a, const Symbol& b);
 
  private:
-  bool IsBetter(const Symbol& a, const Symbol& b) const;
-  bool HasBetterName(const Symbol& a, const Symbol& b) const;
+  bool HasBetterName(const Symbol& a, const Symbol& b);
+  bool IsBetterName(uint32_t a, uint32_t b) const;
 
   const ElfReader& file_;
   const Elf64_Shdr& strings_;
+  uint64_t name_reads_ = 10'000;  // a file may claim that all its symbols are at one place
+  uint32_t compared_[2] = {};     // the last names, which the next address mostly asks for again
+  bool was_better_ = false;
+};
+
+// Where in ascending addresses the first one is that a symbol can cover. A table of what lies in each of some equal
+// stretches: a binary search over all of them guesses wrong at nearly every step.
+class AddressIndex {
+ public:
+  // False: no memory.
+  bool Build(std::span<const uint64_t> addresses, Arena& arena) {
+    addresses_ = addresses;
+    size_t buckets = std::min(std::bit_ceil(2 * addresses.size()), kMaxBuckets);
+    uint64_t range = addresses.back() - addresses.front();
+    while (range >> shift_ >= buckets) ++shift_;
+    starts_ = arena.AllocateArray<uint32_t>(buckets + 1);
+    if (starts_ == nullptr) return false;
+    size_t i = 0;
+    for (size_t bucket = 0; bucket <= buckets; ++bucket) {
+      while (i < addresses.size() && (addresses[i] - addresses.front()) >> shift_ < bucket) ++i;
+      starts_[bucket] = static_cast<uint32_t>(i);
+    }
+    return true;
+  }
+
+  // Of the first address that is not below `start`, which is not above the last one.
+  size_t FirstFrom(uint64_t start) const {
+    if (start <= addresses_.front()) return 0;
+    uint64_t bucket = (start - addresses_.front()) >> shift_;
+    const uint64_t* data = addresses_.data();
+    return static_cast<size_t>(std::lower_bound(data + starts_[bucket], data + starts_[bucket + 1], start) -
+                               data);
+  }
+
+ private:
+  static constexpr size_t kMaxBuckets = 8192;
+
+  std::span<const uint64_t> addresses_;
+  uint32_t shift_ = 0;
+  uint32_t* starts_ = nullptr;  // [b]: the first address of bucket b or of one behind it
+};
+
+class Scan {
+ public:
+  Scan(const ElfReader& file, const Elf64_Shdr& strings, SymbolKind kind)
+      : choice_(file, strings), sections_(file.sections()), kind_(kind) {}
+
+  // False: no memory.
+  bool Start(std::span<const uint64_t> addresses, Arena& arena) {
+    addresses_ = addresses;
+    covering_ = arena.AllocateArray<Symbol>(addresses.size());
+    nearest_ = arena.AllocateArray<Symbol>(addresses.size());
+    return covering_ != nullptr && nearest_ != nullptr && index_.Build(addresses, arena);
+  }
+
+  void Offer(const Elf64_Sym& raw);
+  // The choice for addresses[i]; ask in ascending order. nullptr: none.
+  const Symbol* For(size_t i);
+
+ private:
+  bool Read(const Elf64_Sym& raw, Symbol* symbol) const;
+
+  Choice choice_;
+  std::span<const Elf64_Shdr> sections_;
   SymbolKind kind_;
   std::span<const uint64_t> addresses_;
-  Symbol* covering_;  // [i]: the best sized symbol over addresses[i]
-  Symbol* nearest_;   // [i]: the last symbol that starts in (addresses[i - 1], addresses[i]]
-  Symbol last_{};     // the running maximum of nearest_, in Choose
+  AddressIndex index_;
+  Symbol* covering_ = nullptr;  // [i]: the best sized symbol over addresses[i]; without a binding: none
+  Symbol* nearest_ = nullptr;   // [i]: the last symbol that starts in (addresses[i - 1], addresses[i]]
+  Symbol last_{};               // the running maximum of nearest_, in For
   // A file may claim that every symbol covers everything. Then its claims are heard only for so long.
   uint64_t patience_ = 4'000'000;
-  mutable uint64_t name_reads_ = 10'000;
 };
 
 void Scan::Offer(const Elf64_Sym& raw) {
-  uint8_t type = ELF64_ST_TYPE(raw.st_info);
-  bool is_function = type == STT_FUNC || type == STT_GNU_IFUNC;
-  if (raw.st_shndx == SHN_UNDEF || raw.st_name == 0) return;
-  if (kind_ == SymbolKind::kVariables ? type != STT_OBJECT : !is_function && type != STT_NOTYPE) return;
-  if (raw.st_value > addresses_.back()) return;
-
-  Symbol symbol{raw.st_value, 0, raw.st_name, 0, is_function, raw.st_size != 0};
-  uint8_t binding = ELF64_ST_BIND(raw.st_info);
-  symbol.binding = binding == STB_LOCAL ? 1 : binding == STB_WEAK ? 2 : 3;
-  std::span<const Elf64_Shdr> sections = file_.sections();
-  if (raw.st_shndx < sections.size()) {
-    const Elf64_Shdr& section = sections[raw.st_shndx];
-    if (((section.sh_flags & SHF_EXECINSTR) != 0) != (kind_ == SymbolKind::kFunctions)) return;
-    symbol.end = section.sh_addr + section.sh_size;
-  } else if (raw.st_shndx != SHN_XINDEX || !is_function) {
-    return;  // absolute, common: no code
-  }
-  if (symbol.is_sized) symbol.end = symbol.start + raw.st_size;
-  if (symbol.end < symbol.start) return;
-
-  auto first = static_cast<size_t>(std::lower_bound(addresses_.begin(), addresses_.end(), symbol.start) -
-                                   addresses_.begin());
-  if (IsBetter(symbol, nearest_[first])) nearest_[first] = symbol;
+  const uint64_t start = raw.st_value;
+  if (start > addresses_.back()) return;
+  size_t first = index_.FirstFrom(start);
+  // Nearly all of a large table: it covers nothing that was asked for, and is not the nearest to anything.
+  if (raw.st_size != 0 && addresses_[first] - start >= raw.st_size && start < nearest_[first].start) return;
+  Symbol symbol;
+  if (!Read(raw, &symbol)) return;
+  Symbol& nearest = nearest_[first];
+  // Of sized ones at one place any will do: they only end a label.
+  bool is_another = nearest.start == start && nearest.is_sized && symbol.is_sized;
+  if (!is_another && choice_.IsBetter(symbol, nearest)) nearest = symbol;
   if (!symbol.is_sized) return;
   for (size_t i = first; i < addresses_.size() && addresses_[i] < symbol.end && patience_ > 0;
        ++i, --patience_) {
-    if (IsBetter(symbol, covering_[i])) covering_[i] = symbol;
+    if (choice_.IsBetter(symbol, covering_[i])) covering_[i] = symbol;
   }
 }
 
-bool Scan::IsBetter(const Symbol& a, const Symbol& b) const {
+const Symbol* Scan::For(size_t i) {
+  if (nearest_[i].binding != 0 && choice_.IsBetter(nearest_[i], last_)) last_ = nearest_[i];
+  if (covering_[i].binding != 0) return &covering_[i];
+  // A label reaches to the next symbol. (If that one has a size, its end is passed: it does not cover.)
+  return last_.binding != 0 && !last_.is_sized && addresses_[i] < last_.end ? &last_ : nullptr;
+}
+
+bool Scan::Read(const Elf64_Sym& raw, Symbol* symbol) const {
+  uint8_t type = ELF64_ST_TYPE(raw.st_info);
+  bool is_function = type == STT_FUNC || type == STT_GNU_IFUNC;
+  if (raw.st_shndx == SHN_UNDEF || raw.st_name == 0) return false;
+  if (kind_ == SymbolKind::kVariables ? type != STT_OBJECT : !is_function && type != STT_NOTYPE) return false;
+
+  *symbol = {raw.st_value, 0, raw.st_name, 0, is_function, raw.st_size != 0};
+  uint8_t binding = ELF64_ST_BIND(raw.st_info);
+  symbol->binding = binding == STB_LOCAL ? 1 : binding == STB_WEAK ? 2 : 3;
+  if (raw.st_shndx < sections_.size()) {
+    const Elf64_Shdr& section = sections_[raw.st_shndx];
+    if (((section.sh_flags & SHF_EXECINSTR) != 0) != (kind_ == SymbolKind::kFunctions)) return false;
+    symbol->end = section.sh_addr + section.sh_size;
+  } else if (raw.st_shndx != SHN_XINDEX || !is_function) {
+    return false;  // absolute, common: no code
+  }
+  if (symbol->is_sized) symbol->end = symbol->start + raw.st_size;
+  return symbol->end >= symbol->start;
+}
+
+bool Choice::IsBetter(const Symbol& a, const Symbol& b) {
   if (b.binding == 0) return true;
   if (a.start != b.start) return a.start > b.start;
   if (a.is_sized != b.is_sized) return a.is_sized;
@@ -90,13 +162,21 @@ bool Scan::IsBetter(const Symbol& a, const Symbol& b) const {
   return HasBetterName(a, b);
 }
 
-bool Scan::HasBetterName(const Symbol& a, const Symbol& b) const {
+bool Choice::HasBetterName(const Symbol& a, const Symbol& b) {
+  if (a.name == compared_[0] && b.name == compared_[1]) return was_better_;
   if (name_reads_ == 0) return false;
   --name_reads_;
+  compared_[0] = a.name;
+  compared_[1] = b.name;
+  was_better_ = IsBetterName(a.name, b.name);
+  return was_better_;
+}
+
+bool Choice::IsBetterName(uint32_t a, uint32_t b) const {
   char names[2][kNameStart];
   size_t sizes[2], underscores[2];
   for (int i = 0; i < 2; ++i) {
-    uint64_t offset = i == 0 ? a.name : b.name;
+    uint64_t offset = i == 0 ? a : b;
     size_t size =
         offset < strings_.sh_size ? file_.ReadAt(strings_.sh_offset + offset, names[i], kNameStart) : 0;
     sizes[i] = strnlen(names[i], size);
@@ -108,30 +188,26 @@ bool Scan::HasBetterName(const Symbol& a, const Symbol& b) const {
   return std::memcmp(names[0], names[1], sizes[0]) < 0;
 }
 
-const Symbol* Scan::Choose(size_t i) {
-  if (nearest_[i].binding != 0 && IsBetter(nearest_[i], last_)) last_ = nearest_[i];
-  if (covering_[i].binding != 0) return &covering_[i];
-  // A label reaches to the next symbol. (If that one has a size, its end is passed: it does not cover.)
-  return last_.binding != 0 && !last_.is_sized && addresses_[i] < last_.end ? &last_ : nullptr;
-}
-
 }  // namespace
 
 std::string_view ReadSymbolName(const ElfReader& file, const Elf64_Shdr& strings, uint64_t offset,
                                 std::string_view suffix, Arena& arena) {
   if (offset >= strings.sh_size) return {};
-  uint64_t most = strings.sh_size - offset;
-  char start[kNameStart];
-  size_t got = file.ReadAt(strings.sh_offset + offset, start, most < kNameStart ? most : kNameStart);
-  size_t size = strnlen(start, got);
+  uint64_t most = std::min<uint64_t>(strings.sh_size - offset, kMaxName);
+  char start[kNameStart], more[kNameUsual];
   const char* text = start;
-  if (size == kNameStart) {
-    if (most > kMaxName) most = kMaxName;
-    char* longer = arena.AllocateArray<char>(most);
-    if (longer == nullptr) return {};
-    got = file.ReadAt(strings.sh_offset + offset, longer, most);
-    size = strnlen(longer, got);
-    text = longer;
+  size_t got = 0;
+  auto read = [&](char* to, size_t size) {
+    text = to;
+    got = file.ReadAt(strings.sh_offset + offset, to, std::min<uint64_t>(most, size));
+    return strnlen(to, got);
+  };
+  size_t size = read(start, sizeof start);
+  if (size == sizeof start) size = read(more, sizeof more);
+  if (size == sizeof more) {
+    char* longest = arena.AllocateArray<char>(most);
+    if (longest == nullptr) return {};
+    size = read(longest, most);
   }
   if (size == got) return {};  // no end
   std::string_view name(text, size);
@@ -149,24 +225,17 @@ void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, SymbolK
   if (addresses.empty() || table.sh_entsize != sizeof(Elf64_Sym) || table.sh_link >= file.sections().size())
     return;
   const Elf64_Shdr& strings = file.sections()[table.sh_link];
-  auto* covering = arena.AllocateArray<Symbol>(addresses.size());
-  auto* nearest = arena.AllocateArray<Symbol>(addresses.size());
-  auto* part = arena.AllocateArray<Elf64_Sym>(kSymbolsAtOnce);
-  if (covering == nullptr || nearest == nullptr || part == nullptr) return;
-
-  Scan scan(file, strings, kind, addresses, covering, nearest);
-  for (uint64_t at = 0; at < table.sh_size;) {
-    size_t want = std::min<uint64_t>(table.sh_size - at, kSymbolsAtOnce * sizeof(Elf64_Sym));
-    size_t got = file.ReadAt(table.sh_offset + at, part, want);
-    for (size_t i = 0; i < got / sizeof(Elf64_Sym); ++i) scan.Offer(part[i]);
-    if (got < want) break;
-    at += got;
-  }
+  Scan scan(file, strings, kind);
+  if (!scan.Start(addresses, arena)) return;
+  file.ReadTable<Elf64_Sym>(table.sh_offset, table.sh_size, [&](const Elf64_Sym& raw) {
+    scan.Offer(raw);
+    return true;
+  });
 
   uint64_t last_offset = 0;
   std::string_view last_name;
   for (size_t i = 0; i < addresses.size(); ++i) {
-    const Symbol* symbol = scan.Choose(i);
+    const Symbol* symbol = scan.For(i);
     if (symbol == nullptr || !names[i].name.empty()) continue;
     if (symbol->name != last_offset) {  // neighbours are mostly in the same function
       last_offset = symbol->name;
