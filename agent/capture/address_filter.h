@@ -1,7 +1,8 @@
 // How many things are known of the addresses of each class: a first look that costs one load.
 //
 // Context:   `hook`, `signal`. May err towards "look closer", never away.
-// Classes:   4096, by the 32 bytes that an address lies in. A class that holds 65535 things at once stays raised for good.
+// Classes:   4096, by the 32 bytes that an address lies in. Neighbours are a cache line apart, or two busy locks side by side
+//            would take the line from each other.
 #pragma once
 
 #include <atomic>
@@ -17,29 +18,23 @@ class AddressFilter {
     return counts_[ClassOf(address)].load(std::memory_order_relaxed) != 0;
   }
 
-  // How often it is raised for `address` and for others that share its count, less the times that were lost.
+  // How often it is raised for `address` and for others that share its count.
   PROF_ALWAYS_INLINE uint32_t Count(const void* address) const {
     return counts_[ClassOf(address)].load(std::memory_order_relaxed);
   }
 
-  PROF_ALWAYS_INLINE void Raise(const void* address) {
-    std::atomic<uint16_t>& count = counts_[ClassOf(address)];
-    uint16_t old = count.load(std::memory_order_relaxed);
-    // seq_cst: raised before the caller looks at the lock again.
-    while (old != kStuck && !count.compare_exchange_weak(old, static_cast<uint16_t>(old + 1))) {
-    }
-  }
+  // seq_cst: raised before the caller looks at the lock again. Not by a compare-exchange: the look before it would fetch the
+  // cache line a first time.
+  PROF_ALWAYS_INLINE void Raise(const void* address) { counts_[ClassOf(address)].fetch_add(1); }
 
   PROF_ALWAYS_INLINE void Lower(const void* address) {
-    std::atomic<uint16_t>& count = counts_[ClassOf(address)];
-    uint16_t old = count.load(std::memory_order_relaxed);
-    while (old != kStuck && old != 0 &&
-           !count.compare_exchange_weak(old, static_cast<uint16_t>(old - 1), std::memory_order_relaxed)) {
-    }
+    std::atomic<uint32_t>& count = counts_[ClassOf(address)];
+    if (count.fetch_sub(1, std::memory_order_relaxed) == 0) [[unlikely]]
+      count.fetch_add(1, std::memory_order_relaxed);  // a fork emptied it meanwhile
   }
 
   void Reset() {
-    for (std::atomic<uint16_t>& count : counts_) {
+    for (std::atomic<uint32_t>& count : counts_) {
       if (count.load(std::memory_order_relaxed) != 0)
         count.store(0, std::memory_order_relaxed);  // no page for nothing
     }
@@ -47,13 +42,14 @@ class AddressFilter {
 
  private:
   static constexpr uint32_t kClasses = 4096;
-  static constexpr uint16_t kStuck = UINT16_MAX;
+  static constexpr uint32_t kPerLine = 64 / sizeof(uint32_t);
 
   PROF_ALWAYS_INLINE static uint32_t ClassOf(const void* address) {
-    return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address) >> 5) & (kClasses - 1);
+    return static_cast<uint32_t>((reinterpret_cast<uintptr_t>(address) >> 5) * (kPerLine + 1)) &
+           (kClasses - 1);
   }
 
-  std::atomic<uint16_t> counts_[kClasses] = {};
+  std::atomic<uint32_t> counts_[kClasses] = {};
 };
 
 }  // namespace profagent

@@ -156,6 +156,7 @@ void Contention::TakeBackAbandoned(uintptr_t here) {
 __attribute__((noinline)) WaitSlot* Contention::Begin(Primitive primitive, const void* lock,
                                                       const void* object) {
   ThreadWaits& mine = t_waits;
+  LeaveLate();  // it is held longer than until the next wait
   if (mine.depth > 0) [[unlikely]]
     TakeBackAbandoned(FrameHere());
   if (mine.depth >= ThreadWaits::kSlots) {
@@ -199,7 +200,7 @@ __attribute__((noinline)) WaitSlot* Contention::Begin(Primitive primitive, const
   return slot;
 }
 
-void Contention::End(WaitSlot* slot, bool waited) {
+void Contention::End(WaitSlot* slot, bool waited, bool late) {
   if (slot == nullptr || slot->frame == 0) return;  // a fork inside the wait emptied it
   ThreadWaits& mine = t_waits;
   auto index = static_cast<uint32_t>(slot - mine.slots);
@@ -213,7 +214,12 @@ void Contention::End(WaitSlot* slot, bool waited) {
       slot->record->site.store(0, std::memory_order_relaxed);
     }
   }
-  if (slot->arrival.raised) locks_.Leave(slot->lock, slot->arrival);
+  if (late && slot->arrival.is_other) {
+    LeaveLate();  // a handler's, which has not unlocked
+    mine.late = slot->lock;
+  } else {
+    locks_.Leave(slot->lock, slot->arrival);
+  }
   if (slot->condition_entry != 0) LeaveCondition(slot, false);
   slot->frame = 0;
   OrderForHandlers();
@@ -267,7 +273,15 @@ void Contention::Signal(const void* condition, uint32_t most) {
 }
 
 UnlockCharge Contention::Unlock(const void* lock) {
-  return {locks_.Unlock(lock), locks_.Unlock(WokenFor(lock)), locks_.CountAll(lock)};
+  uint32_t others = locks_.CountOthers(lock);
+  if (t_waits.late == lock && others > 0) --others;  // we hold it
+  return {locks_.Unlock(lock), locks_.Unlock(WokenFor(lock)), others};
+}
+
+__attribute__((noinline)) void Contention::LeaveOthers() {
+  // One exchange: a handler of this thread may be at it too.
+  if (const void* lock = __atomic_exchange_n(&t_waits.late, nullptr, __ATOMIC_RELAXED))
+    locks_.LeaveOthers(lock);
 }
 
 __attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, const void* lock,
@@ -291,10 +305,9 @@ __attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, con
   uint64_t nanos = 0;
   if (__builtin_mul_overflow(fraction, kContentionUnit, &count)) count = UINT64_MAX;
   if (__builtin_mul_overflow(fraction, of.waited.value, &nanos)) nanos = UINT64_MAX;
-  // Others were drawn from, too; in that, not even a filter's count that is too high matters for a fraction of 1.
-  if (fraction > 1 && charge.waiting > of.waiters) {
-    count = static_cast<uint64_t>(static_cast<double>(count) * of.waiters / charge.waiting);
-  }
+  // Others were drawn from, too; in that, not even a count of them that is too high matters for a fraction of 1.
+  uint32_t waiting = charge.drawn.waiters + charge.woken.waiters + charge.others;
+  if (fraction > 1) count = static_cast<uint64_t>(static_cast<double>(count) * of.waiters / waiting);
   Add(site, count, nanos);
 }
 
@@ -305,6 +318,7 @@ uint32_t Contention::CountWaiters(const void* lock) const {
 void Contention::EndThread() {
   ThreadWaits& mine = t_waits;
   while (mine.depth > 0) Abandon(&mine.slots[mine.depth - 1]);
+  LeaveLate();
   for (WaitSlot& slot : mine.slots) {
     if (slot.record == nullptr) continue;
     if (settings_.ledger->CanRecord()) {

@@ -19,6 +19,8 @@
 //            whatever K is, and 1 exactly for n = 1.
 // Condition: a wait at a condition variable unlocks its mutex and takes it back. The first is an unlock like any other; the
 //            second is contention of the mutex from the moment of the signal (ConditionWaits).
+// Late:      who was not drawn and slept for a mutex stops being counted as its waiter after it has unlocked it (LeaveLate): the
+//            count is changed by all who wait, and fetching its cache line would lengthen every critical section.
 // Abandoned: a wait that a siglongjmp or a cancellation left is taken back: at once where libc runs our cleanup handler,
 //            else when this thread comes here again from further up its stack.
 // Labels:    with PROFAGENT_LOCK_LABELS a site is of one stack and one lock (agent/ledger/lock_label.h); for a wait without a
@@ -57,16 +59,17 @@ struct WaitSlot {
 struct UnlockCharge {
   LockWaits::Charge drawn;  // by those who wait for the lock and were drawn
   LockWaits::Charge woken;  // by those whom a condition variable woke, all of them
-  uint32_t waiting;         // all who wait
+  uint32_t others;          // who wait for the lock and were not drawn
   bool any() const { return drawn.waited.value != 0 || woken.waited.value != 0; }
 };
 
 struct ThreadWaits {
   static constexpr uint32_t kSlots = 4;
   WaitSlot slots[kSlots];
-  uint32_t depth;   // slots in use
-  uint32_t tid;     // 0: not asked yet
-  uint64_t random;  // 0: not seeded
+  uint32_t depth;    // slots in use
+  const void* late;  // a lock that this thread holds and is still counted among the waiters of; nullptr: none
+  uint32_t tid;      // 0: not asked yet
+  uint64_t random;   // 0: not seeded
 };
 extern __thread ThreadWaits t_waits __attribute__((tls_model("initial-exec")));
 
@@ -94,8 +97,9 @@ class Contention {
   // `object`: what is waited at, for a label.
   WaitSlot* Begin(Primitive primitive, const void* lock) { return Begin(primitive, lock, lock); }
   WaitSlot* Begin(Primitive primitive, const void* lock, const void* object);
-  // It has ended. `waited` false: it came to nothing (an error), and is not recorded.
-  void End(WaitSlot* slot, bool waited);
+  // It has ended. `waited` false: it came to nothing (an error), and is not recorded. `late`: LeaveLate is called when the lock
+  // is unlocked again.
+  void End(WaitSlot* slot, bool waited, bool late = false);
   // It was left by a jump or by cancellation.
   void Abandon(WaitSlot* slot);
 
@@ -108,6 +112,10 @@ class Contention {
 
   // Whether somebody may wait for `lock`: a wait for it, or threads that were woken and want it back.
   PROF_ALWAYS_INLINE bool MayWaitFor(const void* lock) const { return locks_.MayHold(lock); }
+  // The lock of a wait that ended `late` was unlocked.
+  PROF_ALWAYS_INLINE void LeaveLate() {
+    if (t_waits.late != nullptr) LeaveOthers();
+  }
   // `lock` is about to be unlocked, which ends somebody's wait: what that is charged with.
   UnlockCharge Unlock(const void* lock);
   // It was unlocked; there is a charge. The lock may be gone already. `same_stack`: a wait that begins in the same call.
@@ -127,6 +135,7 @@ class Contention {
   void AddEnded(WaiterRecord* record);
   void TakeBackAbandoned(uintptr_t here);
   void LeaveCondition(WaitSlot* slot, bool was_woken);
+  void LeaveOthers();
   uint64_t* Random();
   bool Draw(uint64_t fraction);
 

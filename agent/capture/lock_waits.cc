@@ -69,18 +69,24 @@ LockWaits::Arrival LockWaits::ArriveAs(const void* lock, uint32_t count, Nanos s
 }
 
 LockWaits::Arrival LockWaits::Arrive(const void* lock, Nanos since, bool keep) {
-  filter_.Raise(lock);
-  Arrival arrival{};
-  if (keep) arrival = ArriveAs(lock, 1, since);
-  arrival.raised = true;
+  if (!keep) {
+    others_.Raise(lock);
+    Arrival other{};
+    other.is_other = true;
+    return other;
+  }
+  kept_.Raise(lock);
+  Arrival arrival = ArriveAs(lock, 1, since);
+  if (arrival.entry_plus_one == 0) kept_.Lower(lock);
   return arrival;
 }
 
 void LockWaits::Leave(const void* lock, const Arrival& arrival) {
-  if (!arrival.raised) return;
+  if (arrival.is_other) return LeaveOthers(lock);
+  if (arrival.entry_plus_one == 0) return;
   LockKey key = LockKey::Of(lock);
-  while (arrival.entry_plus_one != 0) {
-    Entry& entry = entries_[arrival.entry_plus_one - 1];
+  Entry& entry = entries_[arrival.entry_plus_one - 1];
+  for (;;) {
     WidePair old = entry.word.Load();
     if (!Holds(key, old.low)) return;  // a fork emptied it
     State state = Unpack(old.low);
@@ -90,13 +96,13 @@ void LockWaits::Leave(const void* lock, const Arrival& arrival) {
     State left{state.tag, state.waiters - 1, state.round};
     if (entry.word.Exchange(old, {Pack(left), old.high - from})) break;
   }
-  filter_.Lower(lock);
+  kept_.Lower(lock);
 }
 
 bool LockWaits::ArriveMany(const void* group, uint32_t count, Nanos since) {
-  for (uint32_t i = 0; i < count; ++i) filter_.Raise(group);
+  for (uint32_t i = 0; i < count; ++i) kept_.Raise(group);
   if (ArriveAs(group, count, since).entry_plus_one != 0) return true;
-  for (uint32_t i = 0; i < count; ++i) filter_.Lower(group);
+  for (uint32_t i = 0; i < count; ++i) kept_.Lower(group);
   return false;
 }
 
@@ -114,7 +120,7 @@ void LockWaits::LeaveAny(const void* group) {
       uint64_t from = now - static_cast<uint64_t>(waited / static_cast<int64_t>(state.waiters));
       State left{state.tag, state.waiters - 1, state.round};
       if (!entry.word.Exchange(old, {Pack(left), old.high - from})) continue;
-      filter_.Lower(group);
+      kept_.Lower(group);
       return;
     }
   }
@@ -156,7 +162,8 @@ uint32_t LockWaits::CountWaiters(const void* lock) const {
 
 void LockWaits::RestartAfterFork() {
   for (Entry& entry : entries_) entry.word.Clear();
-  filter_.Reset();
+  kept_.Reset();
+  others_.Reset();
 }
 
 }  // namespace profagent

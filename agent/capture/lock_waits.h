@@ -16,8 +16,10 @@
 //             negative.
 // Entries:    found by the lock's address, four to a bucket, free again when nobody waits. Two threads may make two entries
 //             of one lock at once: an unlock looks at all of them, each waiter remembers its own.
-// Draws:      an arrival that is not kept only raises the filter, so that an unlock knows how many wait beside the kept ones.
-// Filter:     raised before a wait begins: where it is not, an unlock need not look. A waiter that an unlock cannot see yet,
+// Draws:      an arrival that is not kept is only counted, so that an unlock knows how many wait beside the kept ones. It is
+//             counted apart from them: nine of ten locks that are waited for have nobody whom an unlock must look for, and
+//             looking at a count that every waiter changes is a cache miss inside the critical section.
+// Filter:     raised before a wait that is kept begins: where it is not, an unlock need not look. A waiter that an unlock cannot see yet,
 //             because it looked at the filter before that was raised, is charged by none for that moment.
 // Groups:     arrivals whose waiters are not known one by one (ArriveMany, LeaveAny): threads that were woken from a condition
 //             variable and now want its mutex. Whoever leaves takes the average R. That is its own where a mutex was unlocked
@@ -41,7 +43,7 @@ class LockWaits {
  public:
   // What a waiter keeps until it leaves. Plain data, for thread-local storage.
   struct Arrival {
-    bool raised;              // the filter; false: it did not arrive
+    bool is_other;            // not kept, only counted
     uint32_t entry_plus_one;  // 0: it is in none
     uint32_t round;
     uint64_t since;
@@ -54,18 +56,20 @@ class LockWaits {
   };
 
   // False: an unlock of `lock` has nobody to look for.
-  PROF_ALWAYS_INLINE bool MayHold(const void* lock) const { return filter_.MayHold(lock); }
+  PROF_ALWAYS_INLINE bool MayHold(const void* lock) const { return kept_.MayHold(lock); }
 
   // Somebody waits for `lock` since `since`. An arrival that is to be kept and has no entry: full.
   Arrival Arrive(const void* lock, Nanos since, bool keep);
   // It waits no longer: it has the lock, or gave up.
   void Leave(const void* lock, const Arrival& arrival);
+  // The same for one that was not kept.
+  void LeaveOthers(const void* lock) { others_.Lower(lock); }
 
   // `lock` is about to be unlocked: what that is charged with. A waiter that was already charged up to now is not charged
   // again.
   Charge Unlock(const void* lock);
-  // How many wait for it, kept or not. Too high where other locks share its count in the filter.
-  uint32_t CountAll(const void* lock) const { return filter_.Count(lock); }
+  // How many wait for it that were not kept. Too high where other locks share its count.
+  uint32_t CountOthers(const void* lock) const { return others_.Count(lock); }
 
   // `count` threads that nobody keeps arrivals of. False: full.
   bool ArriveMany(const void* group, uint32_t count, Nanos since);
@@ -102,7 +106,8 @@ class LockWaits {
   Arrival ArriveAs(const void* lock, uint32_t count, Nanos since);
 
   Entry entries_[kWays << LockKey::kLog2Buckets] = {};
-  AddressFilter filter_;
+  AddressFilter kept_;
+  AddressFilter others_;
 };
 
 }  // namespace profagent

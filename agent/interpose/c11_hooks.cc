@@ -11,10 +11,11 @@
 namespace profagent {
 namespace {
 
-__attribute__((noinline)) int UnlockWanted(mtx_t* mutex) {
+const pthread_mutex_t* Inside(const mtx_t* mutex) { return reinterpret_cast<const pthread_mutex_t*>(mutex); }
+
+__attribute__((noinline)) int UnlockSlept(mtx_t* mutex) {
   auto real = [mutex] { return g_real_locks.mtx_unlock(mutex); };
-  auto* inside = reinterpret_cast<const pthread_mutex_t*>(mutex);
-  if (!HasSleepers(inside) || IsInnerLevel(inside)) return real();
+  if (!EndsAWait(Inside(mutex))) return real();
   static_assert(thrd_success == 0);
   return ChargedUnlock(Primitive::kMtxUnlock, mutex, real);
 }
@@ -43,9 +44,9 @@ int mtx_timedlock(mtx_t* __restrict mutex, const struct timespec* __restrict dea
 }
 
 int mtx_unlock(mtx_t* mutex) {
-  if (NobodyWaitsFor(reinterpret_cast<const pthread_mutex_t*>(mutex))) [[likely]]
+  if (NobodySleptFor(Inside(mutex))) [[likely]]
     return g_real_locks.mtx_unlock(mutex);
-  return UnlockWanted(mutex);
+  return UnlockSlept(mutex);
 }
 
 }  // namespace instrumented

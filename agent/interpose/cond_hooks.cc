@@ -26,7 +26,7 @@ template <class Call>
 PROF_ALWAYS_INLINE int Wait(Primitive primitive, const void* condition, const pthread_mutex_t* mutex,
                             int timed_out, Call call) {
   WaitSlot* wait = g_contention.BeginAtCondition(primitive, condition, mutex);
-  if (!NobodyWaitsFor(mutex) && HasSleepers(mutex) && !IsInnerLevel(mutex)) {
+  if (!NobodySleptFor(mutex) && EndsAWait(mutex)) {
     UnlockCharge charge = g_contention.Unlock(mutex);
     if (charge.any()) g_contention.RecordUnlock(primitive, mutex, charge, wait);
   }

@@ -67,10 +67,15 @@ inline bool HasSleepers(const pthread_mutex_t* mutex) {
   return holds_owner ? (word & 0x80000000) != 0 : word > 1;  // FUTEX_WAITERS
 }
 
-// Whether its unlock ends no wait: nobody sleeps, or we know of nobody who waits. Two loads, one where nobody sleeps; in this
-// order, for the filter's cache line is in many hands while a lock is busy.
-PROF_ALWAYS_INLINE bool NobodyWaitsFor(const pthread_mutex_t* mutex) {
-  return __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED) == 1 || !g_contention.MayWaitFor(mutex);
+// Whether it is held and nobody has slept for it since it was free, so that its unlock ends no wait. False, for as long as it
+// is held, where the holder itself has; and for the kinds whose word names the owner.
+PROF_ALWAYS_INLINE bool NobodySleptFor(const pthread_mutex_t* mutex) {
+  return __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED) == 1;
+}
+
+// Whether its unlock ends a wait that we know of.
+inline bool EndsAWait(const pthread_mutex_t* mutex) {
+  return g_contention.MayWaitFor(mutex) && HasSleepers(mutex) && !IsInnerLevel(mutex);
 }
 
 // Whether a trylock can only say EBUSY: it is held, and is of the kind that nobody can lock twice.

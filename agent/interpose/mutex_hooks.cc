@@ -26,14 +26,16 @@ namespace {
 __attribute__((noinline)) int LockBusy(pthread_mutex_t* mutex) {
   WaitSlot* wait = g_contention.Begin(Primitive::kMutexLock, mutex);
   int error = g_real_locks.pthread_mutex_lock(mutex);
-  g_contention.End(wait, HasWaited(error));
+  g_contention.End(wait, HasWaited(error), error == 0 && !NobodySleptFor(mutex));
   return error;
 }
 
-__attribute__((noinline)) int UnlockWanted(pthread_mutex_t* mutex) {
+// Of a mutex that somebody sleeps for, or slept for: maybe the thread that unlocks it.
+__attribute__((noinline)) int UnlockSlept(pthread_mutex_t* mutex) {
   auto real = [mutex] { return g_real_locks.pthread_mutex_unlock(mutex); };
-  if (!HasSleepers(mutex) || IsInnerLevel(mutex)) return real();
-  return ChargedUnlock(Primitive::kMutexUnlock, mutex, real);
+  int error = EndsAWait(mutex) ? ChargedUnlock(Primitive::kMutexUnlock, mutex, real) : real();
+  g_contention.LeaveLate();
+  return error;
 }
 
 }  // namespace
@@ -71,9 +73,9 @@ int pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock,
 }
 
 int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept {
-  if (NobodyWaitsFor(mutex)) [[likely]]
+  if (NobodySleptFor(mutex)) [[likely]]
     return g_real_locks.pthread_mutex_unlock(mutex);
-  return UnlockWanted(mutex);
+  return UnlockSlept(mutex);
 }
 
 }  // namespace instrumented

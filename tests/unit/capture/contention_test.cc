@@ -138,7 +138,7 @@ TEST_F(ContentionTest, DrawsUnlocksThatEndTheWaitsOfWokenThreads) {
   Start(0, 10);
   for (int i = 0; i < 100'000; ++i) {
     contention_.RecordUnlock(Primitive::kMutexUnlock, nullptr,
-                             {.drawn = {}, .woken = {Nanos{1000}, 1}, .waiting = 1});
+                             {.drawn = {}, .woken = {Nanos{1000}, 1}, .others = 0});
   }
   Totals totals = Sum(ContentionKind::kMutex);
   EXPECT_NEAR(totals.count, 100'000, 5'000);
@@ -148,7 +148,7 @@ TEST_F(ContentionTest, DrawsUnlocksThatEndTheWaitsOfWokenThreads) {
 // Scaled when it is recorded (Go >= 1.20): a change of the fraction afterwards changes nothing.
 TEST_F(ContentionTest, MultipliesAChargeByTheFractionOnce) {
   Start(0, 10);
-  UnlockCharge charge{.drawn = {Nanos{1000}, 1}, .woken = {}, .waiting = 1};
+  UnlockCharge charge{.drawn = {Nanos{1000}, 1}, .woken = {}, .others = 0};
   contention_.RecordUnlock(Primitive::kMutexUnlock, nullptr, charge);
   contention_.SetRates(0, 0);
   contention_.RecordUnlock(Primitive::kMutexUnlock, nullptr, charge);
@@ -156,6 +156,31 @@ TEST_F(ContentionTest, MultipliesAChargeByTheFractionOnce) {
   Totals after = Sum(ContentionKind::kMutex);
   EXPECT_EQ(after.count, 10);
   EXPECT_EQ(after.nanos, 10'000);
+}
+
+// It holds the lock meanwhile, and the only unlock that could count it is its own.
+TEST_F(ContentionTest, IsNoWaiterOfTheLockThatItIsToUnlock) {
+  Start(0, uint64_t{1} << 60);  // nobody is drawn
+  alignas(64) int lock = 0;
+  alignas(64) int another = 0;
+  auto others = [&](const int& of) { return contention_.Unlock(&of).others; };
+
+  WaitSlot* slot = contention_.Begin(Primitive::kMutexLock, &lock);
+  EXPECT_EQ(others(lock), 1u);
+  contention_.End(slot, true, true);
+  EXPECT_EQ(others(lock), 0u);
+  contention_.LeaveLate();
+  EXPECT_EQ(others(lock), 0u);
+
+  // Without an unlock in between: one wait, not two.
+  contention_.End(contention_.Begin(Primitive::kMutexLock, &lock), true, true);
+  slot = contention_.Begin(Primitive::kMutexLock, &another);
+  std::thread([&] { EXPECT_EQ(others(lock), 0u); }).join();
+  EXPECT_EQ(others(another), 1u);
+  contention_.End(slot, true, true);
+  contention_.EndThread();
+  EXPECT_EQ(t_waits.late, nullptr);
+  EXPECT_EQ(others(another), 0u);
 }
 
 TEST_F(ContentionTest, ShowsAWaitThatGoesOn) {

@@ -114,15 +114,15 @@ TEST_F(LockWaitsTest, CountsAnArrivalThatIsNotKept) {
   auto kept = Arrive(Lock(1));
   auto other = waits_->Arrive(Lock(1), FakeClock::Now(), false);
   FakeClock::Advance(100);
-  EXPECT_EQ(waits_->CountAll(Lock(1)), 2u);
+  EXPECT_EQ(waits_->CountOthers(Lock(1)), 1u);
   LockWaits::Charge charge = waits_->Unlock(Lock(1));
   EXPECT_EQ(charge.waited.value, 100u);
   EXPECT_EQ(charge.waiters, 1u);
   waits_->Leave(Lock(1), kept);
-  EXPECT_TRUE(waits_->MayHold(Lock(1)));
-  EXPECT_EQ(waits_->Unlock(Lock(1)).waiters, 0u);
+  EXPECT_FALSE(waits_->MayHold(Lock(1))) << "an unlock has nobody to look for";
+  EXPECT_EQ(waits_->CountOthers(Lock(1)), 1u);
   waits_->Leave(Lock(1), other);
-  EXPECT_FALSE(waits_->MayHold(Lock(1)));
+  EXPECT_EQ(waits_->CountOthers(Lock(1)), 0u);
 }
 
 // A thread that was stopped between its clock and its arrival: what lies before the last unlock was charged to others.

@@ -80,7 +80,9 @@ std::vector<std::string> Names(const Query& query, const std::vector<uint64_t>& 
   for (size_t i = 0; i < symbols.size(); ++i) {
     names.emplace_back(symbols[i].name);
     // The offsets of the text form are counted from it.
-    if (!symbols[i].name.empty()) EXPECT_LE(symbols[i].start, addresses[i]);
+    if (!symbols[i].name.empty()) {
+      EXPECT_LE(symbols[i].start, addresses[i]);
+    }
   }
   return names;
 }
