@@ -92,9 +92,9 @@ std::string_view MakeName(std::string_view module_name, uint64_t function, Arena
 
 void NameFromFrameTable(const ElfReader& file, std::string_view module_name,
                         std::span<const uint64_t> addresses, std::span<FunctionSymbol> names, Arena& arena) {
-  size_t at = 0;  // the first without a name
+  size_t at = 0;  // the first whose name is not known, or a guess
   auto skip_named = [&] {
-    while (at < addresses.size() && !names[at].name.empty()) ++at;
+    while (at < addresses.size() && !names[at].name.empty() && !names[at].is_label) ++at;
     return at < addresses.size();
   };
   FrameTable table(file);
@@ -108,7 +108,7 @@ void NameFromFrameTable(const ElfReader& file, std::string_view module_name,
     uint64_t size = have_last ? table.SizeOf(last) : 0;
     std::string_view name;
     do {
-      if (addresses[at] - start < size) {
+      if (addresses[at] - start < size && (names[at].name.empty() || names[at].start < start)) {
         if (name.empty()) name = MakeName(module_name, start, arena);
         names[at] = {name, start};
       }

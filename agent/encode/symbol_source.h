@@ -23,6 +23,7 @@ struct SymbolRequest {
 struct FunctionSymbol {
   std::string_view name;  // as the linker knows it: mangled; empty: not known
   uint64_t start = 0;     // of the function, in the module's own numbering
+  bool is_label = false;  // its symbol has no size: how far it reaches is a guess
 };
 
 // Puts the function (or variable) that addresses[i] belongs to into names[i], and leaves those that it does not know empty.

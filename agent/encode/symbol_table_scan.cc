@@ -241,7 +241,7 @@ void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, SymbolK
       last_offset = symbol->name;
       last_name = ReadSymbolName(file, strings, symbol->name, {}, arena);
     }
-    names[i] = {last_name, symbol->start};
+    names[i] = {last_name, symbol->start, !symbol->is_sized};
   }
 }
 
