@@ -501,7 +501,8 @@ WaiterRecord* Ledger::TakeWaiter(uint32_t tid) {
       return At<WaiterRecord>(id);
     }
   }
-  id = Allocate({.size = sizeof(WaiterRecord), .loss = Loss::kWaitersFull});
+  // A cache line of its own: its thread writes it while it holds the lock that it waited for.
+  id = Allocate({.size = 64, .alignment = 64, .loss = Loss::kWaitersFull});
   if (id == 0) return nullptr;
   auto* waiter = At<WaiterRecord>(id);
   waiter->tid.store(tid, std::memory_order_relaxed);
