@@ -81,12 +81,24 @@ def pairs(bench, variants):
     return costs[1, "random", "agent"]
 
 
+def measured(bench, env):
+    """What to put before a command that is to have `env`, so that `used` can tell what it took."""
+    return [str(bench.tools.build / "tests" / "bench" / "measured_run"), str(bench.dir / "used"),
+            *("%s=%s" % pair for pair in bench.environment(**env).items()), "--"]
+
+
+def used(bench):
+    """CPU seconds, KiB at the peak."""
+    user, system, kib = map(int, (bench.dir / "used").read_text().split())
+    return (user + system) / 1e6, kib
+
+
 def redis(bench, env):
     """CPU seconds of the server for a fixed number of requests, its peak memory."""
-    server = RedisServer(bench, env)
+    server = RedisServer(bench, {}, prefix=measured(bench, env))
     server.benchmark("-n", "60000", "-P", "8", "-r", "10000", "-t", "set,get,lpush,lpop,sadd,hset")
-    usage = server.stop()
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    server.stop()
+    return used(bench)
 
 
 def with_malloc(env):
@@ -106,10 +118,10 @@ def programs(bench, variants, pair_ns):
         argv = workload(bench, 0.25)
 
         def once(env):
-            _, cpu, status, usage = run(argv, bench.environment(**change(env)), bench.dir)
+            _, _, status, _ = run([*measured(bench, change(env)), *argv], bench.environment(), bench.dir)
             if status != 0:
                 raise SystemExit("%s ended with status %#x" % (argv[0], status))
-            return cpu, usage.ru_maxrss
+            return used(bench)
         return once
 
     works = {"clang": lambda: ordinary(clang), "python3": lambda: ordinary(python3, with_malloc), "sqlite3": lambda: ordinary(sqlite3),

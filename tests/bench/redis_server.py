@@ -9,12 +9,12 @@ import time
 
 
 class RedisServer:
-    def __init__(self, bench, env, *options):
+    def __init__(self, bench, env, *options, prefix=()):
         self.client = bench.need("redis-benchmark")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.process = subprocess.Popen([bench.need("redis-server"), "--port", str(self.port), "--save", "", "--bind", "127.0.0.1",
+        self.process = subprocess.Popen([*prefix, bench.need("redis-server"), "--port", str(self.port), "--save", "", "--bind", "127.0.0.1",
                                          "--daemonize", "no", *options], env=bench.environment(**env), cwd=bench.dir,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(200):
@@ -32,7 +32,5 @@ class RedisServer:
         return time.perf_counter() - started
 
     def stop(self):
-        """What it used (rusage)."""
         self.process.send_signal(signal.SIGTERM)
-        _, self.process.returncode, usage = os.wait4(self.process.pid, 0)
-        return usage
+        self.process.wait()
