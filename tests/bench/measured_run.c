@@ -50,7 +50,8 @@ int main(int argc, char** argv) {
     }
   }
   FILE* file = fopen(argv[1], "w");
-  if (file == NULL || fprintf(file, "%ld %ld %ld\n", Micros(used.ru_utime), Micros(used.ru_stime), used.ru_maxrss) < 0 ||
+  if (file == NULL ||
+      fprintf(file, "%ld %ld %ld\n", Micros(used.ru_utime), Micros(used.ru_stime), used.ru_maxrss) < 0 ||
       fclose(file) != 0) {
     perror(argv[1]);
     return 2;
