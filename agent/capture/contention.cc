@@ -156,7 +156,7 @@ void Contention::TakeBackAbandoned(uintptr_t here) {
 __attribute__((noinline)) WaitSlot* Contention::Begin(Primitive primitive, const void* lock,
                                                       const void* object) {
   ThreadWaits& mine = t_waits;
-  LeaveLate();  // it is held longer than until the next wait
+  LeaveLate();  // that lock is held still, or was given up by a wait at a condition variable
   if (mine.depth > 0) [[unlikely]]
     TakeBackAbandoned(FrameHere());
   if (mine.depth >= ThreadWaits::kSlots) {

@@ -19,8 +19,8 @@
 // Draws:      an arrival that is not kept is only counted, so that an unlock knows how many wait beside the kept ones. It is
 //             counted apart from them: nine of ten locks that are waited for have nobody whom an unlock must look for, and
 //             looking at a count that every waiter changes is a cache miss inside the critical section.
-// Filter:     raised before a wait that is kept begins: where it is not, an unlock need not look. A waiter that an unlock cannot see yet,
-//             because it looked at the filter before that was raised, is charged by none for that moment.
+// Filter:     raised before a wait that is kept begins: where it is not, an unlock need not look. A waiter that an unlock cannot
+//             see yet, because it looked at the filter before that was raised, is charged by none for that moment.
 // Groups:     arrivals whose waiters are not known one by one (ArriveMany, LeaveAny): threads that were woken from a condition
 //             variable and now want its mutex. Whoever leaves takes the average R. That is its own where a mutex was unlocked
 //             since all of them came, or where they came at once; else a part of its wait is charged a round too late.

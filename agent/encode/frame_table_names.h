@@ -13,9 +13,9 @@
 
 namespace profagent {
 
-// Names those of `addresses` (ascending) whose name is still empty and that .eh_frame_hdr knows: `module_name`+0x and
-// the function's first address. Likewise those that a label before the function reached: of a stripped library, the exported
-// symbol of an empty function. Only the table form and encodings that linkers write are read (others name nothing).
+// Names those of `addresses` (ascending) whose name is still empty and that .eh_frame_hdr knows: `module_name`+0x and the
+// function's first address. Likewise those that are called after a label that lies before the function: a stripped library
+// exports empty functions, whose size is 0. Only the table form and encodings that linkers write are read (others name nothing).
 void NameFromFrameTable(const ElfReader& file, std::string_view module_name,
                         std::span<const uint64_t> addresses, std::span<FunctionSymbol> names, Arena& arena);
 
