@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 
+#include "agent/base/elements.h"
 #include "agent/base/logarithm.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/sparse_memory.h"
@@ -381,12 +382,12 @@ TextId Ledger::InternText(std::string_view text) {
       Bucket(texts_, hash), {sizeof(TextRecord) + text.size() + 1},
       [&](const TextRecord& other) {
         return other.hash == hash && other.size == text.size() &&
-               std::memcmp(other.data(), text.data(), text.size()) == 0;
+               AreSame(other.data(), text.data(), text.size());
       },
       [&](TextRecord& made) {
         made.hash = hash;
         made.size = static_cast<uint32_t>(text.size());
-        std::memcpy(made.data(), text.data(), text.size());
+        CopyTo(made.data(), text.data(), text.size());
         made.data()[text.size()] = '\0';
       });
   return record != nullptr ? TextId{IdOf(record)} : kNoText;
@@ -433,13 +434,13 @@ StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end, uint64_t
       Bucket(stacks_, hash), {.size = sizeof(StackRecord) + frames.size_bytes(), .lost = ticks},
       [&](const StackRecord& other) {
         return other.hash == hash && other.depth == frames.size() && other.end == end &&
-               std::memcmp(other.frames(), frames.data(), frames.size_bytes()) == 0;
+               AreSame(other.frames(), frames.data(), frames.size());
       },
       [&](StackRecord& made) {
         made.hash = hash;
         made.depth = static_cast<uint16_t>(frames.size());
         made.end = end;
-        std::memcpy(made.frames(), frames.data(), frames.size_bytes());
+        CopyTo(made.frames(), frames.data(), frames.size());
       });
   return record != nullptr ? StackId{IdOf(record)} : kNoStack;
 }
