@@ -11,8 +11,6 @@
 namespace profagent {
 namespace {
 
-const pthread_mutex_t* Inside(const mtx_t* mutex) { return reinterpret_cast<const pthread_mutex_t*>(mutex); }
-
 __attribute__((noinline)) int UnlockSlept(mtx_t* mutex) {
   auto real = [mutex] { return g_real_locks.mtx_unlock(mutex); };
   if (!EndsAWait(Inside(mutex))) return real();

@@ -41,8 +41,6 @@ PROF_ALWAYS_INLINE void Signalled(Condition* condition, uint32_t most) {
   if (g_contention.MayWaitAt(condition)) g_contention.Signal(condition, most);
 }
 
-const pthread_mutex_t* Inside(const mtx_t* mutex) { return reinterpret_cast<const pthread_mutex_t*>(mutex); }
-
 }  // namespace
 
 namespace instrumented {

@@ -73,6 +73,11 @@ PROF_ALWAYS_INLINE bool NobodySleptFor(const pthread_mutex_t* mutex) {
   return __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED) == 1;
 }
 
+// What libc has in a C11 mutex.
+inline const pthread_mutex_t* Inside(const mtx_t* mutex) {
+  return reinterpret_cast<const pthread_mutex_t*>(mutex);
+}
+
 // Whether its unlock ends a wait that we know of.
 inline bool EndsAWait(const pthread_mutex_t* mutex) {
   return g_contention.MayWaitFor(mutex) && HasSleepers(mutex) && !IsInnerLevel(mutex);

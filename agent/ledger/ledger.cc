@@ -503,6 +503,7 @@ WaiterRecord* Ledger::TakeWaiter(uint32_t tid) {
     }
   }
   // A cache line of its own: its thread writes it while it holds the lock that it waited for.
+  static_assert(sizeof(WaiterRecord) <= 64);
   id = Allocate({.size = 64, .alignment = 64, .loss = Loss::kWaitersFull});
   if (id == 0) return nullptr;
   auto* waiter = At<WaiterRecord>(id);
