@@ -129,11 +129,8 @@ def print_conditions(bench):
         print("WARNING   the machine is busy: the figures are worth little")
 
 
-def run(argv, env, cwd, out=None, err=None):
-    """Runs a program; answers (wall seconds, CPU seconds, status, rusage) of it and of the children that it waited for.
-
-    posix_spawn, because a fork of this interpreter would be part of what is measured.
-    """
+def start(argv, env, cwd, out=None, err=None):
+    """A program's pid. posix_spawn, because a fork of this interpreter would be part of what is measured."""
     opened = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     actions = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                (os.POSIX_SPAWN_OPEN, 1, str(out or "/dev/null"), opened, 0o600),
@@ -141,13 +138,36 @@ def run(argv, env, cwd, out=None, err=None):
     before = os.getcwd()
     os.chdir(cwd)
     try:
-        started = time.perf_counter_ns()
-        pid = os.posix_spawn(argv[0], list(map(str, argv)), env, file_actions=actions)
-        _, status, usage = os.wait4(pid, 0)
-        wall = (time.perf_counter_ns() - started) / 1e9
+        return os.posix_spawn(argv[0], list(map(str, argv)), env, file_actions=actions)
     finally:
         os.chdir(before)
+
+
+def run(argv, env, cwd, out=None, err=None):
+    """Runs a program; answers (wall seconds, CPU seconds, status, rusage) of it and of the children that it waited for."""
+    started = time.perf_counter_ns()
+    _, status, usage = os.wait4(start(argv, env, cwd, out, err), 0)
+    wall = (time.perf_counter_ns() - started) / 1e9
     return wall, usage.ru_utime + usage.ru_stime, status, usage
+
+
+def run_side_by_side(commands, cpu):
+    """Runs programs at the same time on one processor; answers (CPU seconds, status) of each, in their order.
+
+    A command: the arguments of `start`. The kernel lets them take turns of some milliseconds, so that whatever the machine does to one
+    (another clock, a busy neighbour on its core) it does to the others. What they do to each other, they do to all alike.
+    """
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        pids = [start(*command) for command in commands]
+    finally:
+        os.sched_setaffinity(0, allowed)
+    ended = {}
+    for _ in pids:
+        pid, status, usage = os.wait3(0)
+        ended[pid] = usage.ru_utime + usage.ru_stime, status
+    return [ended[pid] for pid in pids]
 
 
 def median(values):

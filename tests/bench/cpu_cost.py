@@ -4,11 +4,12 @@
 (a) In the handler: at PROFAGENT_VERBOSE=2 the agent sums the time of its handler. To that comes what no handler can see: the timer's
     expiry, the signal's delivery and the return, measured by tests/bench/signal_cost with cold caches, once for each signal. The sum
     as a share of the program's CPU time is the steady cost, sharp to a few hundredths of a percent. It leaves out the cache
-    lines that the program must fetch again, start-up (tests/bench/startup.py) and the writing of the profile at the end, which is shown.
-(b) In pairs: CPU time (user and system, of the program and its children, from wait4) of interleaved runs, against the mean of the
-    two plain runs of the same round. It holds everything: start-up, caches, writing the profile, perf's own process. But a
-    round's noise is many times the bound, which is why the row `plain` (the second plain run against the first) stands beside it:
-    differences below its spread are not known.
+    lines that the program must fetch again, start-up (tests/bench/startup.py), the writing of the profile at the end, which is
+    shown, and the heap's sampling, which is on unless MEMPROFILERATE is 0 (tests/bench/heap_cost.py).
+(b) In pairs: CPU time (user and system, of the program and its children, from wait4) against a plain run that takes turns with it on
+    the same processor at the same time. It holds everything. The row `plain` (a plain run against a plain run) shows the noise,
+    which is a fraction of what runs one after the other have: a virtual machine changes its speed by tens of percent from
+    second to second. What a sample costs is more than when the program has the processor's caches to itself.
 
 openssl speed works for a fixed time: its cost is CPU time for each operation done. The rows of the same program are of the same rounds,
 so only ratios within them mean something. Bounds (design.md section 4 and the founding issue): 0.5 % at 100 Hz, 3 % at 1000 Hz; 2 %
@@ -16,10 +17,11 @@ with all four kinds of profiles at their default rates, by (b).
 """
 
 import glob
+import os
 import re
 import subprocess
 
-from common import Bench, Skip, interval_text, median, median_interval, quantile, run, signal_tick_hz
+from common import Bench, Skip, interval_text, median, median_interval, quantile, run_side_by_side, signal_tick_hz
 import pprof_reader
 from workloads import WORKLOADS
 
@@ -36,7 +38,7 @@ class Variant:
 def variants_of(bench):
     """Those that this machine can run; why it cannot run the others."""
     profile = bench.dir / "cpu.prof"
-    found = [Variant("plain", bench.environment()), Variant("plain again", bench.environment())]
+    found = [Variant("plain", bench.environment())]
     # The two looks at the clock that verbosity 2 adds to a sample are part of what is measured.
     found += [Variant("agent %d Hz" % hz, bench.agent(profile, hz, verbose=2), hz=hz) for hz in BOUNDS]
     found.append(Variant(ALL_FOUR, {**bench.agent(profile), **{kind + "PROFILE": bench.dir / (kind.lower() + ".prof")
@@ -59,25 +61,31 @@ def variants_of(bench):
     return found
 
 
-class Run:
-    """One run of one variant."""
+class Place:
+    """A directory with a program's input, in which one run works while another one works beside it."""
 
-    def __init__(self, bench, name, argv, variant):
-        err = bench.dir / "err"
-        profile = bench.dir / "cpu.prof"
-        profile.unlink(missing_ok=True)
-        # perf and the profilers' names of children need no path of their own: everything is in bench.dir.
-        self.wall, self.cpu, status, _ = run([*variant.prefix, *argv], variant.env, bench.dir, err=err)
+    def __init__(self, bench, number):
+        self.dir = bench.dir / ("place%d" % number)
+        self.dir.mkdir(exist_ok=True)
+        self.err = self.dir / "err"
+        self.need = bench.need
+
+
+class Run:
+    """One run of one variant, from what it left behind."""
+
+    def __init__(self, bench, name, place, variant, cpu, status):
+        self.cpu = cpu
+        said = place.err.read_text(errors="replace")
         if status != 0:
-            raise SystemExit("%s (%s) ended with status %#x:\n%s" % (name, variant.name, status, err.read_text()[-2000:]))
-        said = err.read_text(errors="replace")
+            raise SystemExit("%s (%s) ended with status %#x:\n%s" % (name, variant.name, status, said[-2000:]))
         self.done = operations(said) if name == "openssl" else {}
         self.calls = self.handler_ns = 0
         # xz has closed its stderr by then.
         written = re.search(r"^profagent: writing it took (\d+) us$", said, re.M)
         self.writing_ms = int(written[1]) / 1e3 if written else None
         if variant.hz:
-            self.read(profile)
+            self.read(bench.dir / "cpu.prof")
 
     def read(self, path):
         if not path.exists():
@@ -119,35 +127,44 @@ def signal_cost(bench):
 
 
 def measure(bench, name, variants):
-    argv = WORKLOADS[name](bench, SCALE)
-    Run(bench, name, argv, variants[0])  # warms the page cache
-    runs = {v.name: [] for v in variants}
+    """By variant: pairs of runs, a plain one and one of the variant."""
+    places = [Place(bench, number) for number in range(2)]
+    argv = [WORKLOADS[name](place, SCALE) for place in places][0]
+    processors = sorted(os.sched_getaffinity(0))
+
+    def pair(round_number, variant):
+        (bench.dir / "cpu.prof").unlink(missing_ok=True)
+        who = [variants[0], variant]
+        commands = [([*v.prefix, *argv], v.env, place.dir, None, place.err) for v, place in zip(who, places)]
+        order = [0, 1] if round_number % 2 == 0 else [1, 0]
+        ended = run_side_by_side([commands[i] for i in order], processors[round_number // 2 % len(processors)])
+        return [Run(bench, name, places[i], who[i], *ended[order[i]]) for i in range(2)]
+
+    pair(0, variants[0])  # warms the page cache
+    pairs = {v.name: [] for v in variants}
     for round_number in range(bench.pairs):
         for at in range(len(variants)):  # every variant follows every other one
             variant = variants[(at + round_number) % len(variants)]
-            runs[variant.name].append(Run(bench, name, argv, variant))
-    return runs
+            pairs[variant.name].append(pair(round_number, variant))
+    return pairs
 
 
-def report(bench, name, variants, runs, kernel_ns):
-    standard = runs["plain"][0]
-    cost = {v.name: [r.cost(standard) for r in runs[v.name]] for v in variants}
-    print("\n%s: plain %.3f s of CPU time (median of %d), %d rounds" %
-          (name, median(cost["plain"] + cost["plain again"]), 2 * bench.pairs, bench.pairs))
+def report(bench, name, variants, pairs, kernel_ns):
+    plain = [each[0] for v in variants for each in pairs[v.name]]
+    standard = plain[0]
+    print("\n%s: plain %.3f s of CPU time (median of %d), %d rounds" % (name, median([r.cost(standard) for r in plain]), len(plain), bench.pairs))
     print("  %-18s %7s %9s %8s %7s %9s | %8s %19s %19s" % ("", "signals", "handler", "kernel", "(a)", "writing", "(b)", "95 % of the median",
                                                          "p10 .. p90"))
     judged = []
-    for v in variants[1:]:
-        if v.name == "plain again":
-            added = [100 * (b / a - 1) for a, b in zip(cost["plain"], cost["plain again"])]
-        else:
-            added = [100 * (2 * x / (a + b) - 1) for x, a, b in zip(cost[v.name], cost["plain"], cost["plain again"])]
+    for v in variants:
+        added = [100 * (run.cost(standard) / beside.cost(standard) - 1) for beside, run in pairs[v.name]]
         low, high = median_interval(added)
         left = "%7s %9s %8s %7s %9s" % ("", "", "", "", "")
         if v.hz:
-            share, own, kernel, each = handler_share(runs[v.name], kernel_ns)
-            writing = [r.writing_ms for r in runs[v.name] if r.writing_ms is not None]
-            left = "%7d %6.1f us %6.2f %% %5.2f %% %9s" % (median([r.calls for r in runs[v.name]]), each, kernel, share or 0,
+            runs = [run for _, run in pairs[v.name]]
+            share, own, kernel, each = handler_share(runs, kernel_ns)
+            writing = [r.writing_ms for r in runs if r.writing_ms is not None]
+            left = "%7d %6.1f us %6.2f %% %5.2f %% %9s" % (median([r.calls for r in runs]), each, kernel, share or 0,
                                                               "%.1f ms" % median(writing) if writing else "?")
             judged.append((v, share, own, kernel, median(added), low, high))
         print("  %-18s %s | %+6.2f %% %19s %19s" %
@@ -189,11 +206,11 @@ def main():
             if name not in WORKLOADS:
                 raise SystemExit("no such program: %s (accepted: %s)" % (name, " ".join(WORKLOADS)))
             try:
-                runs = measure(bench, name, variants)
+                pairs = measure(bench, name, variants)
             except Skip as skip:
                 bench.skip(name, skip)
                 continue
-            report(bench, name, variants, runs, kernel_ns)
+            report(bench, name, variants, pairs, kernel_ns)
 
 
 if __name__ == "__main__":
