@@ -129,6 +129,16 @@ def print_conditions(bench):
         print("WARNING   the machine is busy: the figures are worth little")
 
 
+class Place:
+    """A directory with a program's input, in which one run works while another one works beside it."""
+
+    def __init__(self, bench, number):
+        self.dir = bench.dir / ("place%d" % number)
+        self.dir.mkdir(exist_ok=True)
+        self.err = self.dir / "err"
+        self.need = bench.need
+
+
 def start(argv, env, cwd, out=None, err=None):
     """A program's pid. posix_spawn, because a fork of this interpreter would be part of what is measured."""
     opened = os.O_WRONLY | os.O_CREAT | os.O_TRUNC

@@ -21,7 +21,7 @@ import os
 import re
 import subprocess
 
-from common import Bench, Skip, interval_text, median, median_interval, quantile, run_side_by_side, signal_tick_hz
+from common import Bench, Place, Skip, interval_text, median, median_interval, quantile, run_side_by_side, signal_tick_hz
 import pprof_reader
 from workloads import WORKLOADS
 
@@ -59,16 +59,6 @@ def variants_of(bench):
     except Skip as skip:
         bench.skip("perf record", skip)
     return found
-
-
-class Place:
-    """A directory with a program's input, in which one run works while another one works beside it."""
-
-    def __init__(self, bench, number):
-        self.dir = bench.dir / ("place%d" % number)
-        self.dir.mkdir(exist_ok=True)
-        self.err = self.dir / "err"
-        self.need = bench.need
 
 
 class Run:
