@@ -121,22 +121,12 @@ def print_conditions(bench):
     print("compiler  %s, buildtype %s" % (compiler, build_type))
     policies = {os.SCHED_OTHER: "ordinary scheduling", os.SCHED_FIFO: "SCHED_FIFO", os.SCHED_RR: "SCHED_RR", os.SCHED_BATCH: "SCHED_BATCH"}
     cpus = len(os.sched_getaffinity(0))
-    print("command   %s, one run after the other; %s, %s" %
+    print("command   %s; %s, %s" %
           (" ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]), policies.get(os.sched_getscheduler(0), "?"),
            "not pinned" if cpus == os.cpu_count() else "pinned to %d of %d processors" % (cpus, os.cpu_count())))
     print("date      %s, load %.2f" % (time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), os.getloadavg()[0]), flush=True)
     if os.getloadavg()[0] > 0.5 * os.cpu_count():
         print("WARNING   the machine is busy: the figures are worth little")
-
-
-class Place:
-    """A directory with a program's input, in which one run works while another one works beside it."""
-
-    def __init__(self, bench, number):
-        self.dir = bench.dir / ("place%d" % number)
-        self.dir.mkdir(exist_ok=True)
-        self.err = self.dir / "err"
-        self.need = bench.need
 
 
 def start(argv, env, cwd, out=None, err=None):
@@ -161,23 +151,51 @@ def run(argv, env, cwd, out=None, err=None):
     return wall, usage.ru_utime + usage.ru_stime, status, usage
 
 
-def run_side_by_side(commands, cpu):
-    """Runs programs at the same time on one processor; answers (CPU seconds, status) of each, in their order.
+class Place:
+    """A directory with a program's input, in which one run works while another one works beside it."""
 
-    A command: the arguments of `start`. The kernel lets them take turns of some milliseconds, so that whatever the machine does to one
-    (another clock, a busy neighbour on its core) it does to the others. What they do to each other, they do to all alike.
+    def __init__(self, bench, number):
+        self.dir = bench.dir / ("place%d" % number)
+        self.dir.mkdir(exist_ok=True)
+        self.err = self.dir / "err"
+        self.need = bench.need
+
+
+class SideBySide:
+    """Pairs of runs of a workload at the same time on one processor.
+
+    The kernel lets them take turns of some milliseconds, so that whatever the machine does to one (another clock, a busy neighbour on its
+    core) it does to the other. What they do to each other, they do to both alike.
     """
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
-    try:
-        pids = [start(*command) for command in commands]
-    finally:
-        os.sched_setaffinity(0, allowed)
-    ended = {}
-    for _ in pids:
-        pid, status, usage = os.wait3(0)
-        ended[pid] = usage.ru_utime + usage.ru_stime, status
-    return [ended[pid] for pid in pids]
+
+    def __init__(self, bench, workload, scale):
+        self.places = [Place(bench, number) for number in range(2)]
+        self.argv = [workload(place, scale) for place in self.places][0]
+        self.count = 0
+
+    def run(self, commands):
+        """CPU seconds of two `(prefix, environment)`, the first one in the first place. Each is started first as often as the other."""
+        allowed = os.sched_getaffinity(0)
+        processors = sorted(allowed)
+        order = [0, 1] if self.count % 2 == 0 else [1, 0]
+        which = {}
+        os.sched_setaffinity(0, {processors[self.count // 2 % len(processors)]})
+        try:
+            for i in order:
+                prefix, env = commands[i]
+                which[start([*prefix, *self.argv], env, self.places[i].dir, err=self.places[i].err)] = i
+        finally:
+            os.sched_setaffinity(0, allowed)
+        self.count += 1
+        seconds = [0, 0]
+        for _ in order:
+            pid, status, usage = os.wait3(0)
+            i = which[pid]
+            if status != 0:
+                said = self.places[i].err.read_text(errors="replace")
+                raise SystemExit("%s ended with status %#x:\n%s" % (" ".join([*commands[i][0], self.argv[0]]), status, said[-2000:]))
+            seconds[i] = usage.ru_utime + usage.ru_stime
+        return seconds
 
 
 def median(values):

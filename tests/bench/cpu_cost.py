@@ -17,11 +17,10 @@ with all four kinds of profiles at their default rates, by (b).
 """
 
 import glob
-import os
 import re
 import subprocess
 
-from common import Bench, Place, Skip, interval_text, median, median_interval, quantile, run_side_by_side, signal_tick_hz
+from common import Bench, SideBySide, Skip, interval_text, median, median_interval, quantile, signal_tick_hz
 import pprof_reader
 from workloads import WORKLOADS
 
@@ -64,11 +63,9 @@ def variants_of(bench):
 class Run:
     """One run of one variant, from what it left behind."""
 
-    def __init__(self, bench, name, place, variant, cpu, status):
+    def __init__(self, bench, name, place, variant, cpu):
         self.cpu = cpu
         said = place.err.read_text(errors="replace")
-        if status != 0:
-            raise SystemExit("%s (%s) ended with status %#x:\n%s" % (name, variant.name, status, said[-2000:]))
         self.done = operations(said) if name == "openssl" else {}
         self.calls = self.handler_ns = 0
         # xz has closed its stderr by then.
@@ -118,24 +115,20 @@ def signal_cost(bench):
 
 def measure(bench, name, variants):
     """By variant: pairs of runs, a plain one and one of the variant."""
-    places = [Place(bench, number) for number in range(2)]
-    argv = [WORKLOADS[name](place, SCALE) for place in places][0]
-    processors = sorted(os.sched_getaffinity(0))
+    program = SideBySide(bench, WORKLOADS[name], SCALE)
 
-    def pair(round_number, variant):
+    def pair(variant):
         (bench.dir / "cpu.prof").unlink(missing_ok=True)
         who = [variants[0], variant]
-        commands = [([*v.prefix, *argv], v.env, place.dir, None, place.err) for v, place in zip(who, places)]
-        order = [0, 1] if round_number % 2 == 0 else [1, 0]
-        ended = run_side_by_side([commands[i] for i in order], processors[round_number // 2 % len(processors)])
-        return [Run(bench, name, places[i], who[i], *ended[order[i]]) for i in range(2)]
+        seconds = program.run([(v.prefix, v.env) for v in who])
+        return [Run(bench, name, *each) for each in zip(program.places, who, seconds)]
 
-    pair(0, variants[0])  # warms the page cache
+    pair(variants[0])  # warms the page cache
     pairs = {v.name: [] for v in variants}
     for round_number in range(bench.pairs):
         for at in range(len(variants)):  # every variant follows every other one
             variant = variants[(at + round_number) % len(variants)]
-            pairs[variant.name].append(pair(round_number, variant))
+            pairs[variant.name].append(pair(variant))
     return pairs
 
 
