@@ -35,9 +35,9 @@ class Arena : private Holding {
   }
 
   void Release();
-  // The process is about to end, and the kernel gives back a few pages with all others more cheaply than alone.
+  // The process is about to end: the kernel gives back what is not much with all other memory more cheaply than alone.
   void LeaveToExit() {
-    if (taken_ <= kLittle) blocks_ = nullptr;
+    if (taken_ <= kLeaveAtMost) blocks_ = nullptr;
   }
 
   size_t taken() const { return taken_; }  // bytes that it has of the kernel
@@ -49,6 +49,7 @@ class Arena : private Holding {
   };
 
   static constexpr size_t kLittle = size_t{1} << 20;
+  static constexpr size_t kLeaveAtMost = size_t{2} << 20;  // of each of up to four profiles
 
   size_t limit_;
   size_t taken_ = 0;

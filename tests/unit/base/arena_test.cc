@@ -1,8 +1,10 @@
 #include "agent/base/arena.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -56,6 +58,33 @@ TEST(Arena, RefusesSizesThatOverflow) {
   EXPECT_EQ(arena.Allocate(SIZE_MAX / 2), nullptr);
   EXPECT_EQ(arena.AllocateArray<uint64_t>(SIZE_MAX / 8 + 2), nullptr);
   EXPECT_NE(arena.AllocateArray<uint64_t>(1), nullptr);
+}
+
+// What lies together is given back at once: nothing may stay, and nobody else's may go.
+TEST(Arena, GivesBackItsOwnMemoryAndNoOther) {
+  Arena arena;
+  std::vector<char*> own, others;
+  for (int i = 0; i < 200; ++i) {
+    own.push_back(static_cast<char*>(arena.Allocate(20'000)));
+    ASSERT_NE(own.back(), nullptr);
+    if (i % 7 != 0) continue;
+    void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(page, MAP_FAILED);
+    others.push_back(static_cast<char*>(page));
+    *others.back() = 'x';
+  }
+  arena.Release();
+  auto is_mapped = [](char* at) {
+    unsigned char resident;
+    auto page = reinterpret_cast<uintptr_t>(at) & ~uintptr_t{4095};
+    return mincore(reinterpret_cast<void*>(page), 1, &resident) == 0 || errno != ENOMEM;
+  };
+  for (char* piece : own) EXPECT_FALSE(is_mapped(piece));
+  for (char* page : others) {
+    ASSERT_TRUE(is_mapped(page));
+    EXPECT_EQ(*page, 'x');
+    munmap(page, 4096);
+  }
 }
 
 TEST(Arena, CanBeUsedAgainAfterRelease) {
