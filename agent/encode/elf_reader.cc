@@ -54,6 +54,7 @@ bool ElfReader::OpenMapped(uintptr_t start) {
 void ElfReader::Close() {
   if (fd_ >= 0) RawSyscall(SYS_close, fd_);
   fd_ = -1;
+  window_size_ = 0;
   memory_ = 0;
   memory_size_ = 0;
   segments_ = {};
@@ -68,6 +69,19 @@ size_t ElfReader::ReadAt(uint64_t offset, void* to, size_t size) const {
     std::memcpy(to, reinterpret_cast<const void*>(memory_ + offset), size);
     return size;
   }
+  if (size > kSmall) return ReadFile(offset, to, size);
+  if (offset < window_at_ || offset - window_at_ > window_size_ ||
+      size > window_size_ - (offset - window_at_)) {
+    window_at_ = offset;
+    window_size_ = ReadFile(offset, window_, kWindow);
+  }
+  uint64_t from = offset - window_at_;
+  if (size > window_size_ - from) size = window_size_ - from;
+  std::memcpy(to, window_ + from, size);
+  return size;
+}
+
+size_t ElfReader::ReadFile(uint64_t offset, void* to, size_t size) const {
   size_t done = 0;
   while (done < size && offset + done <= INT64_MAX) {
     long got = RawSyscall(SYS_pread64, fd_, static_cast<char*>(to) + done, size - done, offset + done);

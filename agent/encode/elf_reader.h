@@ -3,7 +3,7 @@
 // Context:   `dump`, `offline`. Raw system calls; memory from an Arena.
 // Why pread and not mmap: a mapped file that somebody shortens meanwhile (a package upgrade, a linker that writes in
 //            place) is SIGBUS in the application; a read is just short. It is no slower: a table is read once,
-//            front to back, some pages at a time.
+//            front to back, some pages at a time, and of small pieces each brings what lies behind it.
 // Believes:  nothing. All offsets and sizes of a file may be wrong.
 #pragma once
 
@@ -60,11 +60,18 @@ class ElfReader : private Holding {
   bool HasBuildId(std::span<const uint8_t> build_id) const;  // an empty one: it has none
 
  private:
+  static constexpr size_t kWindow = 4096;  // bytes
+  static constexpr size_t kSmall = 1024;   // a piece that is worth a window
+
   bool Load();
   void LoadSectionNames();
+  size_t ReadFile(uint64_t offset, void* to, size_t size) const;
 
   Arena& arena_;
   int fd_ = -1;
+  mutable uint64_t window_at_ = 0;  // in the file
+  mutable size_t window_size_ = 0;
+  mutable char window_[kWindow];
   uintptr_t memory_ = 0;
   uint64_t memory_size_ = 0;
   Elf64_Ehdr header_{};

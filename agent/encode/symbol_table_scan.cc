@@ -232,16 +232,29 @@ void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, SymbolK
     return true;
   });
 
-  uint64_t last_offset = 0;
-  std::string_view last_name;
+  struct Wanted {
+    uint32_t name;
+    uint32_t index;
+  };
+  auto* wanted = arena.AllocateArray<Wanted>(addresses.size());
+  if (wanted == nullptr) return;
+  size_t count = 0;
   for (size_t i = 0; i < addresses.size(); ++i) {
     const Symbol* symbol = scan.For(i);
     if (symbol == nullptr || !names[i].name.empty()) continue;
-    if (symbol->name != last_offset) {  // neighbours are mostly in the same function
-      last_offset = symbol->name;
-      last_name = ReadSymbolName(file, strings, symbol->name, {}, arena);
+    names[i] = {{}, symbol->start, !symbol->is_sized};
+    wanted[count++] = {symbol->name, static_cast<uint32_t>(i)};
+  }
+  // As they stand in the file: one reading brings several. Neighbours are mostly in the same function, and have the same name.
+  std::sort(wanted, wanted + count, [](const Wanted& a, const Wanted& b) { return a.name < b.name; });
+  uint32_t last_offset = 0;
+  std::string_view last_name;
+  for (const Wanted& one : std::span(wanted, count)) {
+    if (one.name != last_offset) {
+      last_offset = one.name;
+      last_name = ReadSymbolName(file, strings, one.name, {}, arena);
     }
-    names[i] = {last_name, symbol->start, !symbol->is_sized};
+    names[one.index].name = last_name;
   }
 }
 
