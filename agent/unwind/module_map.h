@@ -111,7 +111,7 @@ class ModuleMap {
 
  private:
   static constexpr uint32_t kBuckets = 1024;
-  static constexpr uint64_t kIndexRoom = uint64_t{1} << 20;  // for 4 million entries; touched as far as used
+  static constexpr uint64_t kIndexRoom = uint64_t{1} << 18;  // for 4 million entries; touched as far as used
   static constexpr uint32_t kMaxModules = static_cast<uint32_t>(ModuleId::kMaxLoaded);
 
   PROF_SIGNAL_SAFE __attribute__((noinline)) const EhFrameTables& ReadTables(Module* module);

@@ -8,23 +8,22 @@ bool TableIndex::Build(const EhFrameTables& tables, uint32_t* room) {
   first_start_ = TableValue(tables, tables.table, width);
   uintptr_t last_start = TableValue(tables, tables.table + (count - 1) * 2 * width, width);
   if (last_start < first_start_) return false;
-  uint64_t most = count / 4 + 1;  // four entries to a bucket
+  uint64_t most = count / kStride + 1;
   shift_ = 0;
   while ((last_start - first_start_) >> shift_ >= most) ++shift_;
   bucket_count_ = ((last_start - first_start_) >> shift_) + 1;
   begins_ = room;
 
   uint64_t bucket = 0;
+  uint32_t met = 0;
   uintptr_t previous = first_start_;
-  for (uint64_t i = 0; i < count; ++i) {
+  for (uint64_t i = 0; i < count; i += kStride, ++met) {
     uintptr_t start = TableValue(tables, tables.table + i * 2 * width, width);
-    if (start < previous) return false;
+    if (start < previous || start > last_start) return false;
     previous = start;
-    if (start > last_start) return false;
-    for (uint64_t own = (start - first_start_) >> shift_; bucket <= own; ++bucket) {
-      room[bucket] = static_cast<uint32_t>(i);
-    }
+    for (uint64_t own = (start - first_start_) >> shift_; bucket <= own; ++bucket) room[bucket] = met;
   }
+  for (; bucket < bucket_count_; ++bucket) room[bucket] = met;
   return true;
 }
 

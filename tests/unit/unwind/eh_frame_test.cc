@@ -245,7 +245,11 @@ TEST(EhFrame, RefusesAnIndexOverATableThatIsNotSorted) {
   EhFrameBuilder builder;
   builder.Cie("", {}, kAtCall);
   uintptr_t code = builder.near_code();
-  for (unsigned i : {0, 2, 1, 3}) builder.Fde(code + i * 16, 16, {});
+  for (unsigned stretch : {0, 2, 1, 3}) {  // of what the index looks at once
+    for (unsigned i = 0; i < TableIndex::kStride; ++i) {
+      builder.Fde(code + (stretch * TableIndex::kStride + i) * 16, 16, {});
+    }
+  }
   EhFrameTables tables = builder.WithHeader();
   std::vector<uint32_t> room(TableIndex::SizeFor(tables));
   TableIndex index;
