@@ -5,7 +5,8 @@
     expiry, the signal's delivery and the return, measured by tests/bench/signal_cost with cold caches, once for each signal. The sum
     as a share of the program's CPU time is the steady cost, sharp to a few hundredths of a percent. It leaves out the cache
     lines that the program must fetch again, start-up (tests/bench/startup.py), the writing of the profile at the end, which is
-    shown, and the heap's sampling, which is on unless MEMPROFILERATE is 0 (tests/bench/heap_cost.py).
+    shown, and the heap's sampling, which is on unless MEMPROFILERATE is 0 (tests/bench/heap_cost.py): the row `no heap` is without
+    it, the others are what a user gets.
 (b) In pairs: CPU time (user and system, of the program and its children, from wait4) against a plain run that takes turns with it on
     the same processor at the same time. It holds everything. The row `plain` (a plain run against a plain run) shows the noise,
     which is a fraction of what runs one after the other have: a virtual machine changes its speed by tens of percent from
@@ -40,6 +41,7 @@ def variants_of(bench):
     found = [Variant("plain", bench.environment())]
     # The two looks at the clock that verbosity 2 adds to a sample are part of what is measured.
     found += [Variant("agent %d Hz" % hz, bench.agent(profile, hz, verbose=2), hz=hz) for hz in BOUNDS]
+    found.append(Variant("100 Hz, no heap", {**bench.agent(profile, 100, verbose=2), "MEMPROFILERATE": "0"}, hz=100))
     found.append(Variant(ALL_FOUR, {**bench.agent(profile), **{kind + "PROFILE": bench.dir / (kind.lower() + ".prof")
                                                                for kind in ("HEAP", "BLOCK", "MUTEX")}}))
     libraries = glob.glob("/usr/lib/*/libprofiler.so.0") + glob.glob("/usr/lib/libprofiler.so.0")
