@@ -23,7 +23,7 @@
 namespace profagent {
 
 inline constexpr uint64_t kLedgerMagic = 0x31474445'4c464f52;  // "ROFLEDG1"
-inline constexpr uint32_t kLedgerVersion = 5;
+inline constexpr uint32_t kLedgerVersion = 4;
 
 // Where a record stands: its offset from the ledger's first byte, in units of 8 bytes. 0: none.
 using RecordId = uint32_t;
@@ -47,16 +47,6 @@ struct BucketArray {
   RecordId first;
   uint32_t log2_count;
 };
-
-// The records that stand before this offset, some hundreds to a thousand stacks, are spread over the first buckets of their
-// array only: a small profile touches a page of it, not all.
-inline constexpr uint64_t kNearLimit = uint64_t{1} << 20;
-inline constexpr uint32_t kNearBuckets = 1024;
-inline bool IsNear(RecordId id) { return id < kNearLimit / kRecordUnit; }
-inline uint32_t BucketCount(const BucketArray& array, bool near) {
-  uint32_t count = uint32_t{1} << array.log2_count;
-  return near && count > kNearBuckets ? kNearBuckets : count;
-}
 
 inline constexpr uint32_t kLiveLevels = 10;
 

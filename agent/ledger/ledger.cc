@@ -331,39 +331,30 @@ RecordId Ledger::Allocate(const Place& place) {
   return static_cast<RecordId>(RoundUp(at, place.alignment) / kRecordUnit);
 }
 
-template <class Record, class Same>
-Record* Ledger::FindInChain(RecordId head, RecordId end, Same& same) const {
-  // A chain can also end at 0 before `end`: when a fork wiped it under us.
-  for (RecordId id = head; id != end && id != 0; id = At<Record>(id)->next) {
-    if (same(*At<Record>(id))) return At<Record>(id);
-  }
-  return nullptr;
-}
-
 template <class Record, class Same, class Fill>
-Record* Ledger::FindOrMake(const BucketArray& array, uint32_t hash, const Place& place, Same same,
-                           Fill fill) {
-  std::atomic<RecordId>& near = Bucket(array, hash, true);
-  std::atomic<RecordId>& far = Bucket(array, hash, false);
-  // Everything from `seen` on down the chain was compared already.
-  RecordId near_seen = near.load(std::memory_order_acquire), far_seen = 0;
-  if (Record* found = FindInChain<Record>(near_seen, 0, same)) return found;
-  if (&far != &near && header()->used.load(std::memory_order_relaxed) > kNearLimit) {
-    far_seen = far.load(std::memory_order_acquire);
-    if (Record* found = FindInChain<Record>(far_seen, 0, same)) return found;
-  }
-  RecordId id = Allocate(place);
-  if (id == 0) return nullptr;
-  Record* made = At<Record>(id);
-  fill(*made);
-  std::atomic<RecordId>& bucket = IsNear(id) ? near : far;
-  RecordId seen = IsNear(id) ? near_seen : far_seen;
-  for (RecordId head = seen;; seen = head) {
+Record* Ledger::FindOrMake(std::atomic<RecordId>& bucket, const Place& place, Same same, Fill fill) {
+  Record* made = nullptr;
+  RecordId made_id = 0;
+  // Everything from here on down the chain was compared already. (A chain can also end at 0 before it: when a
+  // fork wiped it under us.)
+  RecordId seen = 0;
+  RecordId head = bucket.load(std::memory_order_acquire);
+  for (;;) {
+    for (RecordId id = head; id != seen && id != 0; id = At<Record>(id)->next) {
+      if (same(*At<Record>(id))) return At<Record>(id);
+    }
+    seen = head;
+    if (made == nullptr) {
+      made_id = Allocate(place);
+      if (made_id == 0) return nullptr;
+      made = At<Record>(made_id);
+      fill(*made);
+    }
     made->next = head;
     // release: the record is filled. acquire: a newer head's record will be compared.
-    if (bucket.compare_exchange_strong(head, id, std::memory_order_acq_rel, std::memory_order_acquire))
+    if (bucket.compare_exchange_strong(head, made_id, std::memory_order_acq_rel, std::memory_order_acquire)) {
       return made;
-    if (Record* found = FindInChain<Record>(head, seen, same)) return found;
+    }
   }
 }
 
@@ -388,7 +379,7 @@ TextId Ledger::InternText(std::string_view text) {
   if (text.size() > kMaxTextSize) text = text.substr(0, kMaxTextSize);
   uint32_t hash = HashText(text);
   auto* record = FindOrMake<TextRecord>(
-      texts_, hash, {sizeof(TextRecord) + text.size() + 1},
+      Bucket(texts_, hash), {sizeof(TextRecord) + text.size() + 1},
       [&](const TextRecord& other) {
         return other.hash == hash && other.size == text.size() &&
                AreSame(other.data(), text.data(), text.size());
@@ -440,7 +431,7 @@ StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end, uint64_t
   if (frames.size() > kMaxStackRecord) frames = frames.first(kMaxStackRecord);
   uint32_t hash = HashStack(frames, end);
   auto* record = FindOrMake<StackRecord>(
-      stacks_, hash, {.size = sizeof(StackRecord) + frames.size_bytes(), .lost = ticks},
+      Bucket(stacks_, hash), {.size = sizeof(StackRecord) + frames.size_bytes(), .lost = ticks},
       [&](const StackRecord& other) {
         return other.hash == hash && other.depth == frames.size() && other.end == end &&
                AreSame(other.frames(), frames.data(), frames.size());
@@ -457,7 +448,8 @@ StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end, uint64_t
 bool Ledger::AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks) {
   if (!CanRecord() || stack == kNoStack) return false;
   auto* site = FindOrMake<CpuSiteRecord>(
-      cpu_sites_, HashPair(stack.value, thread_name.value), {.size = sizeof(CpuSiteRecord), .lost = ticks},
+      Bucket(cpu_sites_, HashPair(stack.value, thread_name.value)),
+      {.size = sizeof(CpuSiteRecord), .lost = ticks},
       [&](const CpuSiteRecord& other) {
         return other.stack == stack.value && other.name == thread_name.value;
       },
@@ -473,7 +465,7 @@ bool Ledger::AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks) {
 HeapSiteRecord* Ledger::FindHeapSite(StackId stack, Bytes size) {
   if (!CanRecord() || stack == kNoStack) return nullptr;
   return FindOrMake<HeapSiteRecord>(
-      heap_sites_, HashPair(stack.value, size.value),
+      Bucket(heap_sites_, HashPair(stack.value, size.value)),
       {.size = sizeof(HeapSiteRecord), .alignment = kHeapSiteAlignment},
       [&](const HeapSiteRecord& other) { return other.stack == stack.value && other.size == size.value; },
       [&](HeapSiteRecord& made) {
@@ -490,7 +482,7 @@ ContentionSiteRecord* Ledger::FindContentionSite(ContentionKind kind, StackId st
   wanted.lock = lock.value;
   wanted.kind = kind;
   return FindOrMake<ContentionSiteRecord>(
-      contention_sites_, HashSite(wanted), {sizeof(ContentionSiteRecord)},
+      Bucket(contention_sites_, HashSite(wanted)), {sizeof(ContentionSiteRecord)},
       [&](const ContentionSiteRecord& other) {
         return other.stack == stack.value && other.lock == lock.value && other.kind == kind;
       },

@@ -128,9 +128,6 @@ class LedgerView {
   const Record* At(RecordId id) const {
     return reinterpret_cast<const Record*>(bytes_.data() + id * kRecordUnit);
   }
-  RecordId IdOf(const void* record) const {
-    return static_cast<RecordId>((static_cast<const std::byte*>(record) - bytes_.data()) / kRecordUnit);
-  }
   // A record of `size` bytes can stand there.
   bool Holds(RecordId id, uint64_t size) const;
   // Whether a record may stand in the chain that is being followed.
@@ -178,16 +175,11 @@ class LedgerView {
   template <class Site, class Read>
   uint64_t ForEachSite(const BucketArray& array, Read&& read) const {
     auto* heads = At<std::atomic<RecordId>>(array.first);
-    // A small ledger has its records in the first buckets: the others' pages were never touched.
-    const bool is_small = header().used.load(std::memory_order_acquire) <= kNearLimit;
+    const uint32_t buckets = uint32_t{1} << array.log2_count;
     uint64_t left_out = 0;
-    for (uint32_t i = 0; i < BucketCount(array, is_small); ++i) {
+    for (uint32_t i = 0; i < buckets; ++i) {
       left_out += ForEach<Site>(
-          heads[i],
-          [&](const Site& site) {
-            return (HashSite(site) & (BucketCount(array, IsNear(IdOf(&site))) - 1)) == i;
-          },
-          read);
+          heads[i], [&](const Site& site) { return (HashSite(site) & (buckets - 1)) == i; }, read);
     }
     return left_out;
   }

@@ -85,41 +85,6 @@ TEST_F(LedgerTest, AddsTicksToTheSiteOfStackAndThreadName) {
   EXPECT_EQ(sites, 2);
 }
 
-// The first records are spread over few buckets, later ones over all: each must be found again, and be read, as what it is.
-TEST_F(LedgerTest, FindsRecordsOnBothSidesOfTheNearLimit) {
-  ledger_.Close();
-  ASSERT_TRUE(ledger_.CreateAnonymous(Bytes{kLedgerDefaultSize}));
-  constexpr uint64_t kFew = 400, kMany = 20'000;
-  auto intern = [&](uint64_t i) { return Intern({Frame{i + 1}, Frame{7}, Frame{8}, Frame{9}, Frame{10}}); };
-  auto read_back = [&] {
-    auto view = LedgerView::Over(ledger_.bytes());
-    uint64_t ticks = 0;
-    EXPECT_EQ(view->ForEachCpuSite([&](const LedgerView::CpuSite& site) { ticks += site.ticks; }), 0u);
-    return ticks;
-  };
-  std::vector<StackId> ids;
-  for (uint64_t i = 0; i < kMany; ++i) {
-    ids.push_back(intern(i));
-    ASSERT_TRUE(ledger_.AddCpuTicks(ids.back(), kNoText, 1));
-    if (i == kFew) {
-      ASSERT_LT(ledger_.header()->used, kNearLimit);
-      auto* heads = At<RecordId>(ledger_.header()->stacks.first);
-      for (uint32_t b = kNearBuckets; b < uint32_t{1} << ledger_.header()->stacks.log2_count; ++b) {
-        ASSERT_EQ(heads[b], 0u) << "a small profile touched bucket " << b;
-      }
-      EXPECT_EQ(read_back(), kFew + 1);
-    }
-  }
-  uint64_t used = ledger_.header()->used;
-  ASSERT_GT(used, kNearLimit + kMany / 2 * sizeof(StackRecord));
-  for (uint64_t i = 0; i < kMany; ++i) {
-    ASSERT_EQ(intern(i), ids[i]) << i;
-    ASSERT_TRUE(ledger_.AddCpuTicks(ids[i], kNoText, 1));
-  }
-  EXPECT_EQ(ledger_.header()->used, used);
-  EXPECT_EQ(read_back(), 2 * kMany);
-}
-
 // A full ledger must cost samples, never time, and must not forget what it holds.
 TEST_F(LedgerTest, CountsWhatItDropsWhenFullAndKeepsTheRest) {
   StackId first = Intern({Frame{1}});
