@@ -3,8 +3,8 @@
 // Context: Build and Narrow in `signal` and `hook`.
 // Why:     a decoding is nearly always of code that was never met before, so all that it reads is cold. Bisecting
 //          the 83 000 entries of libclang-cpp meets 13 cache lines on 8 pages, more than half of a decoding's
-//          time; with the index it is four lines. (Guessing by proportion was tried: functions are too
-//          uneven, it meets 10.)
+//          time; with the index some 16 to 48 entries are left to bisect. (Guessing by proportion was tried: functions are
+//          too uneven, it meets 10.)
 // When:    built by the walk that decodes the kThreshold-th address of a large object, from every kStride-th entry of the
 //          table, once a module; programs that are hardly sampled pay nothing.
 // Memory:  a quarter of a byte an entry, from a region that the caller reserved.
@@ -49,8 +49,8 @@ class TableIndex {
   }
 
  private:
-  const uint32_t* begins_ =
-      nullptr;  // by bucket: how many of the entries 0, kStride, 2 * kStride, ... begin before it
+  // By bucket: how many of the entries 0, kStride, 2 * kStride, ... begin before it.
+  const uint32_t* begins_ = nullptr;
   uint64_t bucket_count_ = 0;
   uintptr_t first_start_ = 0;
   unsigned shift_ = 0;
