@@ -88,6 +88,7 @@ def suspend_key_stops_and_fg_continues(t, terminal):
     expect_states(t, terminal, True)
     terminal.type("fg\n")
     terminal.expect("ends wait\r\n")
+    expect_states(t, terminal, False)  # the shell shows the line before it gives the job the terminal
     terminal.type("\x1c")  # ^\
     terminal.expect("prompt> ")
     terminal.type("echo status $?\n")
