@@ -70,12 +70,12 @@ size_t ElfReader::ReadAt(uint64_t offset, void* to, size_t size) const {
     return size;
   }
   if (size > kSmall) return ReadFile(offset, to, size);
-  if (offset < window_at_ || offset - window_at_ > window_size_ ||
-      size > window_size_ - (offset - window_at_)) {
+  uint64_t from = offset - window_at_;  // beyond all windows where it lies before this one
+  if (from > window_size_ || size > window_size_ - from) {
     window_at_ = offset;
     window_size_ = ReadFile(offset, window_, kWindow);
+    from = 0;
   }
-  uint64_t from = offset - window_at_;
   if (size > window_size_ - from) size = window_size_ - from;
   std::memcpy(to, window_ + from, size);
   return size;

@@ -32,7 +32,7 @@ class ElfReader : private Holding {
   bool OpenMapped(uintptr_t start);
   void Close();
 
-  // Bytes copied: `size`, or fewer at the end of the file.
+  // Bytes copied: `size`, or fewer at the end of the file. Not for two threads at once: a small piece fills the window.
   size_t ReadAt(uint64_t offset, void* to, size_t size) const;
 
   // Shows `visit` the entries of a table of `size` bytes, in their order, until it says false or the file ends.

@@ -256,6 +256,30 @@ TEST(EhFrame, RefusesAnIndexOverATableThatIsNotSorted) {
   EXPECT_FALSE(index.Build(tables, room.data()));
 }
 
+// The index looks at every kStride-th entry only: disorder between them may hide an entry, and must not give a wrong one.
+TEST(EhFrame, GivesNoWrongEntryWhereDisorderEscapesTheIndex) {
+  EhFrameBuilder builder;
+  builder.Cie("", {}, kAtCall);
+  uintptr_t code = builder.near_code();
+  constexpr unsigned kEntries = 4 * TableIndex::kStride;
+  for (unsigned i = 0; i < kEntries; ++i) {
+    unsigned place = i % TableIndex::kStride == 5 ? i + 4 : i % TableIndex::kStride == 9 ? i - 4 : i;
+    builder.Fde(code + place * 16, 16, {});
+  }
+  EhFrameTables tables = builder.WithHeader();
+  std::vector<uint32_t> room(TableIndex::SizeFor(tables));
+  TableIndex index;
+  ASSERT_TRUE(index.Build(tables, room.data()));
+  unsigned found = 0;
+  for (uintptr_t pc = code; pc < code + kEntries * 16; ++pc) {
+    FrameEntry entry;
+    if (!FindFrameEntry(tables, &index, pc, &entry)) continue;
+    ++found;
+    ASSERT_TRUE(pc >= entry.start && pc < entry.limit) << pc - code;
+  }
+  EXPECT_GT(found, kEntries / 2 * 16);
+}
+
 TEST(EhFrame, SearchesTheEntriesWhenTheTableIsCutOff) {
   EhFrameBuilder builder;
   builder.Cie("", {}, kAtCall);
