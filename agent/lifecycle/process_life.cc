@@ -94,6 +94,14 @@ void WriteAll(WrittenAt when, Remember remember) {
     // The plain name may be an earlier run's; any other name that is taken already belongs to an earlier image of this
     // process.
     bool plain = when == WrittenAt::kEnd && g_life->first;
+    if (plain && AppearedMeanwhile(ledger, path)) {
+      plain = false;
+      PathText taken = path;
+      path =
+          ProfilePath(profile.file, {.program = Name().program, .pid = Name().pid, .first = false}, when, 1);
+      Log(Verbosity::kErrors, taken.view(), " was written by another process meanwhile: this one's ",
+          profile.what, " goes to ", path.view());
+    }
     if (!plain) path = UnusedPath(ledger, path);
     bool may_go_on = remember == Remember::kYes;
     bool written = WriteProfile(ledger, profile, path.view(), plain ? WhenEmpty::kWrite : WhenEmpty::kSkip,

@@ -1,11 +1,11 @@
 // Which file a process writes its profile to.
 //
 // Context: `bootstrap`, `dump`, `hook`: no allocation.
-// Rules:   %p is the pid, %e the program's name, %n the number of the dump, %% a per cent sign. Without %p
-// the first process of
-//          a run writes the plain name and every other process NAME.PROGRAM.PID, so that nobody overwrites
-//          anybody. A process that becomes another program leaves the plain name to it and takes
-//          NAME.PROGRAM.PID with its old program's name.
+// Rules:   %p is the pid, %e the program's name, %n the number of the dump, %% a per cent sign. Without %p the first
+//          process of a run writes the plain name and every other process NAME.PROGRAM.PID, so that nobody overwrites
+//          anybody. Of first processes that run at the same time the one that ends first has it (AppearedMeanwhile).
+//          A process that becomes another program leaves the plain name to it and takes NAME.PROGRAM.PID with its old
+//          program's name.
 #pragma once
 
 #include <string_view>

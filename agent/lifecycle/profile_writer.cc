@@ -1,6 +1,7 @@
 #include "agent/lifecycle/profile_writer.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "agent/base/arena.h"
@@ -111,6 +112,16 @@ PathText UnusedPath(const Ledger& ledger, const PathText& path) {
     candidate.Add('.', number);
   }
   return candidate;
+}
+
+bool AppearedMeanwhile(const Ledger& ledger, const PathText& path) {
+  PathText absolute = AbsolutePath(ledger, path.view());
+  struct stat file = {};
+  if (RawSyscall(SYS_newfstatat, AT_FDCWD, absolute.c_str(), &file, 0) != 0 || !S_ISREG(file.st_mode))
+    return false;
+  uint64_t written = static_cast<uint64_t>(file.st_mtim.tv_sec) * kNanosPerSecond +
+                     static_cast<uint64_t>(file.st_mtim.tv_nsec);
+  return written > ledger.header()->start_realtime_ns;
 }
 
 }  // namespace profagent

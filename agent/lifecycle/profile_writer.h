@@ -25,6 +25,10 @@ PathText AbsolutePath(const Ledger& ledger, std::string_view path);
 // `path`, or the first of path.2, path.3, ... that does not exist: for names that no rule makes unique.
 PathText UnusedPath(const Ledger& ledger, const PathText& path);
 
+// A regular file that is newer than this process: somebody else's, who got the same name from a launcher without the
+// agent (`mpirun env LD_PRELOAD=...`, `app & app &`), since a process writes there once, at its end.
+bool AppearedMeanwhile(const Ledger& ledger, const PathText& path);
+
 // What %e stands for; lives in the ledger.
 std::string_view ProgramName(const Ledger& ledger);
 

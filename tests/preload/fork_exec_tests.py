@@ -4,8 +4,11 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 from runner import each, test
+
+COARSE_CLOCK = 6  # CLOCK_MONOTONIC_COARSE
 
 
 @each(["timer", "perf"])
@@ -299,3 +302,29 @@ def exec_of_a_bad_pointer_fails_as_without_us(t):
     run = t.run(t.need("python3"), "-c", program, env=env)
     t.expect_exit(run)
     t.expect(run.out == plain.out == b"-1 14\n" * 4, "without us: %s" % plain.out, run)
+
+
+@test()
+def two_first_processes_at_once(t):
+    # `mpirun env LD_PRELOAD=... ./app`, or `app & app &` with the variables in the environment: nobody told them of each other.
+    first, second = (t.start("ends", "wait", hz=250) for _ in range(2))
+    for running in first, second:
+        running.wait_for_output(b"ready")
+    ready = time.clock_gettime(COARSE_CLOCK)
+    while time.clock_gettime(COARSE_CLOCK) == ready:  # of files: what is written from now on is newer than both
+        pass
+    first.signal(signal.SIGTERM)
+    t.expect_silent(first.finish())
+    kept = (t.dir / "cpu.prof").read_bytes()
+    second.signal(signal.SIGTERM)
+    run = second.finish()
+    own = "cpu.prof.ends.%d" % second.pid
+    t.expect(run.profiles() == ["cpu.prof", own], "the files are %s" % run.profiles(), run)
+    t.expect((t.dir / "cpu.prof").read_bytes() == kept, "the first one's profile was replaced", run)
+    t.expect_one_error_line(run, "cpu.prof", own)
+    # One that begins later is another run.
+    again = t.start("ends", "wait", hz=250)
+    again.wait_for_output(b"ready")
+    again.signal(signal.SIGTERM)
+    t.expect_silent(again.finish())
+    t.expect((t.dir / "cpu.prof").read_bytes() != kept, "a second run left the first one's profile", run)
