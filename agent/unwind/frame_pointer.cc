@@ -41,31 +41,10 @@ PROF_SIGNAL_SAFE bool ReadCode(ModuleMap* modules, uintptr_t address, CodeWindow
   return size > 0;
 }
 
-struct Candidate {
-  bool plausible = false;
-  uintptr_t return_address = 0;
-  uintptr_t target = 0;  // of the call in front of it; 0: not in the instruction
-};
-
-PROF_SIGNAL_SAFE Candidate Examine(ModuleMap* modules, uintptr_t return_address) {
-  Candidate candidate;
-  candidate.return_address = return_address;
-  CodeWindow code;
-  if (return_address < 4096 || !ReadCode(modules, return_address, &code)) return candidate;
-  candidate.plausible = FollowsCall(code, return_address, &candidate.target);
-  return candidate;
-}
-
 // How far in front of pc the called function begins; UINTPTR_MAX: not known, or not there.
-PROF_ALWAYS_INLINE uintptr_t Distance(const Candidate& candidate, uintptr_t pc) {
-  if (!candidate.plausible || candidate.target == 0 || candidate.target > pc) return UINTPTR_MAX;
-  return pc - candidate.target < kMaxFunctionSize ? pc - candidate.target : UINTPTR_MAX;
-}
-
-PROF_ALWAYS_INLINE void Set(Registers* registers, uint64_t pc, uint64_t sp, uint64_t fp) {
-  registers->value[kReturnAddress] = pc;
-  registers->value[kStackPointer] = sp;
-  registers->value[kFramePointer] = fp;
+PROF_ALWAYS_INLINE uintptr_t Distance(const CallSite& site, uintptr_t pc) {
+  if (!site.is_call || site.target == 0 || site.target > pc) return UINTPTR_MAX;
+  return pc - site.target < kMaxFunctionSize ? pc - site.target : UINTPTR_MAX;
 }
 
 // The frame that fp names, if it can be one: aligned, above the stack pointer, readable.
@@ -84,6 +63,24 @@ PROF_SIGNAL_SAFE FrameRecord ReadFrame(StackMemory* memory, uintptr_t sp, uintpt
 
 }  // namespace
 
+CallSite CallBefore(ModuleMap* modules, uintptr_t return_address) {
+  CallSite site;
+  CodeWindow code;
+  if (return_address < 4096 || !ReadCode(modules, return_address, &code)) return site;
+  site.is_call = FollowsCall(code, return_address, &site.target);
+  return site;
+}
+
+uintptr_t BehindStub(ModuleMap* modules, uintptr_t target) {
+  CodeWindow code;
+  if (!ReadCode(modules, target, &code)) return target;
+  uintptr_t jump = target + LandingMarkSize(code);
+  if (jump != target && !ReadCode(modules, jump, &code)) return target;
+  uintptr_t pointer = 0, arrives = 0;
+  if (!JumpsThroughMemory(code, jump, &pointer)) return target;
+  return StackMemory::Copy(pointer, &arrives, sizeof arrives) == sizeof arrives ? arrives : target;
+}
+
 FramePointerStep StepByInstruction(ModuleMap* modules, StackMemory* memory, Registers* registers) {
   CodeWindow code;
   if (!ReadCode(modules, registers->pc(), &code)) return FramePointerStep::kNothing;
@@ -94,13 +91,13 @@ FramePointerStep StepByInstruction(ModuleMap* modules, StackMemory* memory, Regi
     case PrologueState::kSignalReturn:
       return FramePointerStep::kSignalReturn;
     case PrologueState::kReturnAddressOnTop:
-      if (!memory->Read(sp, &return_address) || !Examine(modules, return_address).plausible) break;
-      Set(registers, return_address, sp + 8, fp);
+      if (!memory->Read(sp, &return_address) || !CallBefore(modules, return_address).is_call) break;
+      Place({return_address, sp + 8, fp}, registers);
       return FramePointerStep::kCaller;
     case PrologueState::kFramePointerPushed:
       if (!memory->Read(sp, &fp) || !memory->Read(sp + 8, &return_address)) break;
-      if (!Examine(modules, return_address).plausible) break;
-      Set(registers, return_address, sp + 16, fp);
+      if (!CallBefore(modules, return_address).is_call) break;
+      Place({return_address, sp + 16, fp}, registers);
       return FramePointerStep::kCaller;
     case PrologueState::kUnknown:
       break;
@@ -120,20 +117,20 @@ FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory, boo
   FramePointerStep step = StepByInstruction(modules, memory, registers);
   if (step == FramePointerStep::kSignalReturn || (interrupted && step == FramePointerStep::kCaller))
     return step;
-  if (!interrupted) Set(registers, pc, sp, fp);  // a call is no prologue, whatever follows it
+  if (!interrupted) Place({pc, sp, fp}, registers);  // a call is no prologue, whatever follows it
 
   FrameRecord frame = ReadFrame(memory, sp, fp);
-  Candidate chained = frame.readable ? Examine(modules, frame.return_address) : Candidate{};
+  CallSite chained = frame.readable ? CallBefore(modules, frame.return_address) : CallSite{};
   if (interrupted && sp <= UINTPTR_MAX - 8) {
     uint64_t word = 0;
-    Candidate top = memory->Read(sp, &word) ? Examine(modules, word) : Candidate{};
-    if (top.plausible && (!chained.plausible || Distance(top, pc) < Distance(chained, pc))) {
-      Set(registers, word, sp + 8, fp);
+    CallSite top = memory->Read(sp, &word) ? CallBefore(modules, word) : CallSite{};
+    if (top.is_call && (!chained.is_call || Distance(top, pc) < Distance(chained, pc))) {
+      Place({word, sp + 8, fp}, registers);
       return FramePointerStep::kCaller;
     }
   }
-  if (chained.plausible) {
-    Set(registers, frame.return_address, fp + 16, frame.fp);
+  if (chained.is_call) {
+    Place({frame.return_address, fp + 16, frame.fp}, registers);
     return FramePointerStep::kCaller;
   }
   if (fp == 0 || (frame.readable && frame.return_address == 0)) return FramePointerStep::kOutermost;

@@ -29,6 +29,16 @@ enum class FramePointerStep : uint8_t {
 PROF_SIGNAL_SAFE FramePointerStep StepByInstruction(ModuleMap* modules, StackMemory* memory,
                                                     Registers* registers);
 
+// What stands in front of an address that may be a return address.
+struct CallSite {
+  bool is_call = false;
+  uintptr_t target = 0;  // 0: not in the instruction (a function pointer)
+};
+PROF_SIGNAL_SAFE CallSite CallBefore(ModuleMap* modules, uintptr_t return_address);
+
+// Where a call of `target` arrives: behind the jump of a PLT entry or of a stub like one.
+PROF_SIGNAL_SAFE uintptr_t BehindStub(ModuleMap* modules, uintptr_t target);
+
 // Whether code is there that nobody called from: no call instruction ends at pc.
 PROF_SIGNAL_SAFE bool FollowsNoCall(ModuleMap* modules, uintptr_t pc);
 

@@ -23,9 +23,9 @@ RecipeCache::Hit Walker::Decode(uintptr_t address) {
   return {recipe, module->id};
 }
 
-WalkResult Walker::FollowAll(Registers* registers, uint32_t skip, bool doubt_leaf) {
-  uint32_t depth = 0;
-  bool interrupted = true, may_throw = false, first = true;
+// `depth`: frames that are written; with none, `registers` are those at the interrupted instruction.
+WalkResult Walker::FollowAll(Registers* registers, uint32_t depth, uint32_t skip, bool doubt_leaf) {
+  bool interrupted = depth == 0, may_throw = false, first = interrupted;
   for (;;) {
     uintptr_t address = registers->pc() - (interrupted ? 0 : 1);
     auto [recipe, module] = Look(address);
@@ -74,15 +74,17 @@ bool Walker::LeadsNowhere(Registers* leaf) {
 WalkResult Walker::Full(const ucontext_t& context) {
   Registers registers;
   LoadRegisters(context, &registers);
-  bool doubt_leaf = LeadsNowhere(&registers);
-  LoadRegisters(context, &registers);
-  return FollowAll(&registers, 0, doubt_leaf);
+  uint32_t depth = LeaveBareCode(context, &registers);
+  if (ended_) return {depth, end_};
+  bool doubt_leaf = depth == 0 && LeadsNowhere(&registers);
+  if (depth == 0) LoadRegisters(context, &registers);
+  return FollowAll(&registers, depth, 0, doubt_leaf);
 }
 
 WalkResult Walker::FullFromHere(uint32_t skip) {
   Registers registers;
   CaptureRegisters(&registers);
-  return FollowAll(&registers, skip + 1, false);  // this function's frame, too
+  return FollowAll(&registers, 0, skip + 1, false);  // this function's frame, too
 }
 
 bool Walker::IsFunctionStart(uintptr_t pc) {

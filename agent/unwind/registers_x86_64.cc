@@ -22,11 +22,7 @@ PrologueState ClassifyInstruction(const CodeWindow& code) {
     if (code.At(0) == 0xf3 && code.At(1) == 0xc3) return PrologueState::kReturnAddressOnTop;  // rep ret
     if (code.At(0) == 0xff && code.At(1) == 0x25) return PrologueState::kReturnAddressOnTop;  // jmp *x(%rip)
   }
-  if (after >= 4) {  // endbr64
-    if (code.At(0) == 0xf3 && code.At(1) == 0x0f && code.At(2) == 0x1e && code.At(3) == 0xfa) {
-      return PrologueState::kReturnAddressOnTop;
-    }
-  }
+  if (LandingMarkSize(code) != 0) return PrologueState::kReturnAddressOnTop;
   if (after >= 3 && code.before >= 1 && code.At(-1) == 0x55) {  // mov %rsp,%rbp, in its two encodings
     bool moves = (code.At(0) == 0x48 && code.At(1) == 0x89 && code.At(2) == 0xe5) ||
                  (code.At(0) == 0x48 && code.At(1) == 0x8b && code.At(2) == 0xec);
@@ -66,6 +62,20 @@ bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target) {
     if (size == length) return true;
   }
   return false;
+}
+
+uint8_t LandingMarkSize(const CodeWindow& code) {
+  return code.after >= 4 && std::memcmp(code.bytes + CodeWindow::kBefore, "\xf3\x0f\x1e\xfa", 4) == 0 ? 4 : 0;
+}
+
+bool JumpsThroughMemory(const CodeWindow& code, uintptr_t address, uintptr_t* pointer) {
+  int at = code.after >= 1 && code.At(0) == 0xf2 ? 1 : 0;  // the `bnd` prefix
+  if (code.after < at + 6 || code.At(at) != 0xff || code.At(at + 1) != 0x25) return false;  // jmp *x(%rip)
+  int32_t distance;
+  std::memcpy(&distance, code.bytes + CodeWindow::kBefore + at + 2, sizeof distance);
+  *pointer =
+      address + static_cast<uintptr_t>(at + 6) + static_cast<uintptr_t>(static_cast<intptr_t>(distance));
+  return true;
 }
 
 }  // namespace profagent

@@ -53,6 +53,12 @@ struct Registers {
   PROF_ALWAYS_INLINE uint64_t fp() const { return value[kFramePointer]; }
 };
 
+PROF_ALWAYS_INLINE void Place(const FramePosition& position, Registers* registers) {
+  registers->value[kReturnAddress] = position.pc;
+  registers->value[kStackPointer] = position.sp;
+  registers->value[kFramePointer] = position.fp;
+}
+
 // The registers at the instruction that a signal interrupted.
 PROF_SIGNAL_SAFE void LoadRegisters(const ucontext_t& context, Registers* registers);
 
@@ -131,5 +137,12 @@ PROF_SIGNAL_SAFE PrologueState ClassifyInstruction(const CodeWindow& code);
 // Whether a call instruction ends at the window's address; `target` is where it goes, 0 when that is not in
 // the instruction.
 PROF_SIGNAL_SAFE bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target);
+
+// Bytes of what marks the target of an indirect jump (endbr64) at the window's address, 0 when there is none.
+PROF_SIGNAL_SAFE uint8_t LandingMarkSize(const CodeWindow& code);
+
+// Whether the instruction at the window's address, `address`, jumps to where a word at a fixed place points (a PLT
+// entry); `pointer`: that place.
+PROF_SIGNAL_SAFE bool JumpsThroughMemory(const CodeWindow& code, uintptr_t address, uintptr_t* pointer);
 
 }  // namespace profagent

@@ -9,6 +9,7 @@
 
 #include "agent/base/signal_safe.h"
 #include "agent/ledger/frame.h"
+#include "agent/unwind/frame_pointer.h"
 #include "agent/unwind/memory_range.h"
 #include "agent/unwind/module_map.h"
 #include "agent/unwind/recipe_cache.h"
@@ -18,6 +19,15 @@
 #include "agent/unwind/trail.h"
 
 namespace profagent {
+
+class CallPlaces;
+
+// What a search for the caller of code without unwind information has found.
+struct BareFrame {
+  FramePosition caller;
+  uintptr_t called_at = 0;  // where the return address of its callee stands, if that was searched for, too
+  uintptr_t unknown = 0;    // code whose recipe the search lacked
+};
 
 class Walker {
  public:
@@ -52,13 +62,30 @@ class Walker {
       return hit;
     return Decode(address);
   }
-  PROF_ALWAYS_INLINE WalkResult FollowAll(Registers* registers, uint32_t skip, bool doubt_leaf);
+  PROF_ALWAYS_INLINE WalkResult FollowAll(Registers* registers, uint32_t depth, uint32_t skip,
+                                          bool doubt_leaf);
   PROF_ALWAYS_INLINE bool LeadsNowhere(Registers* leaf);
   PROF_SIGNAL_SAFE __attribute__((noinline)) RecipeCache::Hit Decode(uintptr_t address);
   PROF_SIGNAL_SAFE __attribute__((noinline)) bool IsFunctionStart(uintptr_t pc);
   PROF_SIGNAL_SAFE Step Apply(Recipe recipe, uintptr_t address, bool interrupted, Registers* registers);
   PROF_SIGNAL_SAFE Step ApplyRecipe(Recipe recipe, Registers* registers);
   PROF_SIGNAL_SAFE Step ApplyFramePointer(bool interrupted, Registers* registers);
+  // Code without CFI at the leaf (search_walk.cc).
+  PROF_SIGNAL_SAFE __attribute__((noinline)) uint32_t LeaveBareCode(const ucontext_t& context,
+                                                                    Registers* registers);
+  PROF_SIGNAL_SAFE __attribute__((noinline)) bool MayBeItsCallersFrame(const FramePosition& callee,
+                                                                       const FramePosition& caller);
+  PROF_SIGNAL_SAFE __attribute__((noinline)) bool Search(const ucontext_t& context,
+                                                         const FramePosition& callee, bool by_any_call,
+                                                         BareFrame* bare);
+  PROF_SIGNAL_SAFE __attribute__((noinline)) void AddPlaces(const FramePosition& callee, uint32_t from,
+                                                            uint32_t reach, CallPlaces* places);
+  PROF_SIGNAL_SAFE __attribute__((noinline)) bool LeadsOut(const ucontext_t& context,
+                                                           const FramePosition& caller, BareFrame* bare);
+  PROF_ALWAYS_INLINE bool LeadsOutWithSaved(const ucontext_t& context, uintptr_t at, uintptr_t lowest,
+                                            FramePosition* caller, BareFrame* bare);
+  PROF_SIGNAL_SAFE __attribute__((noinline)) uintptr_t StartOfBareCode(uintptr_t pc);
+  PROF_SIGNAL_SAFE bool IsLoadedCode(uintptr_t address);
   PROF_SIGNAL_SAFE WalkResult Truncate();
   PROF_ALWAYS_INLINE WalkResult GiveUp() {
     needs_all_registers_ = true;
@@ -80,6 +107,7 @@ class Walker {
   std::span<Frame> frames_;
   WalkEnd end_ = WalkEnd::kOutermost;
   bool needs_all_registers_ = false;
+  bool ended_ = false;  // LeaveBareCode has come to end_
   int stack_changes_ = 0;
 };
 

@@ -13,6 +13,8 @@
 
 #include "tests/preload/programs/program.h"
 
+void add_without_cfi(long count);
+
 WORK(work_on_plain_stack)
 WORK(work_in_handler)
 WORK(work_in_nested_handler)
@@ -26,6 +28,14 @@ static size_t Used(void) {
   size_t untouched = 0;
   while (untouched < g_size && g_stack[untouched] == 0xa5) ++untouched;
   return g_size - untouched;
+}
+
+// `painted` in assembly whose caller must be searched for.
+__attribute__((noinline)) static void work_without_cfi(int millis, size_t size) {
+  volatile char* room = __builtin_alloca(size);  // its frame is found by rbp
+  int64_t end = ThreadCpuNanos() + millis * 1000000LL;
+  while (ThreadCpuNanos() < end) add_without_cfi(200000);
+  room[0] = 1;
 }
 
 static void Nothing(int number) {}
@@ -68,17 +78,21 @@ int main(int argc, char** argv) {
   const char* how = argv[1];
   unsigned char* memory = mmap(NULL, kMapped + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   g_stack = memory + 4096;  // an unreadable page on both sides
-  if (Is(how, "painted")) g_size = kMapped;
+  if (strncmp(how, "painted", 7) == 0) g_size = kMapped;
   REQUIRE(mprotect(g_stack, g_size, PROT_READ | PROT_WRITE) == 0);
   UseStack(g_stack, g_size, 0);
 
-  if (Is(how, "painted")) {
+  if (strncmp(how, "painted", 7) == 0) {
     Handle(SIGUSR1, Nothing, SA_ONSTACK);
     Paint();
     raise(SIGUSR1);
     size_t kernel = Used();
     Paint();
-    work_on_plain_stack(500);
+    if (Is(how, "painted_search")) {
+      work_without_cfi(500, 100);
+    } else {
+      work_on_plain_stack(500);
+    }
     printf("%zu %zu\n", kernel, Used());
     return 0;
   }

@@ -9,6 +9,7 @@
 
 void spin_without_cfi(long count);
 void framed_without_cfi(long count);
+void add_without_cfi(long count);
 void call_without_cfi(void (*function)(long), long argument);
 void spin_with_registers(long count, long rsp, long rbp);
 
@@ -20,6 +21,13 @@ static void For(long millis, void (*step)(long, long, long), long a, long b) {
 }
 
 static void Leaf(long count, long a, long b) { spin_without_cfi(count); }
+// Its frame is found by rbp, whose value only the callee has saved.
+__attribute__((noinline)) void many_additions(long count, long a, long b) {
+  volatile char* room = __builtin_alloca((size_t)(count % 64 + 64));
+  room[0] = 1;
+  for (long i = 0; i < count / 20; ++i) add_without_cfi(20);
+  room[1] = 2;
+}
 static void Framed(long count, long a, long b) { framed_without_cfi(count); }
 
 // The time is taken inside a library whose unwind tables are scribbled over while it runs.
@@ -63,6 +71,7 @@ int main(int argc, char** argv) {
   stack_t alternate = {.ss_sp = malloc(64 << 10), .ss_size = 64 << 10};
   REQUIRE(sigaltstack(&alternate, NULL) == 0);
   if (Is(how, "leaf")) For(300, Leaf, 0, 0);
+  if (Is(how, "adding")) For(300, many_additions, 0, 0);
   if (Is(how, "framed")) For(300, Framed, 0, 0);
   if (Is(how, "middle")) call_without_cfi(work_below_no_cfi, 300);
   if (Is(how, "registers")) For(300, spin_with_registers, strtol(argv[2], NULL, 0), strtol(argv[3], NULL, 0));

@@ -26,6 +26,26 @@ framed_without_cfi:
         ret
         .size   framed_without_cfi, .-framed_without_cfi
 
+        .globl  add_without_cfi
+        .type   add_without_cfi, @function
+// void add_without_cfi(long count): as GMP's functions: saves registers, takes room, and rbp is a number.
+add_without_cfi:
+        pushq   %rbx
+        pushq   %rbp
+        pushq   %r12
+        subq    $200, %rsp
+        movq    $20, %rbp
+        movq    %rdi, %r12
+1:      addq    %rbp, %rbx
+        decq    %r12
+        jnz     1b
+        addq    $200, %rsp
+        popq    %r12
+        popq    %rbp
+        popq    %rbx
+        ret
+        .size   add_without_cfi, .-add_without_cfi
+
         .globl  call_without_cfi
         .type   call_without_cfi, @function
 // void call_without_cfi(void (*f)(long), long argument): a frame without information in the middle of a stack.

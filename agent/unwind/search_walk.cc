@@ -1,0 +1,193 @@
+// The caller of code that neither has unwind information nor keeps a frame pointer: the assembly of GMP, x264, OpenBLAS. Its
+// return address is somewhere above the stack pointer, under registers that it saved and room that it took.
+//
+// Context:  `signal`, from the interrupted function on, as long as no frame had unwind information.
+// Believes: a word behind a call instruction of a loaded object, from which the walk by unwind information comes to a stack's
+//           outermost frame, each return address on the way behind a call. A word that an earlier call left there seldom does.
+// Choice:   of several, the one whose call goes where this function can begin: between the last function with unwind information
+//           and pc, the nearest first. Then those by a function pointer, whose target nobody knows, then the rest (a function that
+//           jumped to this one); from the stack pointer upwards.
+// Bounds:   8 KiB of stack and 6 places, each tried with 13 frame pointers at most.
+#include "agent/unwind/frame_pointer.h"
+#include "agent/unwind/walker.h"
+
+namespace profagent {
+namespace {
+
+// Bytes of stack that are looked at; the first of them alone where a call says that it went to this function.
+constexpr uint32_t kFirstReach = 512, kReach = 8192;
+constexpr size_t kMostPlaces = 6;       // that are tried
+constexpr uint32_t kMostFrames = 1024;  // above one of them
+// Registers that a function may save above its own room; one of them may be its caller's frame pointer.
+constexpr uintptr_t kSavedWords = 6;
+
+constexpr uint32_t kByPointer = UINT32_MAX - 1, kElsewhere = UINT32_MAX;
+
+// Whether the function at pc can begin at `target`; `start`: where the code without unwind information does.
+bool CanBegin(uintptr_t target, uintptr_t start, uintptr_t pc) { return target >= start && target <= pc; }
+
+// Where a return address stands that is behind a call. Small: a signal's stack may be, too.
+struct CallPlace {
+  uint32_t rank;    // bytes from the call's target to pc; kByPointer, kElsewhere
+  uint32_t offset;  // from the stack pointer
+};
+
+}  // namespace
+
+// The best ones; of equals the earlier.
+class CallPlaces {
+ public:
+  PROF_SIGNAL_SAFE void Add(CallPlace place) {
+    size_t i = count_ < kMostPlaces ? count_++ : kMostPlaces;
+    for (; i > 0 && places_[i - 1].rank > place.rank; --i) {
+      if (i < kMostPlaces) places_[i] = places_[i - 1];
+    }
+    if (i < kMostPlaces) places_[i] = place;
+  }
+  const CallPlace* begin() const { return places_; }
+  const CallPlace* end() const { return places_ + count_; }
+
+ private:
+  CallPlace places_[kMostPlaces];
+  size_t count_ = 0;
+};
+
+// Where code without unwind information begins that reaches to pc; pc: not known.
+uintptr_t Walker::StartOfBareCode(uintptr_t pc) {
+  ModuleMap::Reader reader(modules_);
+  const Module* module = modules_->Find(pc);
+  if (module == nullptr) return pc;
+  const EhFrameTables& tables = modules_->TablesOf(*module);
+  if (tables.segment.empty()) return module->text.start;
+  if (tables.table == 0) return pc;
+  FrameEntry last;
+  if (FindFrameEntry(tables, modules_->IndexOf(*module, tables), pc, &last)) return pc;
+  return last.limit > module->text.start && last.limit <= pc ? last.limit : module->text.start;
+}
+
+bool Walker::IsLoadedCode(uintptr_t address) {
+  ModuleMap::Reader reader(modules_);
+  return modules_->Find(address) != nullptr;
+}
+
+// Code without unwind information has changed none of the registers but these three, as far as is known here. Nothing is decoded
+// here, this deep in the stack: what is not in the cache is reported. Rows that fit no recipe are followed by nobody here.
+bool Walker::LeadsOut(const ucontext_t& context, const FramePosition& caller, BareFrame* bare) {
+  Registers registers;
+  LoadRegisters(context, &registers);
+  Place(caller, &registers);
+  for (uint32_t i = 0; i < kMostFrames; ++i) {
+    uintptr_t address = registers.pc() - 1, sp = registers.sp();
+    if (!IsLoadedCode(address) || FollowsNoCall(modules_, registers.pc())) return false;
+    Recipe recipe = cache_->Find(address).recipe;
+    if (recipe.kind() == RecipeKind::kNone) bare->unknown = address;
+    if (recipe.kind() == RecipeKind::kOutermost) return true;
+    if (recipe.kind() == RecipeKind::kNone || recipe.kind() > RecipeKind::kRealigned) return false;
+    if (ApplyRecipe(recipe, &registers) != Step::kCaller || registers.sp() <= sp) return false;
+  }
+  return false;
+}
+
+// The same with a frame pointer that was saved below `at`, where the return address of who saved it stands.
+bool Walker::LeadsOutWithSaved(const ucontext_t& context, uintptr_t at, uintptr_t lowest,
+                               FramePosition* caller, BareFrame* bare) {
+  for (uintptr_t i = 1; i <= kSavedWords && at - 8 * i >= lowest && bare->unknown == 0; ++i) {
+    if (!memory_.Read(at - 8 * i, &caller->fp) || caller->fp - caller->sp > kReach) continue;
+    if (LeadsOut(context, *caller, bare)) return true;
+  }
+  return false;
+}
+
+// Code that leaves rbp alone has its caller's frame there, whose return address is the caller's own.
+bool Walker::MayBeItsCallersFrame(const FramePosition& callee, const FramePosition& caller) {
+  if (caller.sp != callee.fp + 16 || !IsLoadedCode(callee.pc)) return false;
+  uintptr_t target = CallBefore(modules_, caller.pc).target;
+  return target == 0 || !CanBegin(BehindStub(modules_, target), StartOfBareCode(callee.pc), callee.pc);
+}
+
+void Walker::AddPlaces(const FramePosition& callee, uint32_t from, uint32_t reach, CallPlaces* places) {
+  const uintptr_t start = StartOfBareCode(callee.pc);
+  uint64_t word = 0;
+  for (uint32_t offset = from; offset < reach && memory_.Read(callee.sp + offset, &word); offset += 8) {
+    CallSite site = IsLoadedCode(word - 1) ? CallBefore(modules_, word) : CallSite{};
+    if (!site.is_call) continue;
+    uintptr_t target = site.target != 0 ? BehindStub(modules_, site.target) : 0;
+    bool here = CanBegin(target, start, callee.pc) && callee.pc - target < kByPointer;
+    places->Add({here          ? static_cast<uint32_t>(callee.pc - target)
+                 : target == 0 ? kByPointer
+                               : kElsewhere,
+                 offset});
+  }
+}
+
+// False with bare->unknown set: to be asked again, when that is in the cache.
+bool Walker::Search(const ucontext_t& context, const FramePosition& callee, bool by_any_call,
+                    BareFrame* bare) {
+  FramePosition caller;
+  CallPlaces places;
+  uint32_t looked_at = 0;
+  for (uint32_t reach = kFirstReach;; reach = kReach) {
+    AddPlaces(callee, looked_at, reach, &places);
+    looked_at = reach;
+    for (const CallPlace& place : places) {
+      bool comes_here = place.rank < kByPointer;
+      if (!comes_here && (reach == kFirstReach || !by_any_call)) break;
+      uintptr_t at = callee.sp + place.offset;
+      caller = {0, at + 8, callee.fp};
+      if (!memory_.Read(at, &caller.pc)) continue;
+      bool leads_out =
+          LeadsOut(context, caller, bare) || LeadsOutWithSaved(context, at, callee.sp, &caller, bare) ||
+          (bare->called_at != 0 && LeadsOutWithSaved(context, bare->called_at, 0, &caller, bare));
+      if (bare->unknown != 0) return false;
+      if (!leads_out) {
+        if (!comes_here || cache_->Find(caller.pc - 1).recipe.kind() != RecipeKind::kFramePointer) continue;
+        // More code of this kind, which is searched in its turn.
+        caller.fp = callee.fp;
+        bare->called_at = at;
+      }
+      bare->caller = caller;
+      return true;
+    }
+    if (reach == kReach || !by_any_call) return false;
+  }
+}
+
+// Moves `registers` from the interrupted instruction to the first frame with unwind information, or to one that steps by a signal's
+// return. The frames in front of it are written; how many. ended_: there is none.
+uint32_t Walker::LeaveBareCode(const ucontext_t& context, Registers* registers) {
+  BareFrame bare;
+  for (uint32_t depth = 0;;) {
+    const bool interrupted = depth == 0;
+    const FramePosition here = {registers->pc(), registers->sp(), registers->fp()};
+    uintptr_t address = here.pc - (interrupted ? 0 : 1);
+    auto [recipe, module] = Look(address);
+    if (recipe.kind() != RecipeKind::kFramePointer || depth == frames_.size()) return depth;
+    FramePointerStep step = StepByFramePointer(modules_, &memory_, interrupted, registers);
+    if (step == FramePointerStep::kSignalReturn) return depth;
+    frames_[depth++] = FrameOf(address, module);
+    if (!interrupted && IsFunctionStart(here.pc)) {
+      // Nobody returns to a function's first byte: makecontext and its like put it under a coroutine's first frame.
+      frames_[depth - 1] = FrameOf(here.pc, module);
+      step = FramePointerStep::kOutermost;
+    } else if (here.sp % 8 == 0) {
+      bare.caller = {registers->pc(), registers->sp(), registers->fp()};
+      const bool by_chain = step == FramePointerStep::kCaller;
+      bool doubtful = !by_chain || MayBeItsCallersFrame(here, bare.caller);
+      for (uint32_t tries = 0; doubtful && tries < kMostFrames; ++tries) {
+        bare.unknown = 0;
+        if (Search(context, here, !by_chain, &bare)) step = FramePointerStep::kCaller;
+        if (bare.unknown == 0) break;
+        Decode(bare.unknown);
+      }
+      Place(bare.caller, registers);
+    }
+    if (step == FramePointerStep::kCaller) continue;
+    ended_ = true;
+    end_ = step == FramePointerStep::kOutermost    ? WalkEnd::kOutermost
+           : step == FramePointerStep::kUnreadable ? WalkEnd::kUnreadable
+                                                   : WalkEnd::kNoUnwindInfo;
+    return depth;
+  }
+}
+
+}  // namespace profagent
