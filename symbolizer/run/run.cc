@@ -29,6 +29,7 @@
 #include "symbolizer/run/run_environment.h"
 #include "symbolizer/run/run_report.h"
 #include "symbolizer/run/run_summary.h"
+#include "symbolizer/run/signal_text.h"
 #include "symbolizer/run/symbolize_together.h"
 
 namespace profagent {
@@ -121,14 +122,22 @@ std::string Counted(size_t count, const std::string& one, const std::string& man
   return std::to_string(count) + " " + (count == 1 ? one : many);
 }
 
+// A shell would have said it of its own child, which is now us. After an exec the last image that has records may not be the
+// program that died: that one could not be profiled.
+void TellDeath(const std::string& command, const ProcessProfiles* main_image, int wait_status,
+               RunReport& report) {
+  const bool recorded = main_image != nullptr && main_image->end != ProcessEnd::kExecuted;
+  report.Line((recorded ? ProcessText(*main_image) : command) + " was killed by " +
+              SignalText(WTERMSIG(wait_status)) + (WCOREDUMP(wait_status) ? " (core dumped)" : "") +
+              (recorded ? "; its profiles have all samples up to then" : ""));
+}
+
 // How the processes ended, as far as it says something about their profiles, and what is missing from these.
-void TellProcesses(const Harvest& harvest, pid_t main_pid, int wait_status, RunReport& report) {
+void TellProcesses(const std::string& command, const Harvest& harvest, pid_t main_pid, int wait_status,
+                   RunReport& report) {
   for (const std::string& problem : harvest.problems) report.Problem(problem);
   const ProcessProfiles* main_image = MainImage(harvest, main_pid);
-  if (main_image != nullptr && WIFSIGNALED(wait_status) && main_image->ended_abruptly()) {
-    report.Line(ProcessText(*main_image) + " was killed by SIG" + sigabbrev_np(WTERMSIG(wait_status)) +
-                "; its profiles have all samples up to then");
-  }
+  if (WIFSIGNALED(wait_status)) TellDeath(command, main_image, wait_status, report);
   size_t empty = 0;
   ShortList running;
   ShortList abrupt;
@@ -260,7 +269,7 @@ int Run(const RunOptions& wanted) {
   if (outputs.all().empty() && obstacles.any_profile.empty()) {
     report.Problem("the command left no records: the agent was not loaded into it, or could not start");
   }
-  TellProcesses(harvest, child->pid(), wait_status, report);
+  TellProcesses(options.command[0], harvest, child->pid(), wait_status, report);
   Summarize(outputs.all(), options.kinds, options.top, report);
 
   const bool died_of_interrupt = WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGINT;

@@ -69,6 +69,34 @@ def exit_status_is_the_program_s(t, how, status):
     t.expect_near("work_before_end", work(outcome, "work_before_end"), 0.3, 0.05, outcome)
 
 
+@test()
+def death_by_a_signal_without_a_name_is_said(t):
+    # libc has no name for a real-time signal: run itself died of the null pointer, and the profiles with it.
+    outcome = run(t, "ends", "raise", signal.SIGRTMIN + 6)
+    t.expect_exit(outcome, 128 + signal.SIGRTMIN + 6)
+    t.expect(b"was killed by SIGRTMIN+6; its profiles" in outcome.err, "the signal is not named", outcome)
+    t.expect_near("work_before_end", work(outcome, "work_before_end"), 0.3, 0.05, outcome)
+
+
+@each(["unlimited", "0"])
+def core_dump_is_said(t, size):
+    outcome = run(t, "/bin/sh", "-c", "ulimit -c %s; kill -SEGV $$" % size)
+    t.expect_exit(outcome, 128 + signal.SIGSEGV)
+    with open("/proc/sys/kernel/core_pattern") as pattern:
+        if pattern.read().startswith("|"):
+            raise Skip("a program takes the cores here, also those of size 0")
+    words = b"killed by SIGSEGV (core dumped);" if size == "unlimited" else b"killed by SIGSEGV;"
+    t.expect(words in outcome.err, "core dump of size %s" % size, outcome)
+
+
+@test()
+def death_of_a_program_without_records_is_said(t):
+    # Of its own child a shell would have said it; of profagent's it sees the exit status only.
+    outcome = run(t, "/bin/sh", "-c", "ulimit -S -t 1; exec %s 10000" % t.program("worker_static"))
+    t.expect_exit(outcome, 128 + signal.SIGXCPU)
+    t.expect(b"profagent: /bin/sh was killed by SIGXCPU\n" in outcome.err, "nobody says so", outcome)
+
+
 @each(["SIGTERM", "SIGINT", "SIGHUP"])
 def signals_are_passed_on(t, name):
     # `kill PID-OF-RUN` means the program, not the profiler.
