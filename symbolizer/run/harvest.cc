@@ -138,6 +138,15 @@ Result<ProcessProfiles> ReadLedger(const LedgerDirectory::LedgerFile& file,
   return process;
 }
 
+// An exec by a raw system call is not noted: then the next image says it. What noted its end is another process of that pid.
+void NoteExecs(std::vector<ProcessProfiles>& images) {
+  for (size_t i = 0; i < images.size(); ++i) {
+    const bool has_next = i + 1 < images.size() && images[i + 1].pid == images[i].pid;
+    images[i].became_another =
+        images[i].end == ProcessEnd::kExecuted || (images[i].end == ProcessEnd::kRunning && has_next);
+  }
+}
+
 }  // namespace
 
 Harvest HarvestLedgers(const std::vector<LedgerDirectory::LedgerFile>& ledgers,
@@ -151,6 +160,7 @@ Harvest HarvestLedgers(const std::vector<LedgerDirectory::LedgerFile>& ledgers,
       harvest.problems.emplace_back(process.error().text.view());
     }
   }
+  NoteExecs(harvest.processes);
   return harvest;
 }
 

@@ -27,6 +27,7 @@ struct ProcessProfiles {
   uint32_t serial = 0;
   std::string program;  // last component of the executable's path
   ProcessEnd end = ProcessEnd::kRunning;
+  bool became_another = false;  // by exec
   bool still_records = false;
   // CPU time of samples that were taken and could not be kept; the profile's comments say why.
   uint64_t lost_nanos = 0;

@@ -63,6 +63,10 @@ bool IsProcessSuffix(std::string_view text) {
   return text.starts_with('.') && dot != 0 && dot > 1 && IsNumber(text.substr(dot + 1));
 }
 
+std::string Numbered(const std::string& name, uint32_t number) {
+  return number == 1 ? name : name + "." + std::to_string(number);
+}
+
 // What can be said against it before anything was run; 0: nothing.
 int WhyNotWritable(const fs::path& path, bool* is_device) {
   struct stat info = {};
@@ -193,13 +197,32 @@ std::string OutputNames::Plain(ProfileKind kind, std::string_view program, uint3
   return Expand(kind, program, pid).name;
 }
 
-std::string OutputNames::Next(ProfileKind kind, std::string_view program, uint32_t pid, bool plain) {
-  auto [name, names_pid] = Expand(kind, program, pid);
+std::string OutputNames::NameOf(ProfileKind kind, const ImageName& image) const {
+  auto [name, names_pid] = Expand(kind, image.program, image.pid);
+  return !names_pid || image.became_another ? name + ProcessSuffix(image.program, image.pid) : name;
+}
+
+// The same for all kinds: not every image has all of them, and the heap of one image must not be called like the peak of
+// another.
+uint32_t OutputNames::NumberOf(const ImageName& image) {
+  const auto [number, is_new] = numbers_.try_emplace({image.pid, image.serial}, 1);
+  const auto is_given = [&](uint32_t candidate) {
+    return std::ranges::any_of(patterns_, [&](const auto& pattern) {
+      return given_.contains(Numbered(NameOf(pattern.first, image), candidate));
+    });
+  };
+  while (is_new && is_given(number->second)) ++number->second;
+  return number->second;
+}
+
+std::string OutputNames::Next(ProfileKind kind, const ImageName& image, bool plain) {
+  const std::string name = plain || is_device_ ? Plain(kind, image.program, image.pid) : NameOf(kind, image);
   if (is_device_) return name;
-  if (!plain && !names_pid) name += ProcessSuffix(program, pid);
-  std::string unused = name;
-  for (int i = 2; !given_.insert(unused).second; ++i) unused = name + "." + std::to_string(i);
-  return unused;
+  std::string unused;
+  for (uint32_t number = plain ? 1 : NumberOf(image);; ++number) {
+    unused = Numbered(name, number);
+    if (given_.insert(unused).second) return unused;
+  }
 }
 
 }  // namespace profagent

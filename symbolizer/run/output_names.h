@@ -7,7 +7,8 @@
 // Rules:   the command's own process takes the plain name, every other process NAME.PROGRAM.PID. A process that became
 //          another program (exec) leaves the plain name to that one and takes NAME.PROGRAM.PID with its old program's
 //          name. %p in NAME stands for the pid and %e for the program (%% for a per cent sign); with %p nothing is
-//          added. A name that this run has given already gets .2, .3 ...: nobody overwrites anybody.
+//          added but by such a process. An image whose name this run has given already, for whichever kind, gets .2, .3 ...
+//          for every kind: nobody overwrites anybody, and files of one image are called alike.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,14 @@
 #include "symbolizer/run/run_kinds.h"
 
 namespace profagent {
+
+// A process from its start, or an exec or fork, to its end or the next exec.
+struct ImageName {
+  std::string_view program;
+  uint32_t pid;
+  uint32_t serial = 0;          // tells images of one process apart
+  bool became_another = false;  // by exec
+};
 
 class OutputNames {
  public:
@@ -44,8 +53,8 @@ class OutputNames {
   std::string Plain(ProfileKind kind, std::string_view program, uint32_t pid) const;
   bool IsTaken(const std::string& name) const { return given_.contains(name); }
 
-  // Each call gives a name away.
-  std::string Next(ProfileKind kind, std::string_view program, uint32_t pid, bool plain);
+  // Each call gives a name away. Plain names are to be taken first.
+  std::string Next(ProfileKind kind, const ImageName& image, bool plain);
 
   const std::map<ProfileKind, std::string>& patterns() const { return patterns_; }  // absolute
 
@@ -55,6 +64,8 @@ class OutputNames {
     bool names_pid;
   };
   Expanded Expand(ProfileKind kind, std::string_view program, uint32_t pid) const;
+  std::string NameOf(ProfileKind kind, const ImageName& image) const;
+  uint32_t NumberOf(const ImageName& image);
 
   // A file and its inode. Whoever writes a profile renames it into place, so a new profile is a new inode.
   using Files = std::set<std::pair<std::string, uint64_t>>;
@@ -67,6 +78,7 @@ class OutputNames {
   bool is_device_;
   Files before_;
   std::set<std::string> given_;
+  std::map<std::pair<uint32_t, uint32_t>, uint32_t> numbers_;  // by pid and serial: 1 has none in its name
 };
 
 // ".PROGRAM.PID": what every process but the command's own has behind the name.

@@ -17,9 +17,16 @@ namespace {
 
 std::string LastComponent(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-Output MakeOutput(ProfileKind kind, std::string file, std::string whose, Profile profile) {
-  const int64_t weight = SumOfValues(profile, RunKindOf(kind).value);
-  return {kind, std::move(file), std::move(whose), weight, std::move(profile), false};
+Output MakeOutput(ProfileKind kind, std::string file, Profile profile) {
+  Output output{.kind = kind, .file = std::move(file)};
+  output.weight = SumOfValues(profile, RunKindOf(kind).value);
+  output.profile = std::move(profile);
+  return output;
+}
+
+std::string ImageText(const ProcessProfiles& image) {
+  if (!image.became_another) return ProcessText(image);
+  return image.program + " (pid " + std::to_string(image.pid) + ", before its exec)";
 }
 
 }  // namespace
@@ -39,9 +46,11 @@ const ProcessProfiles* MainImage(const Harvest& harvest, pid_t main_pid) {
 bool Outputs::AddSelfWritten(const OutputNames::SelfWritten& written) {
   Result<Profile> profile = ReadProfile(written.file);
   if (!profile || IndexOfValue(*profile, RunKindOf(written.kind).value) < 0) return false;
-  outputs_.push_back(
-      MakeOutput(written.kind, written.file, "from " + LastComponent(written.file), Compact(*profile)));
-  outputs_.back().self_written = true;
+  Output output = MakeOutput(written.kind, written.file, Compact(*profile));
+  output.process = output.image = written.file;
+  output.whose = "from " + LastComponent(written.file);
+  output.self_written = true;
+  outputs_.push_back(std::move(output));
   return true;
 }
 
@@ -54,14 +63,21 @@ void Outputs::AddHarvest(Harvest& harvest, pid_t main_pid, OutputNames& names) {
     if (names.IsTaken(plain)) self_written.insert(plain);
     plain_names_[kind] = plain;
   }
+  // Its own first: so the plain names are its, and the others are called otherwise.
+  std::vector<ProcessProfiles*> images;
+  for (ProcessProfiles& image : harvest.processes)
+    images.insert(&image == main_image ? images.begin() : images.end(), &image);
   std::deque<Output> of_main;
-  for (ProcessProfiles& process : harvest.processes) {
-    for (KindProfile& taken : process.profiles) {
-      const bool is_main = &process == main_image && !self_written.contains(plain_names_[taken.kind]);
+  for (ProcessProfiles* image : images) {
+    const ImageName name{image->program, image->pid, image->serial, image->became_another};
+    for (KindProfile& taken : image->profiles) {
+      const bool is_main = image == main_image && !self_written.contains(plain_names_[taken.kind]);
       const bool wanted_empty = taken.kind == ProfileKind::kCpu || wanted_.Of(taken.kind).asked;
       if (taken.profile.sample_size() == 0 && !(is_main && wanted_empty)) continue;
-      Output output = MakeOutput(taken.kind, names.Next(taken.kind, process.program, process.pid, is_main),
-                                 ProcessText(process), std::move(taken.profile));
+      Output output = MakeOutput(taken.kind, names.Next(taken.kind, name, is_main), std::move(taken.profile));
+      output.process = std::to_string(image->pid);
+      output.image = output.process + "." + std::to_string(image->serial);
+      output.whose = ImageText(*image);
       (is_main ? of_main : outputs_).push_back(std::move(output));
     }
   }
@@ -73,17 +89,24 @@ Status Outputs::Merge() {
   std::deque<Output> all;
   for (const auto& [kind, plain_name] : plain_names_) {
     std::vector<const Profile*> profiles;
+    std::set<std::string> processes;
     for (const Output& output : outputs_) {
       if (output.kind != kind) continue;
       // An empty profile has nothing to add, but the command's own says which program this is about.
-      if (profiles.empty() || output.profile.sample_size() > 0) profiles.push_back(&output.profile);
+      if (!profiles.empty() && output.profile.sample_size() == 0) continue;
+      profiles.push_back(&output.profile);
+      processes.insert(output.process);
     }
     if (profiles.empty()) continue;
     Result<Profile> merged = MergeProfiles(profiles);
     if (!merged) return merged.error();
-    const std::string whose =
-        std::to_string(profiles.size()) + (profiles.size() == 1 ? " process" : " processes");
-    all.push_back(MakeOutput(kind, plain_name, whose, std::move(*merged)));
+    Output output = MakeOutput(kind, plain_name, std::move(*merged));
+    output.process = output.image = "all";
+    output.images = profiles.size();
+    output.whose = std::to_string(processes.size()) + (processes.size() == 1 ? " process" : " processes");
+    if (output.images > processes.size())
+      output.whose.insert(0, std::to_string(output.images) + " programs of ");
+    all.push_back(std::move(output));
   }
   for (const Output& output : outputs_) {
     if (output.self_written) unlink(output.file.c_str());

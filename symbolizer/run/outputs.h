@@ -19,10 +19,14 @@ namespace profagent {
 struct Output {
   ProfileKind kind;
   std::string file;
+  // Keys, equal for all that is about one process, or about one program that it was: what one was at its peak says nothing of
+  // what the other allocated.
+  std::string process, image;
   std::string whose;   // "cc1plus (pid 12)"
   int64_t weight = 0;  // sum of the value that RunKind names
   Profile profile;
   bool self_written = false;  // by the process, not by us: the file is there already
+  size_t images = 1;          // added up in it
 };
 
 class Outputs {

@@ -146,7 +146,8 @@ void TellProcesses(const std::string& command, const Harvest& harvest, pid_t mai
     // Of others than our own child nobody tells us how they ended.
     const bool is_child = process.pid == static_cast<uint32_t>(main_pid);
     if (!is_child && process.ended_abruptly() && process.has_samples) abrupt.Add(ProcessText(process));
-    if (!process.has_samples && &process != main_image) ++empty;
+    // What a process was before an exec is no process.
+    if (!process.has_samples && !process.became_another && &process != main_image) ++empty;
     if (process.lost_nanos > 0) {
       report.Line(ProcessText(process) + ": " + SecondsText(process.lost_nanos) +
                   " of CPU time could not be recorded; the profile's comments say why");

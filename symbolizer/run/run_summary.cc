@@ -91,17 +91,17 @@ class Summary {
     }
     return heaviest;
   }
-  // The peak of the process (or processes) that this heap profile is about.
+  // The peak of the image (or all of them) that this heap profile is about.
   const Output* PeakOf(const Output& heap) const {
     for (const Output& output : outputs_) {
-      if (output.kind == ProfileKind::kHeapPeak && output.whose == heap.whose) return &output;
+      if (output.kind == ProfileKind::kHeapPeak && output.image == heap.image) return &output;
     }
     return nullptr;
   }
   // " of git (pid 12), the largest of 5": where that is not plain.
   std::string Whose(const Output& output) const {
     const bool plain = std::ranges::all_of(
-        outputs_, [&](const Output& other) { return other.whose == outputs_.front().whose; });
+        outputs_, [&](const Output& other) { return other.image == outputs_.front().image; });
     const size_t count = CountOf(output.kind);
     if (plain) return {};
     return " of " + output.whose + (count > 1 ? ", the largest of " + std::to_string(count) : "");
@@ -152,9 +152,13 @@ void Summary::Heap() const {
     return;
   }
   const int64_t live = SumOfValues(heap->profile, "inuse_space");
-  const Output* peak = PeakOf(*heap);
+  std::string at_peak;
+  if (const Output* peak = PeakOf(*heap); peak != nullptr) {
+    // Each one's own, added up: not all of it was there at the same time.
+    at_peak = ", " + BytesText(peak->weight) + (peak->images > 1 ? " at their peaks" : " at its peak");
+  }
   report_.Line("heap" + Whose(*heap) + ": " + BytesText(heap->weight) + " allocated, " + BytesText(live) +
-               " live at the end" + (peak != nullptr ? ", " + BytesText(peak->weight) + " at its peak" : ""));
+               " live at the end" + at_peak);
   const auto stacks = HeaviestStacks(heap->profile, "inuse_space", "inuse_objects", StackCount(wanted_.heap));
   Stacks(stacks, "bytes", "object");
 }
@@ -186,40 +190,37 @@ void Summary::Stacks(const std::vector<HeavyStack>& stacks, const char* value_un
   report_.Table(text);
 }
 
-// One line a process, by CPU time; those that used none behind, by what else they did.
+// One line for each program that a process was, by CPU time; those that used none behind, by what else they did.
 void Summary::Files() const {
-  struct Process {
+  struct Image {
     std::vector<const Output*> files;
     ProfileKind first_kind = ProfileKind::kCpu;
-    int64_t amount = 0;  // of its first kind: more than one image of the process may have a profile of it
+    int64_t amount = 0;  // of its first kind
   };
-  std::vector<Process> processes;
+  std::vector<Image> images;
   std::map<std::string_view, size_t> known;
   for (const Output& output : outputs_) {
-    const auto [place, added] = known.emplace(output.whose, processes.size());
-    if (added) processes.emplace_back();
-    processes[place->second].files.push_back(&output);
+    const auto [place, added] = known.emplace(output.image, images.size());
+    if (added) images.emplace_back();
+    images[place->second].files.push_back(&output);
   }
-  for (Process& process : processes) {
-    std::ranges::stable_sort(process.files, {}, &Output::kind);
-    process.first_kind = process.files.front()->kind;
-    for (const Output* output : process.files) {
-      if (output->kind == process.first_kind) process.amount += output->weight;
-    }
+  for (Image& image : images) {
+    std::ranges::stable_sort(image.files, {}, &Output::kind);
+    image.first_kind = image.files.front()->kind;
+    image.amount = image.files.front()->weight;
   }
-  std::ranges::stable_sort(processes, [](const Process& a, const Process& b) {
+  std::ranges::stable_sort(images, [](const Image& a, const Image& b) {
     return a.first_kind != b.first_kind ? a.first_kind < b.first_kind : a.amount > b.amount;
   });
-  for (size_t i = 0; i < processes.size() && i < kMaxProcessesNamed; ++i) {
+  for (size_t i = 0; i < images.size() && i < kMaxProcessesNamed; ++i) {
     std::string names;
-    for (const Output* output : processes[i].files)
-      names += (names.empty() ? "" : ", ") + Shown(output->file);
-    report_.Line("wrote " + names + ": " + processes[i].files.front()->whose + ", " +
-                 Amount(processes[i].first_kind, processes[i].amount));
+    for (const Output* output : images[i].files) names += (names.empty() ? "" : ", ") + Shown(output->file);
+    report_.Line("wrote " + names + ": " + images[i].files.front()->whose + ", " +
+                 Amount(images[i].first_kind, images[i].amount));
   }
-  if (processes.size() > kMaxProcessesNamed)
-    report_.Line("and those of " + std::to_string(processes.size() - kMaxProcessesNamed) +
-                 " more processes beside them");
+  if (images.size() > kMaxProcessesNamed)
+    report_.Line("and those of " + std::to_string(images.size() - kMaxProcessesNamed) +
+                 " more programs beside them");
 }
 
 void Summary::LookFurther() const {

@@ -200,6 +200,29 @@ def end_of_a_heap_run_says_what_it_held(t):
         t.expect(b"kept_memory" in shown.out, "the hint shows nothing: %s" % hint, shown)
 
 
+@each([False, True])
+def programs_that_one_process_was_are_not_mixed(t, merge):
+    # It executes itself: same name, same pid, two heaps. The peak of one stood beside the total of the other.
+    outcome = run(t, ["--heap=1", *(["--merge"] if merge else [])], "keeps", "becomes_less")
+    t.expect_exit(outcome, 7)
+    line = re.search(r"^profagent: heap(.*): ([\d.]+)MB allocated, .* live at the end, ([\d.]+)MB at (.*)$", said(outcome), re.M)
+    t.expect(line is not None, "no line about the heap", outcome)
+    if merge:
+        expect_files(t, outcome, "heap.prof", "heap-peak.prof")
+        names, whose, when = ("heap.prof", "heap-peak.prof"), "", "their peaks"
+        t.expect(": 2 programs of 1 process, " in said(outcome), "not said what was merged", outcome)
+    else:
+        names = [name for name in outcome.profiles() if ".keeps." in name]
+        t.expect([re.sub(r"\d+", "PID", name) for name in names] == ["heap-peak.prof.keeps.PID", "heap.prof.keeps.PID"], "files: %s" % names, outcome)
+        names, whose, when = names[::-1], r" of keeps \(pid \d+, before its exec\), the largest of 2", "its peak"
+        last = outcome.profile("heap-peak.prof")
+        t.expect(last.cum("memory_of_the_peak", "peak_space") == 0 and last.cum("kept_memory", "peak_space") == 1000000, "not the last one's peak", outcome)
+    t.expect(re.fullmatch(whose, line.group(1)) is not None and line.group(4) == when, "whose? %r" % (line.groups(),), outcome)
+    for at, name, value in (2, names[0], "alloc_space"), (3, names[1], "peak_space"):
+        total = outcome.profile(name).total(value)
+        t.expect(abs(float(line.group(at)) - total / 2**20) < 0.006, "%s is not the %d bytes of %s" % (line.group(at), total, name), outcome)
+
+
 @test()
 def end_of_a_run_says_who_waited(t):
     outcome = run(t, ["--block=1", "--mutex=1"], "keeps", "return")

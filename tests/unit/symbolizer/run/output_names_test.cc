@@ -55,36 +55,55 @@ class OutputNamesTest : public ::testing::Test {
 TEST_F(OutputNamesTest, GivesThePlainNameToTheCommandAndNoNameTwice) {
   OutputNames names = Prepare(directory_ / "x.prof");
   const std::string plain = directory_ / "x.prof";
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 10, true), plain);
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "cc1", 11, false), plain + ".cc1.11");
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "cc1", 12, false), plain + ".cc1.12");
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "cc1", 11, false), plain + ".cc1.11.2");
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "cc1", 11, false), plain + ".cc1.11.3");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"app", 10}, true), plain);
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"cc1", 11}, false), plain + ".cc1.11");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"cc1", 12}, false), plain + ".cc1.12");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"cc1", 11, 1}, false), plain + ".cc1.11.2");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"cc1", 11, 2}, false), plain + ".cc1.11.3");
 }
 
 TEST_F(OutputNamesTest, PutsFilesIntoADirectoryThatExists) {
   OutputNames names = Prepare(directory_);
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 1, true), directory_ / "cpu.prof");
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 2, false), directory_ / "cpu.prof.app.2");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"app", 1}, true), directory_ / "cpu.prof");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"app", 2}, false), directory_ / "cpu.prof.app.2");
 }
 
 TEST_F(OutputNamesTest, MakesADirectoryThatIsNamedWithASlash) {
   OutputNames names = Prepare((directory_ / "a" / "b").string() + "/");
   EXPECT_TRUE(fs::is_directory(directory_ / "a" / "b"));
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 1, true), directory_ / "a" / "b" / "cpu.prof");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"app", 1}, true), directory_ / "a" / "b" / "cpu.prof");
 }
 
 TEST_F(OutputNamesTest, FillsInPidAndProgram) {
   OutputNames names = Prepare(directory_ / "%e-%p-100%%.prof");
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 7, true), directory_ / "app-7-100%.prof");
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "cc1", 8, false), directory_ / "cc1-8-100%.prof")
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"app", 7}, true), directory_ / "app-7-100%.prof");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"cc1", 8}, false), directory_ / "cc1-8-100%.prof")
       << "the pid is in the name already";
 }
 
 TEST_F(OutputNamesTest, AddsProgramAndPidWhenOnlyTheProgramIsInTheName) {
   OutputNames names = Prepare(directory_ / "%e.prof");
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 7, true), directory_ / "app.prof");
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "app", 8, false), directory_ / "app.prof.app.8");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"app", 7}, true), directory_ / "app.prof");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"app", 8}, false), directory_ / "app.prof.app.8");
+}
+
+// A program that executes itself: with the CPU profile of its second image beside the heap of its first, under one name, each
+// would be read as the other's.
+TEST_F(OutputNamesTest, CallsAllKindsOfOneImageAlike) {
+  OutputNames names = Prepare(directory_, kAll);
+  const ImageName first{"app", 10, 0, true};
+  const ImageName second{"app", 10, 1, true};
+  EXPECT_EQ(names.Next(ProfileKind::kHeap, first, false), directory_ / "heap.prof.app.10");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, second, false), directory_ / "cpu.prof.app.10.2");
+  EXPECT_EQ(names.Next(ProfileKind::kHeap, second, false), directory_ / "heap.prof.app.10.2");
+  EXPECT_EQ(names.Next(ProfileKind::kHeapPeak, first, false), directory_ / "heap-peak.prof.app.10");
+}
+
+// As the agent does it: the name with the pid is wanted by the program that comes.
+TEST_F(OutputNamesTest, LeavesANameWithThePidToTheProgramThatAProcessBecomes) {
+  OutputNames names = Prepare(directory_ / "%p.prof");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"sh", 7, 0, true}, false), directory_ / "7.prof.sh.7");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"app", 7, 1}, false), directory_ / "7.prof");
 }
 
 // Said before the program starts, not after an hour of work.
@@ -157,7 +176,7 @@ TEST_F(OutputNamesTest, FindsWhatProcessesWroteThemselves) {
   ASSERT_EQ(written.size(), 2u);
   EXPECT_EQ(written[0].file, directory_ / "x.prof");
   EXPECT_EQ(written[1].file, directory_ / "x.prof.app.7");
-  EXPECT_EQ(names.Next(ProfileKind::kCpu, "sh", 7, true), directory_ / "x.prof.2");
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"sh", 7}, true), directory_ / "x.prof.2");
 }
 
 TEST_F(OutputNamesTest, TellsTheKindsThatProcessesWroteApart) {
@@ -184,8 +203,8 @@ TEST_F(OutputNamesTest, LeavesDumpsAlone) {
 TEST_F(OutputNamesTest, TakesADeviceAsItIs) {
   OutputNames names = Prepare("/dev/null", kAll);
   for (ProfileKind kind : kAll) {
-    EXPECT_EQ(names.Next(kind, "app", 1, true), "/dev/null");
-    EXPECT_EQ(names.Next(kind, "sh", 2, false), "/dev/null") << "/dev is no place for files";
+    EXPECT_EQ(names.Next(kind, {"app", 1}, true), "/dev/null");
+    EXPECT_EQ(names.Next(kind, {"sh", 2}, false), "/dev/null") << "/dev is no place for files";
   }
 }
 

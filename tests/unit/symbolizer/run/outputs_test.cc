@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "symbolizer/profile/merge_profiles.h"
 #include "symbolizer/profile/sample_values.h"
@@ -96,6 +97,36 @@ TEST_F(OutputsTest, MergesEachKindByItself) {
     EXPECT_EQ(output.whose, output.kind == ProfileKind::kCpu ? "3 processes" : "2 processes");
     EXPECT_EQ(output.profile.sample_size(), 1) << "all of one stack";
   }
+}
+
+// A program that executes itself, or `sh -c 'exec sh ...'`: same name, same pid, and yet what the one held says nothing about
+// the other.
+TEST_F(OutputsTest, TellsTheProgramsApartThatOneProcessWas) {
+  ProcessProfiles first = Process(kMain, "app", 0, 300);
+  first.became_another = true;
+  ProcessProfiles second = Process(kMain, "app", 6, 20);
+  second.serial = 1;
+  second.became_another = true;
+  ProcessProfiles last = Process(kMain, "app", 5, 100);
+  last.serial = 2;
+  Harvest harvest{{first, second, last}, {}};
+  OutputNames names = Names();
+  Outputs outputs{WantedKinds{}};
+  outputs.AddHarvest(harvest, kMain, names);
+  EXPECT_EQ(Written(outputs), (Files{{"cpu.prof", 5},
+                                     {"heap.prof", 100},
+                                     {"heap.prof.app.10", 300},
+                                     {"cpu.prof.app.10.2", 6},
+                                     {"heap.prof.app.10.2", 20}}));
+  std::map<std::string, std::set<std::string>> images;
+  for (const Output& output : outputs.all()) images[output.image].insert(output.whose);
+  EXPECT_EQ(images, (std::map<std::string, std::set<std::string>>{{"10.0", {"app (pid 10, before its exec)"}},
+                                                                  {"10.1", {"app (pid 10, before its exec)"}},
+                                                                  {"10.2", {"app (pid 10)"}}}));
+  ASSERT_TRUE(outputs.Merge());
+  EXPECT_EQ(outputs.all()[0].whose, "2 programs of 1 process");
+  EXPECT_EQ(outputs.all()[1].whose, "3 programs of 1 process");
+  EXPECT_EQ(outputs.all()[1].images, 3u);
 }
 
 TEST_F(OutputsTest, TakesWhatAProcessWroteItselfAndItsNameIsGone) {
