@@ -87,25 +87,22 @@ enum class Remember : uint8_t { kNo, kYes };
 void WriteAll(WrittenAt when, Remember remember) {
   const Ledger& ledger = g_agent.ledger();
   const WantedProfiles wanted = WantedBy(g_agent.options());
+  // The plain name may be an earlier run's; any other name that is taken already belongs to an earlier image of this
+  // process.
+  uint32_t dump_number = g_life->dumps + 1;
+  ProcessName name = Name();
+  bool plain = when == WrittenAt::kEnd && name.first;
+  if (plain && AppearedMeanwhile(ledger, wanted, name, dump_number)) plain = name.first = false;
+  uint32_t number = plain ? 1 : UnusedNumber(ledger, wanted, name, when, dump_number);
   for (size_t i = 0; i < kWantedProfiles; ++i) {
     const WantedProfile& profile = wanted.profiles[i];
     if (!profile.taken || profile.file.empty()) continue;
-    PathText path = ProfilePath(profile.file, Name(), when, 1);
-    // The plain name may be an earlier run's; any other name that is taken already belongs to an earlier image of this
-    // process.
-    bool plain = when == WrittenAt::kEnd && g_life->first;
-    if (plain && AppearedMeanwhile(ledger, path)) {
-      plain = false;
-      PathText taken = path;
-      path =
-          ProfilePath(profile.file, {.program = Name().program, .pid = Name().pid, .first = false}, when, 1);
-      Log(Verbosity::kErrors, taken.view(), " was written by another process meanwhile: this one's ",
-          profile.what, " goes to ", path.view());
-    }
-    if (!plain) path = UnusedPath(ledger, path);
+    PathText path = NumberedPath(ProfilePath(profile.file, name, when, dump_number), number);
     bool may_go_on = remember == Remember::kYes;
     bool written = WriteProfile(ledger, profile, path.view(), plain ? WhenEmpty::kWrite : WhenEmpty::kSkip,
                                 may_go_on ? Afterwards::kProcessGoesOn : Afterwards::kProcessEnds);
+    // A dump that was asked for meanwhile comes after it.
+    if (!may_go_on && NamesTheDump(profile.file)) g_life->dumps = dump_number;
     if (!written || !may_go_on) continue;
     g_life->left_behind[i] = AbsolutePath(ledger, path.view());
     g_life->any_left_behind = true;

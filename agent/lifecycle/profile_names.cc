@@ -2,6 +2,13 @@
 
 namespace profagent {
 
+bool NamesTheDump(std::string_view pattern) {
+  for (size_t i = 0; i + 1 < pattern.size(); ++i) {
+    if (pattern[i] == '%' && pattern[++i] == 'n') return true;
+  }
+  return false;
+}
+
 PathText ProfilePath(std::string_view pattern, const ProcessName& process, WrittenAt when,
                      uint32_t dump_number) {
   PathText path;
@@ -28,6 +35,13 @@ PathText ProfilePath(std::string_view pattern, const ProcessName& process, Writt
   }
   // A cut name would be somebody else's file.
   return path.view().size() + 1 < kMaxPath ? path : PathText{};
+}
+
+PathText NumberedPath(const PathText& path, uint32_t number) {
+  if (number == 1 || path.empty()) return path;
+  PathText numbered = path;
+  numbered.Add('.', number);
+  return numbered.view().size() + 1 < kMaxPath ? numbered : PathText{};
 }
 
 }  // namespace profagent

@@ -5,7 +5,7 @@
 //          process of a run writes the plain name and every other process NAME.PROGRAM.PID, so that nobody overwrites
 //          anybody. Of first processes that run at the same time the one that ends first has it (AppearedMeanwhile).
 //          A process that becomes another program leaves the plain name to it and takes NAME.PROGRAM.PID with its old
-//          program's name.
+//          program's name. What is written at the end takes the number after the last dump's.
 #pragma once
 
 #include <string_view>
@@ -25,8 +25,14 @@ struct ProcessName {
 
 enum class WrittenAt { kEnd, kExec };
 
+// Whether %n is in it.
+bool NamesTheDump(std::string_view pattern);
+
 // Empty when the name would be longer than a path can be.
 PathText ProfilePath(std::string_view pattern, const ProcessName& process, WrittenAt when,
                      uint32_t dump_number);
+
+// `path`.2, `path`.3 ...; of number 1 `path` itself. Empty as above, and of an empty one.
+PathText NumberedPath(const PathText& path, uint32_t number);
 
 }  // namespace profagent

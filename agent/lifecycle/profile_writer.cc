@@ -103,25 +103,38 @@ bool WriteProfile(const Ledger& ledger, const WantedProfile& profile, std::strin
   return true;
 }
 
-PathText UnusedPath(const Ledger& ledger, const PathText& path) {
-  PathText candidate = path;
-  for (uint32_t number = 2; number <= kMostNames; ++number) {
-    PathText absolute = AbsolutePath(ledger, candidate.view());
-    if (RawSyscall(SYS_faccessat, AT_FDCWD, absolute.c_str(), F_OK) != 0) break;
-    candidate = path;
-    candidate.Add('.', number);
+uint32_t UnusedNumber(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,
+                      WrittenAt when, uint32_t dump_number) {
+  uint32_t number = 1;
+  for (size_t i = 0; i < kWantedProfiles && number < kMostNames;) {
+    const WantedProfile& profile = wanted.profiles[i++];
+    if (!profile.taken || profile.file.empty()) continue;
+    PathText path = NumberedPath(ProfilePath(profile.file, process, when, dump_number), number);
+    if (path.empty()) continue;  // too long: is said when it is to be written
+    PathText absolute = AbsolutePath(ledger, path.view());
+    if (RawSyscall(SYS_faccessat, AT_FDCWD, absolute.c_str(), F_OK) != 0) continue;
+    ++number;
+    i = 0;
   }
-  return candidate;
+  return number;
 }
 
-bool AppearedMeanwhile(const Ledger& ledger, const PathText& path) {
-  PathText absolute = AbsolutePath(ledger, path.view());
-  struct stat file = {};
-  if (RawSyscall(SYS_newfstatat, AT_FDCWD, absolute.c_str(), &file, 0) != 0 || !S_ISREG(file.st_mode))
-    return false;
-  uint64_t written = static_cast<uint64_t>(file.st_mtim.tv_sec) * kNanosPerSecond +
-                     static_cast<uint64_t>(file.st_mtim.tv_nsec);
-  return written > ledger.header()->start_realtime_ns;
+bool AppearedMeanwhile(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,
+                       uint32_t dump_number) {
+  for (const WantedProfile& profile : wanted.profiles) {
+    if (!profile.taken || profile.file.empty()) continue;
+    PathText path =
+        AbsolutePath(ledger, ProfilePath(profile.file, process, WrittenAt::kEnd, dump_number).view());
+    struct stat file = {};
+    if (RawSyscall(SYS_newfstatat, AT_FDCWD, path.c_str(), &file, 0) != 0 || !S_ISREG(file.st_mode)) continue;
+    uint64_t written = static_cast<uint64_t>(file.st_mtim.tv_sec) * kNanosPerSecond +
+                       static_cast<uint64_t>(file.st_mtim.tv_nsec);
+    if (written <= ledger.header()->start_realtime_ns) continue;
+    Log(Verbosity::kErrors, path.view(), " is another process's, written since this one began: .",
+        process.program, '.', process.pid, " is behind the names of this one's profiles");
+    return true;
+  }
+  return false;
 }
 
 }  // namespace profagent

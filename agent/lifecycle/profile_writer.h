@@ -22,12 +22,15 @@ bool WriteProfile(const Ledger& ledger, const WantedProfile& profile, std::strin
 
 PathText AbsolutePath(const Ledger& ledger, std::string_view path);
 
-// `path`, or the first of path.2, path.3, ... that does not exist: for names that no rule makes unique.
-PathText UnusedPath(const Ledger& ledger, const PathText& path);
+// Which of `path`, path.2, path.3 ... is the first that does not exist for any of the kinds that are written at the end: for
+// names that no rule makes unique. One number for all kinds, for not every image of a process has samples of each.
+uint32_t UnusedNumber(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,
+                      WrittenAt when, uint32_t dump_number);
 
-// A regular file that is newer than this process: somebody else's, who got the same name from a launcher without the
-// agent (`mpirun env LD_PRELOAD=...`, `app & app &`), since a process writes there once, at its end.
-bool AppearedMeanwhile(const Ledger& ledger, const PathText& path);
+// Whether one of the plain names is a regular file that is newer than this process: somebody else's, who got the same name from
+// a launcher without the agent (`mpirun env LD_PRELOAD=...`, `app & app &`), since a process writes there once, at its end. Says so.
+bool AppearedMeanwhile(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,
+                       uint32_t dump_number);
 
 // What %e stands for; lives in the ledger.
 std::string_view ProgramName(const Ledger& ledger);

@@ -7,13 +7,6 @@ std::string_view Or(std::string_view text, std::string_view otherwise) {
   return text.empty() ? otherwise : text;
 }
 
-bool NamesTheDump(std::string_view pattern) {
-  for (size_t i = 0; i + 1 < pattern.size(); ++i) {
-    if (pattern[i] == '%' && pattern[++i] == 'n') return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 WantedProfiles WantedBy(const Options& options) {

@@ -231,6 +231,36 @@ def names_with_pid_program_and_number(t):
 
 
 @test()
+def number_in_the_name_and_children(t):
+    # A child's numbers are its own, and so is its name.
+    run = t.run("fork_child", "_exit", hz=250, env={"CPUPROFILE": t.dir / "cpu.%n.prof"})
+    t.expect_exit(run)
+    t.expect(run.profiles() == ["cpu.1.prof", "cpu.1.prof.fork_child.%d" % int(run.out)], "names: %s" % run.profiles(), run)
+
+
+@test()
+def profiles_of_one_image_are_called_alike(t):
+    # It executes itself and itself again. The first has no wait: with a number for each kind, the second one's waits were
+    # beside the first one's heap, under one name.
+    source = t.dir / "images.c"
+    source.write_text('#include <pthread.h>\n#include <stdlib.h>\n#include <unistd.h>\n#include <semaphore.h>\n#include <time.h>\n'
+                      'static void* volatile keep; void first(void) { keep = malloc(1000); } void second(void) { keep = malloc(2000); }\n'
+                      'int main(int argc, char** argv) {\n'
+                      '  if (argc == 3) { first(); execl("/proc/self/exe", argv[0], "x", (char*)0); }\n'
+                      '  if (argc == 1) return 0;\n  second(); sem_t none; sem_init(&none, 0, 0); struct timespec now;\n'
+                      '  clock_gettime(CLOCK_REALTIME, &now); now.tv_nsec = 0; now.tv_sec += 1; sem_timedwait(&none, &now);\n'
+                      '  execl("/proc/self/exe", argv[0], (char*)0);\n}\n')
+    t.expect_exit(t.run(t.need("gcc"), "-O1", "-fno-builtin", "-o", t.dir / "images", source, agent=False))
+    run = t.run(t.dir / "images", "x", "y", env={"CPUPROFILE": None, "HEAPPROFILE": "heap.prof", "BLOCKPROFILE": "block.prof",
+                                                 "MEMPROFILERATE": 1, "BLOCKRATE": 1})
+    t.expect_exit(run)
+    names = [re.sub(r"images\.\d+", "images.PID", name) for name in run.profiles()]
+    t.expect(names == ["block.prof", "block.prof.images.PID.2", "heap.prof", "heap.prof.images.PID", "heap.prof.images.PID.2"],
+             "names: %s" % run.profiles(), run)
+    t.expect(run.profile(run.profiles()[-1]).cum("second", "alloc_space") == 2000, "not the second one's heap", run)
+
+
+@test()
 def interrupted_pipeline(t):
     # Ctrl-C reaches the whole group at once: every process writes its own.
     running = t.start("/bin/sh", "-c", "%s wait & %s wait & wait; exit 3" % (t.program("ends"), t.program("ends")), hz=250)
@@ -321,7 +351,7 @@ def two_first_processes_at_once(t):
     own = "cpu.prof.ends.%d" % second.pid
     t.expect(run.profiles() == ["cpu.prof", own], "the files are %s" % run.profiles(), run)
     t.expect((t.dir / "cpu.prof").read_bytes() == kept, "the first one's profile was replaced", run)
-    t.expect_one_error_line(run, "cpu.prof", own)
+    t.expect_one_error_line(run, "cpu.prof", ".ends.%d" % second.pid)
     # One that begins later is another run.
     again = t.start("ends", "wait", hz=250)
     again.wait_for_output(b"ready")

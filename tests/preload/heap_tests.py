@@ -306,7 +306,30 @@ def another_dump_signal(t):
     running.signal(signal.SIGRTMIN + 2)
     run = running.finish()
     t.expect_exit(run, 5)
-    t.expect(run.profiles() == ["h.1.prof"], "files %s" % run.profiles(), run)
+    t.expect(run.profiles() == ["h.1.prof", "h.2.prof"], "files %s" % run.profiles(), run)
+
+
+@each([0, 2])
+def profile_at_the_end_takes_the_number_after_the_dumps(t, dumps):
+    # With %n in the name the profile at the end overwrote the first dump. %%n is no number.
+    env = {"CPUPROFILE": "cpu.%n.prof", "HEAPPROFILE": "h.%n", "BLOCKPROFILE": "block.prof", "PEAKPROFILE": "peak%%n.prof", "MEMPROFILERATE": 1}
+    running = t.start("heap", "work", 1000, hz=250, env=env)
+    running.wait_for_output(b"ready")
+    for number in range(1, dumps + 1):
+        running.signal(signal.SIGUSR2)
+        limit = time.monotonic() + 20
+        while not (t.dir / ("block.prof.%d" % number)).exists():
+            t.expect(time.monotonic() < limit, "dump %d does not come" % number)
+            time.sleep(0.001)
+    run = running.finish()
+    t.expect_exit(run, 5)
+    t.expect_silent(run)
+    names = {"block.prof", "peak%n.prof", "cpu.%d.prof" % (dumps + 1), "h.%d" % (dumps + 1)}
+    for number in range(1, dumps + 1):
+        names |= {"block.prof.%d" % number, "peak%%n.prof.%d" % number, "cpu.%d.prof" % number, "h.%d" % number}
+    t.expect(set(os.listdir(t.dir)) == names, "files %s" % sorted(os.listdir(t.dir)), run)
+    times = [run.profile("cpu.%d.prof" % number).total("cpu") for number in range(1, dumps + 2)]
+    t.expect(times == sorted(times) and times[-1] > 0.8e9, "not in their order: %s" % times, run)
 
 
 @test()

@@ -32,6 +32,25 @@ TEST(ProfileNames, AddsThePidToANameThatHasOnlyTheProgram) {
   EXPECT_EQ(Path("%e.prof", false), "app.prof.app.42");
 }
 
+// h.%n: the profile at the end overwrote the first dump, whose number was 1 too.
+TEST(ProfileNames, KnowsWhetherANameHasTheNumberInIt) {
+  for (const char* pattern : {"h.%n", "%n", "%p.%n.prof", "%%%n"})
+    EXPECT_TRUE(NamesTheDump(pattern)) << pattern;
+  for (const char* pattern : {"h.prof", "%%n", "%", "n%", ""}) EXPECT_FALSE(NamesTheDump(pattern)) << pattern;
+}
+
+TEST(ProfileNames, NumbersWhatNoRuleMakesUnique) {
+  PathText path;
+  path.Add("x.app.42");
+  EXPECT_EQ(NumberedPath(path, 1).view(), "x.app.42");
+  EXPECT_EQ(NumberedPath(path, 2).view(), "x.app.42.2");
+  EXPECT_TRUE(NumberedPath({}, 2).empty());
+  PathText longest;
+  longest.Add(std::string(4094, 'x'));
+  EXPECT_EQ(NumberedPath(longest, 1).view().size(), 4094u);
+  EXPECT_TRUE(NumberedPath(longest, 2).empty());
+}
+
 // `sh -c 'exec app'`: the shell must not take the name that app will want, nor app's %p name.
 TEST(ProfileNames, LeavesThePlainNameToTheProgramThatItBecomes) {
   EXPECT_EQ(Path("cpu.prof", true, WrittenAt::kExec), "cpu.prof.app.42");
