@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 namespace profagent {
@@ -86,7 +87,9 @@ std::string ProcessSuffix(std::string_view program, uint32_t pid) {
 }
 
 OutputNames::OutputNames(std::map<ProfileKind, std::string> patterns, bool is_device)
-    : patterns_(std::move(patterns)), is_device_(is_device), before_(FilesBeside()) {}
+    : patterns_(std::move(patterns)), is_device_(is_device), before_(FilesBeside()) {
+  clock_gettime(CLOCK_REALTIME_COARSE, &prepared_);  // as files' times are read
+}
 
 const ProfileKind* OutputNames::KindOf(const std::string& file) const {
   const ProfileKind* kind = nullptr;
@@ -171,17 +174,20 @@ Result<OutputNames> OutputNames::Prepare(const std::string& wanted, std::span<co
   return OutputNames(std::move(patterns), is_device);
 }
 
-OutputNames::Expanded OutputNames::Expand(ProfileKind kind, std::string_view program, uint32_t pid) const {
+std::string OutputNames::Expand(ProfileKind kind, const ImageName& image, bool plain,
+                                uint32_t dump_number) const {
   const std::string& pattern = patterns_.at(kind);
   std::string name;
   bool names_pid = false;
   for (size_t i = 0; i < pattern.size(); ++i) {
     const char letter = pattern[i] == '%' && i + 1 < pattern.size() ? pattern[i + 1] : '\0';
     if (letter == 'p') {
-      name += std::to_string(pid);
+      name += std::to_string(image.pid);
       names_pid = true;
     } else if (letter == 'e') {
-      name += program;
+      name += image.program;
+    } else if (letter == 'n') {
+      name += std::to_string(dump_number);
     } else if (letter == '%') {
       name += '%';
     } else {
@@ -190,16 +196,31 @@ OutputNames::Expanded OutputNames::Expand(ProfileKind kind, std::string_view pro
     }
     ++i;
   }
-  return {name, names_pid};
+  const bool as_it_is = plain || is_device_ || (names_pid && !image.became_another);
+  return as_it_is ? name : name + ProcessSuffix(image.program, image.pid);
+}
+
+// The dumps were the process's to number: its files that are younger than the run.
+std::string OutputNames::NameOf(ProfileKind kind, const ImageName& image, bool plain) const {
+  constexpr uint32_t kMostDumps = 100'000;
+  const auto is_new = [&](const std::string& file) {
+    struct stat info = {};
+    return stat(file.c_str(), &info) == 0 && std::tie(info.st_mtim.tv_sec, info.st_mtim.tv_nsec) >=
+                                                 std::tie(prepared_.tv_sec, prepared_.tv_nsec);
+  };
+  for (uint32_t number = 1;; ++number) {
+    const std::string name = Expand(kind, image, plain, number);
+    const bool numbered = name != Expand(kind, image, plain, number + 1);
+    if (!numbered || number == kMostDumps) return name;
+    if (std::ranges::none_of(patterns_, [&](const auto& pattern) {
+          return is_new(Expand(pattern.first, image, plain, number));
+        }))
+      return name;
+  }
 }
 
 std::string OutputNames::Plain(ProfileKind kind, std::string_view program, uint32_t pid) const {
-  return Expand(kind, program, pid).name;
-}
-
-std::string OutputNames::NameOf(ProfileKind kind, const ImageName& image) const {
-  auto [name, names_pid] = Expand(kind, image.program, image.pid);
-  return !names_pid || image.became_another ? name + ProcessSuffix(image.program, image.pid) : name;
+  return NameOf(kind, {program, pid}, true);
 }
 
 // The same for all kinds: not every image has all of them, and the heap of one image must not be called like the peak of
@@ -208,7 +229,7 @@ uint32_t OutputNames::NumberOf(const ImageName& image) {
   const auto [number, is_new] = numbers_.try_emplace({image.pid, image.serial}, 1);
   const auto is_given = [&](uint32_t candidate) {
     return std::ranges::any_of(patterns_, [&](const auto& pattern) {
-      return given_.contains(Numbered(NameOf(pattern.first, image), candidate));
+      return given_.contains(Numbered(NameOf(pattern.first, image, false), candidate));
     });
   };
   while (is_new && is_given(number->second)) ++number->second;
@@ -216,7 +237,7 @@ uint32_t OutputNames::NumberOf(const ImageName& image) {
 }
 
 std::string OutputNames::Next(ProfileKind kind, const ImageName& image, bool plain) {
-  const std::string name = plain || is_device_ ? Plain(kind, image.program, image.pid) : NameOf(kind, image);
+  const std::string name = NameOf(kind, image, plain);
   if (is_device_) return name;
   std::string unused;
   for (uint32_t number = plain ? 1 : NumberOf(image);; ++number) {

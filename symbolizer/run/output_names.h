@@ -7,9 +7,11 @@
 // Rules:   the command's own process takes the plain name, every other process NAME.PROGRAM.PID. A process that became
 //          another program (exec) leaves the plain name to that one and takes NAME.PROGRAM.PID with its old program's
 //          name. %p in NAME stands for the pid and %e for the program (%% for a per cent sign); with %p nothing is
-//          added but by such a process. An image whose name this run has given already, for whichever kind, gets .2, .3 ...
+//          added but by such a process. %n is the number after those of the dumps that a signal asked for. An image whose name this run has given already, for whichever kind, gets .2, .3 ...
 //          for every kind: nobody overwrites anybody, and files of one image are called alike.
 #pragma once
+
+#include <time.h>
 
 #include <cstdint>
 #include <map>
@@ -59,12 +61,8 @@ class OutputNames {
   const std::map<ProfileKind, std::string>& patterns() const { return patterns_; }  // absolute
 
  private:
-  struct Expanded {
-    std::string name;
-    bool names_pid;
-  };
-  Expanded Expand(ProfileKind kind, std::string_view program, uint32_t pid) const;
-  std::string NameOf(ProfileKind kind, const ImageName& image) const;
+  std::string Expand(ProfileKind kind, const ImageName& image, bool plain, uint32_t dump_number) const;
+  std::string NameOf(ProfileKind kind, const ImageName& image, bool plain) const;
   uint32_t NumberOf(const ImageName& image);
 
   // A file and its inode. Whoever writes a profile renames it into place, so a new profile is a new inode.
@@ -76,6 +74,7 @@ class OutputNames {
 
   std::map<ProfileKind, std::string> patterns_;
   bool is_device_;
+  timespec prepared_{};
   Files before_;
   std::set<std::string> given_;
   std::map<std::pair<uint32_t, uint32_t>, uint32_t> numbers_;  // by pid and serial: 1 has none in its name

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -97,6 +98,21 @@ TEST_F(OutputNamesTest, CallsAllKindsOfOneImageAlike) {
   EXPECT_EQ(names.Next(ProfileKind::kCpu, second, false), directory_ / "cpu.prof.app.10.2");
   EXPECT_EQ(names.Next(ProfileKind::kHeap, second, false), directory_ / "heap.prof.app.10.2");
   EXPECT_EQ(names.Next(ProfileKind::kHeapPeak, first, false), directory_ / "heap-peak.prof.app.10");
+}
+
+// kill -USR2 of a process under `-o x.%n.prof`: x.1.prof is its first dump, and must not be overwritten at the end.
+TEST_F(OutputNamesTest, TakesTheNumberAfterTheDumps) {
+  std::ofstream(directory_ / "x.1.prof") << "from an earlier run";
+  fs::last_write_time(directory_ / "x.1.prof", fs::file_time_type::clock::now() - std::chrono::seconds(9));
+  OutputNames names = Prepare(directory_ / "x.%n.prof", kAll);
+  EXPECT_EQ(names.Plain(ProfileKind::kCpu, "app", 10), directory_ / "x.1.prof");
+  for (const char* name : {"x.1.prof", "x.1.heap.prof", "x.2.heap.prof", "x.1.prof.cc1.11"}) Write(name);
+  for (bool again : {false, true}) {
+    EXPECT_EQ(names.Plain(ProfileKind::kHeap, "app", 10), directory_ / "x.3.heap.prof") << again;
+  }
+  EXPECT_EQ(names.Next(ProfileKind::kCpu, {"app", 10}, true), directory_ / "x.3.prof");
+  EXPECT_EQ(names.Next(ProfileKind::kHeap, {"cc1", 11}, false), directory_ / "x.2.heap.prof.cc1.11");
+  EXPECT_EQ(names.Next(ProfileKind::kHeap, {"cc1", 12}, false), directory_ / "x.1.heap.prof.cc1.12");
 }
 
 // As the agent does it: the name with the pid is wanted by the program that comes.
