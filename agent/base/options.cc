@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <cstring>
+#include <iterator>
 #include <span>
 
 namespace profagent {
@@ -191,6 +192,59 @@ void ReadSize(const Source& source, std::string_view name, uint64_t low, uint64_
   *size = Bytes(number << shift);
 }
 
+// A kind whose file is written at the end of the process.
+struct NamedFile {
+  std::string_view variable, kind;
+  bool written;
+  std::string_view* file;
+  bool* wanted;  // nullptr: goes on without a file, for dumps
+};
+
+// Before the extension, as `profagent run` calls them: "x.prof", "heap": "x.heap.prof". False: too long.
+bool WithKind(std::string_view file, std::string_view kind, Options* options, std::string_view* result) {
+  constexpr std::string_view kDouble = ".pb.gz";
+  std::string_view last = file.substr(file.rfind('/') + 1);
+  size_t dot = last.ends_with(kDouble) ? last.size() - kDouble.size() : last.rfind('.');
+  std::string_view extension = dot == last.npos || dot == 0 ? std::string_view() : last.substr(dot);
+  if (file.size() + 1 + kind.size() > kMaxOptionText) return false;
+  TextWriter name(options->texts + options->texts_used, sizeof options->texts - options->texts_used);
+  name.Add(file.substr(0, file.size() - extension.size()), '.', kind, extension);
+  options->texts_used += name.size() + 1;
+  *result = name.view();
+  return true;
+}
+
+// Of two kinds with one file the later would overwrite the earlier. A device or a pipe is not overwritten.
+void KeepFilesApart(const Source& source, Options* options) {
+  const NamedFile files[] = {
+      {"CPUPROFILE", "cpu", true, &options->cpu_profile, nullptr},
+      {"HEAPPROFILE", "heap", options->heap_rate > 0, &options->heap_profile, nullptr},
+      {"PEAKPROFILE", "heap-peak", options->heap_rate > 0, &options->peak_profile, nullptr},
+      {"BLOCKPROFILE", "block", options->block_wanted, &options->block_profile, &options->block_wanted},
+      {"MUTEXPROFILE", "mutex", options->mutex_wanted, &options->mutex_profile, &options->mutex_wanted},
+  };
+  for (size_t later = 1; later < std::size(files); ++later) {
+    const NamedFile& profile = files[later];
+    const std::string_view named = *profile.file;
+    if (!profile.written || named.empty() || named.starts_with("/dev/") || named.starts_with("/proc/"))
+      continue;
+    std::string_view taken_by;
+    for (size_t earlier = 0; earlier < later && !profile.file->empty(); ++earlier) {
+      if (!files[earlier].written || *files[earlier].file != *profile.file) continue;
+      if (taken_by.empty()) taken_by = files[earlier].variable;
+      if (!WithKind(*profile.file, profile.kind, options, profile.file)) *profile.file = {};
+      earlier = SIZE_MAX;  // the new name may be another one's, too: from the first again
+    }
+    if (taken_by.empty()) continue;
+    if (!profile.file->empty()) {
+      source.Refuse({profile.variable, named}, taken_by, " names the same file; using ", *profile.file);
+    } else {
+      source.Refuse({profile.variable, named}, taken_by, " names the same file; ignored");
+      if (profile.wanted != nullptr) *profile.wanted = false;
+    }
+  }
+}
+
 constexpr uint32_t kMaxCpuFrequency = 10000;
 constexpr uint64_t kDefaultBlockRate = 10000;
 constexpr uint64_t kDefaultMutexFraction = 10;
@@ -233,12 +287,17 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
   bool fraction_set = ReadNumber(source, "MUTEXFRACTION", 0, kMaxRate, &options->mutex_fraction);
   options->mutex_wanted = (fraction_set || !options->mutex_profile.empty()) && options->mutex_fraction > 0;
 
+  if (options->block_wanted && options->block_profile.empty()) options->block_profile = "block.prof";
+  if (options->mutex_wanted && options->mutex_profile.empty()) options->mutex_profile = "mutex.prof";
+
   uint64_t lock_labels = 0;
   ReadNumber(source, "PROFAGENT_LOCK_LABELS", 0, 1, &lock_labels);
   options->lock_labels = lock_labels != 0;
 
   ReadText(source, "PROFAGENT_HTTP", &Options::http, options);
   ReadText(source, "PROFAGENT_LEDGER_DIR", &Options::ledger_directory, options);
+  // Under `profagent run` the names are its own: each kind has another, or all of them one pipe.
+  if (options->ledger_directory.empty()) KeepFilesApart(source, options);
 
   options->cpu_signal = SIGPROF;
   options->dump_signal = SIGUSR2;

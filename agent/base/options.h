@@ -43,10 +43,10 @@ struct Options {
   std::string_view peak_profile;      // PEAKPROFILE
   uint64_t heap_rate{};               // MEMPROFILERATE; 0: no heap profile
   bool heap_rate_given{};             // it is set
-  std::string_view block_profile;     // BLOCKPROFILE
+  std::string_view block_profile;     // BLOCKPROFILE, or the default when it is wanted
   uint64_t block_rate{};              // BLOCKRATE, ns
   bool block_wanted{};                // either of the two is set, and the rate is not 0
-  std::string_view mutex_profile;     // MUTEXPROFILE
+  std::string_view mutex_profile;     // MUTEXPROFILE, likewise
   uint64_t mutex_fraction{};          // MUTEXFRACTION
   bool mutex_wanted{};                // likewise
   bool lock_labels{};                 // PROFAGENT_LOCK_LABELS
@@ -60,7 +60,8 @@ struct Options {
   std::string_view ledger_directory;  // PROFAGENT_LEDGER_DIR: set by `profagent run`, see agent/README.md
 
   size_t texts_used{};
-  char texts[7 * (kMaxOptionText + 1)]{};
+  // Seven variables, and names that are made where two kinds have one file.
+  char texts[(7 + 10) * (kMaxOptionText + 1)]{};
 
   bool cpu_wanted() const { return !cpu_profile.empty(); }
 };

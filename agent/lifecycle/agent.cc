@@ -62,7 +62,7 @@ std::string_view ReadFile(const char* path, char (&memory)[kSize]) {
   return size > 0 ? std::string_view(memory, static_cast<size_t>(size)) : std::string_view();
 }
 
-constinit Options g_options;  // 28 KiB of zeroes: not in the Agent, which is initialised data
+constinit Options g_options;  // 68 KiB of zeroes: not in the Agent, which is initialised data
 
 constexpr LibraryEvents kLibraryEvents{[] {
                                          BeforeObjectsClose();

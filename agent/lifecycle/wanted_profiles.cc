@@ -1,14 +1,6 @@
 #include "agent/lifecycle/wanted_profiles.h"
 
 namespace profagent {
-namespace {
-
-std::string_view Or(std::string_view text, std::string_view otherwise) {
-  return text.empty() ? otherwise : text;
-}
-
-}  // namespace
-
 WantedProfiles WantedBy(const Options& options) {
   bool heap = options.heap_rate > 0;
   return {{
@@ -17,9 +9,9 @@ WantedProfiles WantedBy(const Options& options) {
       {ProfileKind::kHeapPeak, "heap profile of the peak", "PEAKPROFILE",
        heap && !options.peak_profile.empty(), options.peak_profile},
       {ProfileKind::kBlock, "block profile", "BLOCKPROFILE", options.block_wanted,
-       options.block_wanted ? Or(options.block_profile, "block.prof") : std::string_view()},
+       options.block_wanted ? options.block_profile : std::string_view()},
       {ProfileKind::kMutex, "mutex profile", "MUTEXPROFILE", options.mutex_wanted,
-       options.mutex_wanted ? Or(options.mutex_profile, "mutex.prof") : std::string_view()},
+       options.mutex_wanted ? options.mutex_profile : std::string_view()},
   }};
 }
 

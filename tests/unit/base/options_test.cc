@@ -136,6 +136,57 @@ TEST_F(OptionsTest, SignalsHaveNamesAndNumbers) {
   }
 }
 
+// The heap profile was written over the CPU profile, without a word.
+TEST_F(OptionsTest, TwoKindsWithOneFileAreKeptApart) {
+  const Options& options = Parse({"CPUPROFILE=a/x.prof", "HEAPPROFILE=a/x.prof"});
+  EXPECT_EQ(options.cpu_profile, "a/x.prof");
+  EXPECT_EQ(options.heap_profile, "a/x.heap.prof");
+  EXPECT_STREQ(options.heap_profile.data(), "a/x.heap.prof");
+  ASSERT_EQ(reported_.size(), 1u);
+  EXPECT_EQ(reported_[0],
+            "HEAPPROFILE=a/x.prof cannot be used: CPUPROFILE names the same file; using a/x.heap.prof");
+}
+
+TEST_F(OptionsTest, AllKindsWithOneFileAreKeptApart) {
+  const Options& options = Parse({"CPUPROFILE=x", "HEAPPROFILE=x.block", "PEAKPROFILE=x", "BLOCKPROFILE=x",
+                                  "MUTEXPROFILE=x", "BLOCKRATE=1"});
+  EXPECT_EQ(options.heap_profile, "x.block");
+  EXPECT_EQ(options.peak_profile, "x.heap-peak");
+  EXPECT_EQ(options.block_profile, "x.block.block") << "x.block is the heap's";
+  EXPECT_EQ(options.mutex_profile, "x.mutex");
+  EXPECT_EQ(reported_.size(), 3u);
+}
+
+TEST_F(OptionsTest, ADefaultNameMayBeAnothersToo) {
+  const Options& options = Parse({"MUTEXPROFILE=block.prof", "BLOCKRATE=1"});
+  EXPECT_EQ(options.block_profile, "block.prof");
+  EXPECT_EQ(options.mutex_profile, "block.mutex.prof");
+  EXPECT_EQ(reported_.size(), 1u);
+}
+
+// Whoever is not written overwrites nobody; a device takes all; the names of `profagent run` are its own.
+TEST_F(OptionsTest, OneFileIsNoFaultWhereNothingIsOverwritten) {
+  EXPECT_EQ(Parse({"CPUPROFILE=x", "HEAPPROFILE=x", "MEMPROFILERATE=0"}).heap_profile, "x");
+  EXPECT_EQ(Parse({"CPUPROFILE=x", "BLOCKPROFILE=x", "BLOCKRATE=0"}).block_profile, "x");
+  EXPECT_EQ(Parse({"CPUPROFILE=/dev/null", "HEAPPROFILE=/dev/null"}).heap_profile, "/dev/null");
+  EXPECT_EQ(Parse({"CPUPROFILE=/pipe", "HEAPPROFILE=/pipe", "PROFAGENT_LEDGER_DIR=/x"}).heap_profile,
+            "/pipe");
+  EXPECT_EQ(Parse({"CPUPROFILE=", "HEAPPROFILE=", "PEAKPROFILE="}).heap_profile, "");
+  EXPECT_TRUE(reported_.empty());
+}
+
+TEST_F(OptionsTest, ANameThatGetsTooLongIsNone) {
+  std::string name(4090, 'x');
+  std::string cpu = "CPUPROFILE=" + name;
+  std::string heap = "HEAPPROFILE=" + name;
+  std::string mutex = "MUTEXPROFILE=" + name;
+  const Options& options = Parse({cpu.c_str(), heap.c_str(), mutex.c_str()});
+  EXPECT_EQ(options.heap_profile, name + ".heap") << "4095 fit";
+  EXPECT_EQ(options.mutex_profile, "");
+  EXPECT_FALSE(options.mutex_wanted);
+  EXPECT_EQ(reported_.size(), 2u);
+}
+
 // One signal cannot mean both; the CPU profile was chosen by name, so it keeps it.
 TEST_F(OptionsTest, TheDumpSignalGivesWayToTheCpuSignal) {
   const Options& options = Parse({"PROFAGENT_CPU_SIGNAL=USR2"});
