@@ -92,7 +92,8 @@ void Agent::Start() {
   ParseOptions(environ, ReportOption, &g_options);
   g_verbosity = g_options.verbosity;
   Lineage lineage = ReadLineage(environ);
-  bool follow = lineage == Lineage::kFirst || g_options.follow_children;
+  // What the first process becomes by exec is the first process still.
+  bool follow = lineage != Lineage::kLater || g_options.follow_children;
   if (!follow || !WantedBy(g_options).any_taken() || !OpenLedger()) {
     StartHeapSampler(0);
     return;

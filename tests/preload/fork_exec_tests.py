@@ -117,6 +117,27 @@ def children_can_be_left_out(t):
     t.expect(all(run.profile(name).cum("app_work") == 0 for name in run.profiles()), "the child was profiled", run)
 
 
+@each(["exec %s 300 7", "exec nice -n 1 %s 300 7", "(%s 200); exec %s 300 7"])
+def exec_without_children_is_this_process_still(t, command):
+    # PROFAGENT_CHILDREN=0 sh -c 'exec app': app is the process that was to be profiled, and no child. A fork is one.
+    command = command.replace("%s", str(t.program("worker")))
+    run = t.run("/bin/sh", "-c", command, hz=250, env={"PROFAGENT_CHILDREN": 0})
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "app_work", 0.3)
+    t.expect(not any(".worker." in name for name in run.profiles()), "a child was profiled: %s" % run.profiles(), run)
+
+
+@test()
+def program_that_a_child_becomes_is_left_out_with_it(t):
+    # By each way to a child: what it executes is no more this process than it is.
+    for how in "fork_exec", "vfork_exec", "posix_spawn", "system", "popen":
+        directory = t.new_dir(how)
+        run = t.run("children", how, 3, hz=250, env={"PROFAGENT_CHILDREN": 0, "MEMPROFILERATE": 1, "HEAPPROFILE": "heap.prof"}, cwd=directory)
+        t.expect_exit(run)
+        t.expect(run.profiles() == ["cpu.prof", "heap.prof"], "%s: files %s" % (how, run.profiles()), run)
+
+
 @test()
 def shell_that_execs_leaves_its_name_to_the_program(t):
     # CPUPROFILE=cpu.prof sh -c 'exec app' is how most programs are started: cpu.prof must be app's.
