@@ -110,6 +110,20 @@ size_t PreloadSize(char* const* environment) {
   return size;
 }
 
+std::string_view OurLibraryIn(char* const* environment) {
+  for (char* const* variable = environment; variable != nullptr && *variable != nullptr; ++variable) {
+    std::string_view rest = *variable;
+    if (!PreloadsUs(rest)) continue;
+    rest.remove_prefix(kPreload.size());
+    while (!rest.empty()) {
+      std::string_view library = rest.substr(0, rest.find_first_of(": "));
+      if (library.find(kLibrary) != std::string_view::npos) return library;
+      rest.remove_prefix(library.size() < rest.size() ? library.size() + 1 : rest.size());
+    }
+  }
+  return {};
+}
+
 char* const* WithoutPreload(char* const* environment, char** room, char* text) {
   size_t count = 0;
   for (char* const* variable = environment; variable != nullptr && *variable != nullptr; ++variable) {

@@ -22,13 +22,16 @@ inline constexpr std::string_view kLineageVariable = "PROFAGENT_LINEAGE=";
 // Removes kLineageVariable from `environment` (in place, as unsetenv would).
 Lineage ReadLineage(char** environment);
 
-// The environment for a program that is about to be started: `environment` plus the word of its lineage, in
+// The environment for a program that is about to be started and will load us: `environment` plus the word of its lineage, in
 // `room`, which has space for CountVariables(environment) + 2 pointers. `environment` itself when it does not
 // preload us.
 size_t CountVariables(char* const* environment);
 char* const* WithLineage(char* const* environment, bool first, char** room);
 
-// The environment for a program that could not load us, in `room` as above and in `text`, which has space for
+// As LD_PRELOAD names us there; empty: it does not.
+std::string_view OurLibraryIn(char* const* environment);
+
+// The environment for a program that would die of us, in `room` as above and in `text`, which has space for
 // PreloadSize(environment) characters: other libraries stay in LD_PRELOAD.
 size_t PreloadSize(char* const* environment);
 char* const* WithoutPreload(char* const* environment, char** room, char* text);

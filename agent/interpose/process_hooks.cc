@@ -35,9 +35,12 @@ int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) 
   size_t preload = PreloadSize(environment);
   char** room = nullptr;
   if (preload != 0 && count <= kMaxVariables) room = static_cast<char**>(alloca((count + 2) * sizeof(char*)));
-  if (room != nullptr && DiesOfPreload(program)) {
-    environment = WithoutPreload(environment, room, static_cast<char*>(alloca(preload)));
-    room = nullptr;
+  if (room != nullptr) {
+    FateOfPreload fate = FateIn(program, environment);
+    if (fate == FateOfPreload::kKilled)
+      environment = WithoutPreload(environment, room, static_cast<char*>(alloca(preload)));
+    // The word of the lineage is for our library only, which takes it out again.
+    if (fate != FateOfPreload::kLoaded) room = nullptr;
   }
   if (events == nullptr) return call(environment);
   bool first = events->before_exec();
@@ -54,7 +57,7 @@ template <class Call>
 int Spawn(const ProgramFile& program, ExecEnvironment environment, Call call) {
   size_t count = CountVariables(environment);
   size_t preload = PreloadSize(environment);
-  if (preload != 0 && count <= kMaxVariables && DiesOfPreload(program)) {
+  if (preload != 0 && count <= kMaxVariables && FateIn(program, environment) == FateOfPreload::kKilled) {
     auto* room = static_cast<char**>(alloca((count + 1) * sizeof(char*)));
     environment = WithoutPreload(environment, room, static_cast<char*>(alloca(preload)));
   }

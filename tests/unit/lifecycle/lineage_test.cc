@@ -70,6 +70,14 @@ TEST(Lineage, APreloadIsTakenOutAndOthersStay) {
   EXPECT_EQ(WithoutUs({}), Texts{});
 }
 
+TEST(Lineage, FindsOurLibraryAmongOthers) {
+  std::vector<std::string> texts = {"LD_PRELOAD=a.so:/x/libprofagent.so /y/b.so", "A=libprofagent"};
+  EXPECT_EQ(OurLibraryIn(Environment(texts).data()), "/x/libprofagent.so");
+  texts = {"LD_PRELOAD=a.so:b.so", "A=/x/libprofagent.so"};
+  EXPECT_EQ(OurLibraryIn(Environment(texts).data()), "");
+  EXPECT_EQ(OurLibraryIn(nullptr), "");
+}
+
 TEST(Lineage, BearsAMissingEnvironment) {
   EXPECT_EQ(ReadLineage(nullptr), Lineage::kFirst);
   EXPECT_EQ(WithLineage(nullptr, true, nullptr), nullptr);
