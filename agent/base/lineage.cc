@@ -22,10 +22,14 @@ bool PreloadsUs(std::string_view variable) {
   return variable.starts_with(kPreload) && variable.find(kLibrary) != std::string_view::npos;
 }
 
-// The variables that name profiles: equal in parent and child when the child inherited them.
+// The variables that give a process profiles: equal in parent and child when the child inherited them.
 bool NamesProfile(std::string_view variable) {
-  return variable.starts_with("CPUPROFILE=") || variable.starts_with("HEAPPROFILE=") ||
-         variable.starts_with("BLOCKPROFILE=") || variable.starts_with("MUTEXPROFILE=");
+  constexpr std::string_view kNames[] = {"CPUPROFILE=",   "HEAPPROFILE=", "PEAKPROFILE=",  "BLOCKPROFILE=",
+                                         "MUTEXPROFILE=", "BLOCKRATE=",   "MUTEXFRACTION="};
+  for (std::string_view name : kNames) {
+    if (variable.starts_with(name)) return true;
+  }
+  return false;
 }
 
 std::string_view ReadFully(int fd, char* room, size_t capacity) {

@@ -228,6 +228,18 @@ def program_started_without_a_word_is_a_child(t, bytes_before):
     t.expect(run.profile("cpu.prof").total("cpu") > 0, "the parent's file is empty", run)
 
 
+@each([("PEAKPROFILE", "x.prof", "peak_space"), ("BLOCKRATE", "1", "delay"), ("MUTEXFRACTION", "1", "delay")])
+def child_of_system_knows_its_parent_by_any_variable(t, name, value, kind):
+    # With none but these set, a child that libc started took the plain name, and its parent wrote over it.
+    parent = "import os, sys; sys.exit(os.waitstatus_to_exitcode(os.system(sys.argv[1])))"
+    run = t.run("/usr/bin/python3", "-c", parent, "exec %s return" % t.program("keeps"),
+                env={"CPUPROFILE": None, name: value, "MEMPROFILERATE": 1})
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    names = [name for name in run.profiles() if run.profile(name).cum("kept_memory|lets_others_wait|waits_for_the_lock", kind)]
+    t.expect(len(names) == 1 and re.search(r"\.prof\.keeps\.\d+$", names[0]) is not None, "the child's is %s of %s" % (names, run.profiles()), run)
+
+
 @test()
 def no_tick_survives_exec(t):
     # A SIGPROF that is pending at exec meets the default action in the new image and kills it.
