@@ -4,7 +4,10 @@
 // Context: `offline`.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
+#include <exception>
+#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -71,9 +74,7 @@ int RunSubcommand(CLI::App& app, int argc, char** argv, const profagent::Command
   return outcome.exit_status;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int Main(int argc, char** argv) {
   CLI::App app("profile any program, and look at profiles", "profagent");
   app.require_subcommand(1);
   profagent::CommandOutcome outcome;
@@ -83,6 +84,8 @@ int main(int argc, char** argv) {
   profagent::RegisterCheckCommand(app, outcome);
 
   const std::string_view first = argc > 1 ? argv[1] : "";
+  // A file that reaches RLIMIT_FSIZE is an error as any other. `run` does it itself: its command must not inherit that.
+  if (first != "run") std::signal(SIGXFSZ, SIG_IGN);
   if (first == "--version" || first == "-version") {
     std::puts("profagent " PROFAGENT_VERSION);
     return profagent::kExitOk;
@@ -99,4 +102,20 @@ int main(int argc, char** argv) {
   const auto is_named = [&](const CLI::App* command) { return command->get_name() == first; };
   if (!app.get_subcommands(is_named).empty()) return RunSubcommand(app, argc, argv, outcome);
   return profagent::RunViewer(std::vector<std::string>(argv + 1, argv + argc));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  profagent::PrepareStandardStreams();
+  int status = profagent::kExitFailure;
+  try {
+    status = Main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    profagent::PrintError(std::string_view("out of memory"));
+  } catch (const std::exception& error) {
+    profagent::PrintError(std::string_view(error.what()));
+  }
+  const bool written = profagent::StandardOutputIsWritten();
+  return status == profagent::kExitOk && !written ? profagent::kExitFailure : status;
 }

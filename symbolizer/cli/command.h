@@ -30,6 +30,13 @@ struct CommandOutcome {
   void Fail(const Error& error, int status = kExitFailure);  // prints the error, remembers the status
 };
 
+// Before anything is opened. With a descriptor of 0 to 2 closed, the next file would take its number, and what is printed
+// would go into it; so they are occupied, by what can be neither read nor written.
+void PrepareStandardStreams();
+
+// Whether all that was printed arrived; if not, says so.
+bool StandardOutputIsWritten();
+
 // One line on stderr: "profagent: " and the sentence.
 void PrintError(std::string_view sentence);
 void PrintError(const Error& error);

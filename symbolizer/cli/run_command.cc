@@ -64,6 +64,16 @@ int CountOwnWords(const CLI::App& run, int argc, char** argv) {
   return i;
 }
 
+// "--cpu": of "--cpu=", which CLI11 takes for --cpu.
+std::string FindEmptyValue(char** begin, char** end) {
+  for (; begin != end; ++begin) {
+    const std::string_view word = *begin;
+    if (word.starts_with("--") && word.find('=') == word.size() - 1)
+      return std::string(word.substr(0, word.size() - 1));
+  }
+  return {};
+}
+
 uint64_t Rate(const std::string& option, const std::string& text, uint64_t most) {
   const uint64_t rate = IsNumber(text) && text.size() <= 19 ? std::stoull(text) : 0;
   if (rate < 1 || rate > most)
@@ -108,9 +118,10 @@ void RegisterRunCommand(CLI::App& app, CommandOutcome& outcome, int* argc, char*
   AddKind(*run, "--block", "NS", kinds.block, kMaxRate,
           "block profile; NS: every wait of that many nanoseconds, and of shorter ones a share [10000]");
   AddKind(*run, "--mutex", "N", kinds.mutex, kMaxRate, "mutex profile; N: one of N contentions [10]");
-  run->add_option("-o,--output", options->output,
-                  "name of the profile, or a directory for all of them [the current directory]")
-      ->type_name("NAME");
+  const CLI::Option* output =
+      run->add_option("-o,--output", options->output,
+                      "name of the profile, or a directory for all of them [the current directory]")
+          ->type_name("NAME");
   run->add_flag("--merge", options->merge, "one profile of each kind for all processes together");
   run->add_flag("--no-symbolize", *no_symbolize,
                 "names of the symbol tables only: no files, lines, inlined functions");
@@ -122,13 +133,19 @@ void RegisterRunCommand(CLI::App& app, CommandOutcome& outcome, int* argc, char*
                 "keep the raw records of the processes, and say where");
   run->add_flag("-q,--quiet", options->quiet, "say nothing but errors");
 
+  std::string empty_value;
   if (*argc > 1 && std::string_view(argv[1]) == run->get_name()) {
     const int own = CountOwnWords(*run, *argc, argv);
+    empty_value = FindEmptyValue(argv + 2, argv + own);
     const int begin = own < *argc && std::string_view(argv[own]) == "--" ? own + 1 : own;
     options->command.assign(argv + begin, argv + *argc);
     *argc = own;
   }
-  run->callback([&outcome, options, no_symbolize] {
+  run->callback([&outcome, options, no_symbolize, output, empty_value] {
+    if (!empty_value.empty()) throw CLI::ValidationError(empty_value, "no value behind the =");
+    // A variable of a script that was not set: the current directory is not what was meant.
+    if (output->count() > 0 && options->output.empty())
+      throw CLI::ValidationError("--output", "the name is empty");
     options->symbolize = !*no_symbolize;
     SettleKinds(options->kinds);
     if (options->command.empty()) {

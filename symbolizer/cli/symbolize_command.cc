@@ -27,6 +27,7 @@ void PrintReport(const SymbolizeReport& report) {
 }
 
 Status RunSymbolize(const Arguments& arguments) {
+  if (arguments.input.empty() || arguments.output.empty()) return Error::Of("the name of a file is empty");
   Result<Profile> profile = ReadProfile(arguments.input);
   if (!profile) return profile.error();
   SymbolizeOptions options = SymbolizeOptions::FromEnvironment();

@@ -178,6 +178,18 @@ Result<std::vector<std::string>> TranslateArguments(const CLI::App& app,
   return translated;
 }
 
+// "Could not convert: --nodecount = x"
+std::string InPprofsWords(std::string text) {
+  static constexpr std::string_view kConversion = "Could not convert: --";
+  const size_t equals = text.find(" = ");
+  if (text.starts_with(kConversion) && equals != std::string::npos) {
+    return "invalid value \"" + text.substr(equals + 3) + "\" for flag -" +
+           text.substr(kConversion.size(), equals - kConversion.size()) + ": not a number";
+  }
+  if (const size_t dashes = text.find("--"); dashes != std::string::npos) text.erase(dashes, 1);
+  return text;
+}
+
 bool IsElf(const std::string& path) {
   char magic[4] = {};
   return std::ifstream(path, std::ios::binary).read(magic, sizeof magic) && std::string_view(magic, 4) ==
@@ -278,6 +290,8 @@ Status Settle(ViewRequest& request) {
     return Error::Of("must have base profile to normalize by");
   if (const Status symbolize = SettleSymbolize(request); !symbolize) return symbolize.error();
   if (request.files.empty()) return Error::Of("no profile source specified");
+  if (std::ranges::find(request.files, "") != request.files.end())
+    return Error::Of("the name of a profile is empty");
   TakeProgram(request);
   return Done{};
 }
@@ -299,10 +313,7 @@ Status Show(const ViewRequest& request) {
     PrintError("Generating report in " + request.output);
     return WriteWholeFile(report->text, request.output, 0644);
   }
-  const bool written =
-      std::fwrite(report->text.data(), 1, report->text.size(), stdout) == report->text.size() &&
-      std::fflush(stdout) == 0;
-  if (!written) return Error::Of("cannot write to standard output: ", std::strerror(errno));
+  std::fwrite(report->text.data(), 1, report->text.size(), stdout);  // main looks whether it arrived
   return Done{};
 }
 
@@ -325,9 +336,7 @@ int RunViewer(const std::vector<std::string>& arguments) {
   try {
     app.parse(*translated);
   } catch (const CLI::ParseError& error) {
-    std::string text = error.what();  // "Could not convert: --nodecount = x"
-    if (const size_t dashes = text.find("--"); dashes != std::string::npos) text.erase(dashes, 1);
-    return refuse(Error::Of(std::string_view(text)));
+    return refuse(Error::Of(InPprofsWords(error.what())));
   }
   if (const Status settled = Settle(request); !settled) return refuse(settled.error());
   if (const Status shown = Show(request); !shown) {

@@ -33,7 +33,8 @@ int WriteInPlace(std::string_view bytes, const std::string& path) {
 }
 
 int WriteBesideAndRename(std::string_view bytes, const std::string& path, unsigned mode) {
-  std::string temporary = path + ".XXXXXX";
+  // Not the name and something more: the name may be as long as names can be.
+  std::string temporary = path.substr(0, path.rfind('/') + 1) + ".profagent.XXXXXX";
   const int fd = mkostemp(temporary.data(), O_CLOEXEC);
   if (fd < 0) return errno;
   int failure = WriteAll(fd, bytes);

@@ -66,11 +66,14 @@ void PassOn(const siginfo_t& info, pid_t child) {
 struct OriginalSignals {
   sigset_t mask;
   struct sigaction on_child;
+  WriteSignals on_write;
 };
 
 [[noreturn]] void BecomeCommand(const std::string& program, char* const* arguments, char* const* environment,
                                 const OriginalSignals& signals, int error_pipe) {
   sigaction(SIGCHLD, &signals.on_child, nullptr);
+  sigaction(SIGPIPE, &signals.on_write.on_pipe, nullptr);
+  sigaction(SIGXFSZ, &signals.on_write.on_file_size, nullptr);
   sigprocmask(SIG_SETMASK, &signals.mask, nullptr);
   environ = const_cast<char**>(environment);
   execvp(program.c_str(),
@@ -89,31 +92,47 @@ std::vector<char*> Pointers(const std::vector<std::string>& texts) {
   return pointers;
 }
 
-Error SystemError(const char* what, int code) {
-  Error error = Error::Of(what, ": ", strerror(code));
+Error OwnFailure(const char* what, int code) { return Error::Of("cannot ", what, ": ", strerror(code)); }
+
+// The file was there a moment ago; what the kernel does not find is what is named in it.
+Error NotExecutable(const std::string& command, int code) {
+  Error error =
+      Error::Of(command, ": cannot be executed: ",
+                code == ENOENT ? "the interpreter or loader that it asks for is not there" : strerror(code));
   error.code = code;
   return error;
 }
 
 }  // namespace
 
+WriteSignals IgnoreWriteSignals() {
+  struct sigaction ignored = {};
+  ignored.sa_handler = SIG_IGN;
+  WriteSignals before = {};
+  sigaction(SIGPIPE, &ignored, &before.on_pipe);
+  sigaction(SIGXFSZ, &ignored, &before.on_file_size);
+  return before;
+}
+
 Result<ChildProcess> ChildProcess::Start(const std::string& program,
                                          const std::vector<std::string>& arguments,
-                                         const std::vector<std::string>& environment) {
+                                         const std::vector<std::string>& environment,
+                                         const WriteSignals& write_signals) {
   // An ignored SIGCHLD, which we may have inherited, would take the exit status from us.
   struct sigaction by_default = {};
   by_default.sa_handler = SIG_DFL;
   OriginalSignals original = {};
   sigaction(SIGCHLD, &by_default, &original.on_child);
+  original.on_write = write_signals;
   const sigset_t held_back = HeldBack();
   sigprocmask(SIG_BLOCK, &held_back, &original.mask);
 
   int error_pipe[2];
-  if (pipe2(error_pipe, O_CLOEXEC) != 0) return SystemError("pipe", errno);
+  if (pipe2(error_pipe, O_CLOEXEC) != 0) return OwnFailure("make a pipe", errno);
   std::vector<char*> argument_pointers = Pointers(arguments);
   std::vector<char*> environment_pointers = Pointers(environment);
   const pid_t pid = fork();
-  if (pid < 0) return SystemError("fork", errno);
+  if (pid < 0) return OwnFailure("start a process", errno);
   if (pid == 0) {
     close(error_pipe[0]);
     BecomeCommand(program, argument_pointers.data(), environment_pointers.data(), original, error_pipe[1]);
@@ -127,7 +146,7 @@ Result<ChildProcess> ChildProcess::Start(const std::string& program,
   close(error_pipe[0]);
   if (size == sizeof code) {
     waitpid(pid, nullptr, 0);
-    return SystemError((arguments[0] + ": cannot be executed").c_str(), code);
+    return NotExecutable(arguments[0], code);
   }
   return ChildProcess(pid, original.mask);
 }

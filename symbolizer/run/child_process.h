@@ -21,13 +21,21 @@
 
 namespace profagent {
 
+// What we write, and cannot, must not end us in place of the command, with its exit status and its profiles: from here on
+// SIGPIPE and SIGXFSZ are ignored. What they did before, for the command.
+struct WriteSignals {
+  struct sigaction on_pipe, on_file_size;
+};
+WriteSignals IgnoreWriteSignals();
+
 class ChildProcess {
  public:
   // `program` is the file, `arguments` its argv (with argv[0]), `environment` NAME=VALUE. While it lives our signals
   // are held back; ReleaseSignals gives them back.
-  // An error: the program could not be executed; code is the kernel's errno.
+  // An error: the program could not be executed, and code is the kernel's errno; or no process could be made, and it is 0.
   static Result<ChildProcess> Start(const std::string& program, const std::vector<std::string>& arguments,
-                                    const std::vector<std::string>& environment);
+                                    const std::vector<std::string>& environment,
+                                    const WriteSignals& write_signals);
 
   // Until the command has ended; its wait status. Passes signals on meanwhile.
   int Wait();

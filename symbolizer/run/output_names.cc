@@ -18,8 +18,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Long paths are shown by their end, so that the reason behind them is never cut off.
 Error CannotWrite(const std::string& what, int code) {
-  Error error = Error::Of("cannot write profiles to ", what, ": ", strerror(code));
+  constexpr size_t kMost = 150;
+  const bool is_long = what.size() > kMost;
+  Error error = Error::Of("cannot write profiles to ", is_long ? "..." : "",
+                          is_long ? what.substr(what.size() - kMost) : what, ": ", strerror(code));
   error.code = code;
   return error;
 }
@@ -71,7 +75,8 @@ std::string Numbered(const std::string& name, uint32_t number) {
 // What can be said against it before anything was run; 0: nothing.
 int WhyNotWritable(const fs::path& path, bool* is_device) {
   struct stat info = {};
-  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+  if (stat(path.c_str(), &info) != 0) return errno == ENOENT ? 0 : errno;
+  if (!S_ISREG(info.st_mode)) {
     if (S_ISDIR(info.st_mode)) return EISDIR;
     // A device or a pipe is written to as it is.
     *is_device = true;
@@ -145,7 +150,7 @@ std::vector<OutputNames::SelfWritten> OutputNames::TakeSelfWritten(const std::se
 Result<OutputNames> OutputNames::Prepare(const std::string& wanted, std::span<const ProfileKind> kinds) {
   std::error_code error;
   fs::path path = wanted.empty() ? fs::current_path(error) : fs::absolute(wanted, error);
-  if (error) return CannotWrite(wanted, error.value());
+  if (error) return CannotWrite(wanted.empty() ? "the current directory" : wanted, error.value());
   if (!path.has_filename()) {  // ends with a slash
     fs::create_directories(path, error);
     if (error) return CannotWrite(wanted, error.value());

@@ -49,7 +49,7 @@ bool Outputs::AddSelfWritten(const OutputNames::SelfWritten& written) {
   Output output = MakeOutput(written.kind, written.file, Compact(*profile));
   output.process = output.image = written.file;
   output.whose = "from " + LastComponent(written.file);
-  output.self_written = true;
+  output.self_written = output.written = true;
   outputs_.push_back(std::move(output));
   return true;
 }

@@ -27,6 +27,7 @@ struct Output {
   Profile profile;
   bool self_written = false;  // by the process, not by us: the file is there already
   size_t images = 1;          // added up in it
+  bool written = false;       // the file is there
 };
 
 class Outputs {

@@ -1,6 +1,5 @@
 #include "symbolizer/run/run.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -12,7 +11,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <exception>
 #include <filesystem>
+#include <new>
 #include <set>
 #include <string_view>
 #include <system_error>
@@ -38,16 +39,6 @@ namespace {
 constexpr int kExitFailure = 1;
 constexpr int kExitNotExecutable = 126;
 constexpr int kExitNotFound = 127;
-
-// With a descriptor of 0 to 2 closed, the next file that we open would take its number, and what we print would go into
-// it. The command finds it closed as before: exec closes ours.
-void OccupyStandardDescriptors() {
-  for (int fd = 0; fd <= 2; ++fd) {
-    if (fcntl(fd, F_GETFD) != -1 || errno != EBADF) continue;
-    // open takes the lowest free number, which is this one.
-    if (open("/dev/null", O_RDWR | O_CLOEXEC) != fd) return;
-  }
-}
 
 // A path that LD_PRELOAD can carry: the loader splits it at spaces and colons and expands $ORIGIN and its like.
 Result<std::string> PreloadablePath(const std::string& library, const std::string& directory) {
@@ -92,15 +83,16 @@ void TellObstacles(const Obstacles& obstacles, const RunOptions& options, RunRep
 }
 
 // False: at least one could not be written.
-bool WriteAll(const std::deque<Output>& outputs, RunReport& report) {
-  bool written = true;
-  for (const Output& output : outputs) {
-    if (Status status = WriteProfile(output.profile, output.file); !status) {
-      report.Problem(std::string(status.error().text.view()));
-      written = false;
-    }
+bool WriteAll(std::deque<Output>& outputs, RunReport& report) {
+  bool all_written = true;
+  for (Output& output : outputs) {
+    Status status = WriteProfile(output.profile, output.file);
+    output.written |= static_cast<bool>(status);
+    if (status) continue;
+    report.Problem(std::string(status.error().text.view()));
+    all_written = false;
   }
-  return written;
+  return all_written;
 }
 
 // "a, b, c, ...": enough to know them by, never a screenful.
@@ -194,10 +186,42 @@ void SymbolizeAll(std::deque<Output>& outputs, RunReport& report) {
   WriteAll(outputs, report);
 }
 
+void KeepRecords(LedgerDirectory& directory, RunReport& report) {
+  report.Line("the records are kept for a day, in " + directory.path());
+  directory.Keep();
+}
+
+// All that comes after the command's end. `is_hopeless`: it was known, and said, that there would be no records.
+void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& directory, ChildProcess& child,
+              int wait_status, bool is_hopeless, RunReport& report) {
+  Harvest harvest = HarvestLedgers(directory.List(), options.kinds.Written());
+  Outputs outputs(options.kinds);
+  for (const OutputNames::SelfWritten& written : names.TakeSelfWritten(RecordedProcesses(harvest))) {
+    if (!outputs.AddSelfWritten(written)) continue;  // no profile: somebody else's file
+    report.Line(written.file +
+                " was written by the process itself: it could not use the directory of the records");
+  }
+  outputs.AddHarvest(harvest, child.pid(), names);
+  if (options.merge) {
+    if (Status merged = outputs.Merge(); !merged) report.Problem(std::string(merged.error().text.view()));
+  }
+  const bool written = WriteAll(outputs.all(), report);
+  if (options.keep_ledgers || !written) KeepRecords(directory, report);
+  directory.Remove();
+  child.ReleaseSignals();
+
+  if (options.symbolize && written) SymbolizeAll(outputs.all(), report);
+  if (outputs.all().empty() && !is_hopeless) {
+    report.Problem("the command left no records: the agent was not loaded into it, or could not start");
+  }
+  TellProcesses(options.command[0], harvest, child.pid(), wait_status, report);
+  Summarize(outputs.all(), options.kinds, options.top, report);
+}
+
 }  // namespace
 
 int Run(const RunOptions& wanted) {
-  OccupyStandardDescriptors();
+  const WriteSignals write_signals = IgnoreWriteSignals();
   RunOptions options = wanted;
   options.kinds.HeedEnvironment(environ);
   const std::vector<ProfileKind> kinds = options.kinds.Written();
@@ -239,40 +263,25 @@ int Run(const RunOptions& wanted) {
   const AgentSettings settings{*preload, directory->path(), options.kinds, names->patterns()};
   Result<ChildProcess> child = ChildProcess::Start(
       *program, options.command,
-      obstacles.dies_of_agent ? CopyEnvironment(environ) : MakeRunEnvironment(environ, settings));
+      obstacles.dies_of_agent ? CopyEnvironment(environ) : MakeRunEnvironment(environ, settings),
+      write_signals);
   if (!child) {
     report.Problem(std::string(child.error().text.view()));
+    if (child.error().code == 0) return kExitFailure;
     return child.error().code == ENOENT ? kExitNotFound : kExitNotExecutable;
   }
   const int wait_status = child->Wait();
   if (options.wait_for_all) child->WaitForOrphans();
 
-  Harvest harvest = HarvestLedgers(directory->List(), kinds);
-  Outputs outputs(options.kinds);
-  for (const OutputNames::SelfWritten& written : names->TakeSelfWritten(RecordedProcesses(harvest))) {
-    if (!outputs.AddSelfWritten(written)) continue;  // no profile: somebody else's file
-    report.Line(written.file +
-                " was written by the process itself: it could not use the directory of the records");
+  try {
+    Conclude(options, *names, *directory, *child, wait_status, !obstacles.any_profile.empty(), report);
+  } catch (const std::exception& error) {
+    // The command's end stands, whatever becomes of its profiles.
+    const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+    report.Problem(std::string("not all is done: ") + (no_memory ? "out of memory" : error.what()));
+    if (!directory->path().empty()) KeepRecords(*directory, report);
   }
-  outputs.AddHarvest(harvest, child->pid(), *names);
-  if (options.merge) {
-    if (Status merged = outputs.Merge(); !merged) report.Problem(std::string(merged.error().text.view()));
-  }
-  const bool written = WriteAll(outputs.all(), report);
-  if (options.keep_ledgers || !written) {
-    report.Line("the records are kept for a day, in " + directory->path());
-    directory->Keep();
-  }
-  directory->Remove();
   child->ReleaseSignals();
-
-  if (options.symbolize && written) SymbolizeAll(outputs.all(), report);
-  if (outputs.all().empty() && obstacles.any_profile.empty()) {
-    report.Problem("the command left no records: the agent was not loaded into it, or could not start");
-  }
-  TellProcesses(options.command[0], harvest, child->pid(), wait_status, report);
-  Summarize(outputs.all(), options.kinds, options.top, report);
-
   const bool died_of_interrupt = WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGINT;
   if (died_of_interrupt && child->interrupted_at_terminal()) DieOfInterrupt();
   return ExitStatusOf(wait_status);

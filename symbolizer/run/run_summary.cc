@@ -200,6 +200,7 @@ void Summary::Files() const {
   std::vector<Image> images;
   std::map<std::string_view, size_t> known;
   for (const Output& output : outputs_) {
+    if (!output.written) continue;  // which was said
     const auto [place, added] = known.emplace(output.image, images.size());
     if (added) images.emplace_back();
     images[place->second].files.push_back(&output);
@@ -231,7 +232,7 @@ void Summary::LookFurther() const {
   };
   for (const RunKind& kind : kRunKinds) {
     const Output* heaviest = Heaviest(kind.kind);
-    if (heaviest == nullptr || kind.kind == ProfileKind::kHeapPeak) continue;
+    if (heaviest == nullptr || !heaviest->written || kind.kind == ProfileKind::kHeapPeak) continue;
     const std::string file = Shown(heaviest->file);
     const bool main_kind = first;
     // Beside others, the line above it has said what was live.

@@ -399,6 +399,113 @@ def killed_run_leaves_records_that_the_next_run_names(t):
     t.expect(not left[0].exists(), "records of a day ago were not removed")
 
 
+@test()
+def program_whose_interpreter_is_missing(t):
+    script = t.dir / "script"
+    script.write_text("#!/nonexistent/interpreter\n")
+    script.chmod(0o755)
+    outcome = t.run(t.profagent, "run", "--", script, agent=False)
+    t.expect_exit(outcome, 127)
+    t.expect_one_error_line(outcome, script, "the interpreter or loader that it asks for is not there")
+
+
+@test()
+def failure_of_our_own_is_no_fault_of_the_command(t):
+    # 126 would say that the command cannot be executed.
+    outcome = t.run(t.need("prlimit"), "--nofile=5", t.profagent, "run", "--", "/bin/true", agent=False)
+    t.expect_exit(outcome, 1)
+    t.expect_one_error_line(outcome, "cannot make a pipe", "Too many open files")
+    gone = t.new_dir("gone")
+    outcome = t.run("/bin/sh", "-c", "rmdir %s; exec %s run -- true" % (gone, t.profagent), agent=False, cwd=gone)
+    t.expect_exit(outcome, 1)
+    t.expect_one_error_line(outcome, "the current directory", "No such file")
+
+
+@test()
+def names_that_nobody_meant_are_refused(t):
+    # -o "$NAME" of a variable that is not set put the profiles into the current directory; --cpu="$HZ" took 100.
+    for options, word in (["-o", ""], "--output"), (["--output="], "--output"), (["--cpu="], "--cpu"):
+        outcome = t.run(t.profagent, "run", *options, "--", "/bin/true", agent=False)
+        t.expect_exit(outcome, 2)
+        t.expect(word.encode() in outcome.err and not outcome.profiles(), "expected %r" % word, outcome)
+    for command, status in (["-top", ""], 2), (["symbolize", "", "-o", "x"], 1), (["symbolize", "x", "-o", ""], 1):
+        outcome = t.run(t.profagent, *command, agent=False)
+        t.expect_exit(outcome, status)
+        t.expect(b"is empty" in outcome.err, "not said", outcome)
+
+
+@test()
+def long_but_legal_name_of_a_profile(t):
+    # The temporary name beside it was longer, and the profile was lost at the end.
+    outcome = run(t, "worker", 100, output="n" * 249 + ".pb.gz")
+    t.expect_exit(outcome)
+    t.expect_near("app_work", work(outcome, "app_work"), 0.1, 0.05, outcome)
+    outcome = t.run(t.profagent, "run", "-o", "n" * 256, "--", "/bin/touch", t.dir / "started", agent=False)
+    t.expect_exit(outcome, 1)
+    t.expect_one_error_line(outcome, "File name too long")
+    t.expect(not (t.dir / "started").exists(), "said too late", outcome)
+
+
+@test()
+def file_that_could_not_be_written_is_not_recommended(t):
+    place = t.new_dir("runtime")
+    outcome = run(t, "worker", 100, 7, output="/dev/full", env={"XDG_RUNTIME_DIR": place})
+    t.expect_exit(outcome, 7)
+    t.expect(b"/dev/full: cannot write: No space left" in outcome.err and b"the records are kept" in outcome.err, "not said", outcome)
+    t.expect(b"wrote /dev/full" not in outcome.err and b"look further" not in outcome.err, "recommended", outcome)
+
+
+@test()
+def limit_of_file_size_is_an_error_as_any_other(t):
+    # SIGXFSZ ended profagent in place of the command, whose messages went to a file, or left half a profile behind.
+    place = t.new_dir("runtime")
+    outcome = t.run(t.need("prlimit"), "--fsize=50", t.profagent, "run", "--", t.program("worker_static"), "50", "7", agent=False,
+                    env={"XDG_RUNTIME_DIR": place})
+    t.expect(outcome.signal == 0 and outcome.status == 7 and not os.listdir(place), "ended otherwise", outcome)
+    run(t, "worker", 100, output="x.pb.gz")
+    outcome = t.run(t.need("prlimit"), "--fsize=100", t.profagent, "symbolize", "x.pb.gz", "-o", "y.pb.gz", agent=False)
+    t.expect_exit(outcome, 1)
+    t.expect_one_error_line(outcome, "y.pb.gz", "File too large")
+    t.expect(sorted(os.listdir(t.dir)) == ["runtime", "x.pb.gz"], "left: %s" % os.listdir(t.dir), outcome)
+
+
+@test()
+def reader_of_the_messages_may_leave(t):
+    # profagent run ... 2>&1 | head -1: the command's exit status and its profiles were lost with it.
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.Popen([t.profagent, "run", "--cpu", "-o", "x.pb.gz", "--", t.program("worker"), "100", "7"], cwd=t.dir, stderr=writing,
+                               env=t.environment(agent=False))
+    os.close(writing)
+    t.expect(process.wait(60) == 7, "ends with %s" % process.returncode)
+    t.expect((t.dir / "x.pb.gz").exists(), "no profile")
+
+
+@each([["-top", "x"], ["--help"], ["--version"], ["run", "--help"], ["check", "/bin/true"]])
+def output_that_goes_nowhere_is_a_failure(t, command):
+    # As of any command: a script must not take an empty file for a report.
+    run(t, "worker", 50, output="x")
+    for target, reason in (">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"):
+        outcome = t.run("/bin/sh", "-c", 'exec "$0" "$@" ' + target, t.profagent, *command, agent=False)
+        t.expect_exit(outcome, 1)
+        t.expect_one_error_line(outcome, "cannot write to standard output", reason)
+
+
+@test()
+def profile_that_does_not_fit_into_memory_is_one_line(t):
+    subprocess.run("head -c 300000000 /dev/zero | gzip -1 >large.pb.gz", shell=True, check=True, cwd=t.dir)
+    outcome = t.run(t.need("prlimit"), "--as=100000000", t.profagent, "-top", "large.pb.gz", agent=False)
+    t.expect_exit(outcome, 1)
+    t.expect_one_error_line(outcome, "memory")
+
+
+@test()
+def number_that_is_none_is_named(t):
+    outcome = t.run(t.profagent, "-nodecount=x", "y", agent=False)
+    t.expect_exit(outcome, 2)
+    t.expect(b'profagent: invalid value "x" for flag -nodecount: not a number\n' in outcome.err, "said otherwise", outcome)
+
+
 def in_small_tmpfs(t, size, place, *argv, **more):
     """Runs argv where `place` is a tmpfs of that size, in a mount namespace of its own."""
     t.need_root()
