@@ -7,7 +7,8 @@ bool TableIndex::Build(const EhFrameTables& tables, uint32_t* room) {
   uint64_t count = tables.table_count;
   first_start_ = TableValue(tables, tables.table, width);
   uintptr_t last_start = TableValue(tables, tables.table + (count - 1) * 2 * width, width);
-  if (last_start < first_start_) return false;
+  // The second: tables that lie. No shift would bring a range of 2^63 and more down to one bucket.
+  if (last_start < first_start_ || last_start - first_start_ >= kLargestRange) return false;
   uint64_t most = count / kStride + 1;
   shift_ = 0;
   while ((last_start - first_start_) >> shift_ >= most) ++shift_;

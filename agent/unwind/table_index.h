@@ -19,17 +19,19 @@ namespace profagent {
 
 class TableIndex {
  public:
-  static constexpr uint32_t kThreshold = 16;           // decodings
-  static constexpr uint64_t kSmallTable = 512;         // entries: bisecting 4 KiB is as good
-  static constexpr uint64_t kLargestTable = 1u << 22;  // entries
-  static constexpr uint64_t kStride = 16;              // entries: two cache lines
+  static constexpr uint32_t kThreshold = 16;                      // decodings
+  static constexpr uint64_t kSmallTable = 512;                    // entries: bisecting 4 KiB is as good
+  static constexpr uint64_t kLargestTable = 1u << 22;             // entries
+  static constexpr uint64_t kStride = 16;                         // entries: two cache lines
+  static constexpr uintptr_t kLargestRange = uintptr_t{1} << 47;  // bytes: all of a process's addresses
 
   // How many uint32_t Build needs.
   static PROF_ALWAYS_INLINE uint64_t SizeFor(const EhFrameTables& tables) {
     return tables.table_count / kStride + 2;
   }
 
-  // Fills this index in `room`. False: the table is seen not to be sorted.
+  // Fills this index in `room`. False: the table, which has entries, is seen not to be sorted, or is of no object that
+  // could be mapped.
   PROF_SIGNAL_SAFE bool Build(const EhFrameTables& tables, uint32_t* room);
 
   // Narrows a search for pc to [*low, *high): everything before *low begins at or before pc, everything from
