@@ -1,4 +1,4 @@
-// The modules of a ledger, by their ids, and the names of functions in them.
+// The modules of a ledger with their executable segments, by their ids, and the names of functions in them.
 //
 // Context: `dump`, `offline`; memory from an Arena.
 #pragma once
@@ -15,9 +15,11 @@ namespace profagent {
 
 class ModuleTable {
  public:
+  // A module, and one of its executable segments: what a mapping of the profile is.
   struct Entry {
     LedgerView::Module module;
     uint64_t mapping;  // id in the profile; 0: no sample met it
+    Entry* more;       // the same module's next executable segment
   };
 
   ModuleTable(const LedgerView& ledger, SymbolSource symbols, Arena& arena)
@@ -30,6 +32,9 @@ class ModuleTable {
   Entry* Find(ModuleId id) const {
     return static_cast<uint32_t>(id) < kSlots ? entries_[static_cast<uint32_t>(id)] : nullptr;
   }
+  // The same, with the segment that holds the frame where there are several; outside of all, the first.
+  Entry* Find(Frame frame) const;
+  uint32_t count() const { return count_; }    // of all entries
   Entry* program() const { return program_; }  // nullptr: it was never entered
   ModuleId agent() const { return agent_; }    // kNone: likewise
   uint64_t damaged() const { return damaged_; }
@@ -47,6 +52,7 @@ class ModuleTable {
   static constexpr uint32_t kSlots = static_cast<uint32_t>(ModuleId::kMaxLoaded) + 1;
 
  private:
+  Entry* Add(const LedgerView::Module& module, Entry* more);
   bool Name(SymbolKind kind, std::span<const Frame> frames, std::span<FunctionSymbol> names) const;
 
   const LedgerView& ledger_;
@@ -55,6 +61,7 @@ class ModuleTable {
   Entry** entries_ = nullptr;  // by ModuleId
   Entry* program_ = nullptr;
   ModuleId agent_ = ModuleId::kNone;
+  uint32_t count_ = 0;
   uint64_t damaged_ = 0;
 };
 

@@ -149,8 +149,9 @@ Status Encoder::Run() {
 }
 
 bool Encoder::CollectModules() {
-  mappings_ = arena_.AllocateArray<ModuleTable::Entry*>(ModuleTable::kSlots + 1);
-  if (mappings_ == nullptr || !modules_.Collect()) return false;
+  if (!modules_.Collect()) return false;
+  mappings_ = arena_.AllocateArray<ModuleTable::Entry*>(modules_.count() + 1);
+  if (mappings_ == nullptr) return false;
   damaged_records_ += modules_.damaged();
   mappings_[0] = modules_.program();
   if (mappings_[0] != nullptr) mappings_[0]->mapping = 1;
@@ -238,10 +239,12 @@ uint32_t Encoder::LocationId(Frame frame) {
 }
 
 void Encoder::MeetModule(Frame frame) {
-  ModuleTable::Entry* entry = modules_.Find(frame.module());
-  if (entry == nullptr || entry->mapping != 0) return;
-  mappings_[mapping_count_] = entry;
-  entry->mapping = ++mapping_count_;
+  // All of its executable segments: a reader that has nothing but a debug file tells them apart by their distances.
+  for (auto* entry = modules_.Find(frame.module()); entry != nullptr; entry = entry->more) {
+    if (entry->mapping != 0) continue;
+    mappings_[mapping_count_] = entry;
+    entry->mapping = ++mapping_count_;
+  }
 }
 
 void Encoder::WriteMappings() {
@@ -346,7 +349,7 @@ uint32_t Encoder::FunctionId(uint32_t name) {
 void Encoder::WriteLocations() {
   for (uint32_t i = 0; i < locations_.size(); ++i) {
     const Location& location = locations_[i];
-    ModuleTable::Entry* entry = modules_.Find(location.frame.module());
+    ModuleTable::Entry* entry = modules_.Find(location.frame);
     uint64_t mapping = entry != nullptr ? entry->mapping : 0;
     uint64_t address = location.frame.offset();
     if (location.frame.module() == ModuleId::kSynthetic) address = 0;

@@ -164,9 +164,11 @@ void TextEncoder::WriteMappings() {
   for (uint32_t id = 1; id < ModuleTable::kSlots; ++id) {
     const ModuleTable::Entry* entry = modules_.Find(ModuleId{static_cast<uint16_t>(id)});
     if (entry == nullptr || static_cast<ModuleId>(id) == modules_.agent()) continue;
-    const LedgerView::Module& module = entry->module;
-    Write(Hex{module.text_start}, "-", Hex{module.text_limit}, " r-xp ", Hex{module.text_file_offset},
-          " 00:00 0 ", module.path, "\n");
+    for (; entry != nullptr; entry = entry->more) {
+      const LedgerView::Module& module = entry->module;
+      Write(Hex{module.text_start}, "-", Hex{module.text_limit}, " r-xp ", Hex{module.text_file_offset},
+            " 00:00 0 ", module.path, "\n");
+    }
   }
 }
 

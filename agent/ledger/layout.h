@@ -134,7 +134,9 @@ enum ModuleFlags : uint16_t {
   kModuleIsProgram = 1,
   kModuleIsVdso = 2,
   kModuleIsAgent = 4,
-  kModuleIsLoader = 8
+  kModuleIsLoader = 8,
+  // A further executable PT_LOAD of `id`, which another record describes in full: text_* say which.
+  kModuleMoreText = 16
 };
 
 // One load of one object. address in memory = load_bias + address in the file's numbering.
@@ -148,7 +150,7 @@ struct ModuleRecord {
   uint64_t load_bias;
   uint64_t start;  // of all that is mapped of the object, addresses in memory
   uint64_t limit;
-  uint64_t text_start;  // the executable PT_LOAD: what profile.proto's Mapping describes
+  uint64_t text_start;  // an executable PT_LOAD, the first: what profile.proto's Mapping describes
   uint64_t text_limit;
   uint64_t text_file_offset;
 };

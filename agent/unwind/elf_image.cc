@@ -54,6 +54,23 @@ std::span<const Elf64_Phdr> MappedProgramHeaders(const MemoryRange& object) {
   return {reinterpret_cast<const Elf64_Phdr*>(object.start + header->e_phoff), header->e_phnum};
 }
 
+MemoryRange SegmentAt(uintptr_t address, uintptr_t load_bias, std::span<const Elf64_Phdr> headers,
+                      Elf64_Word flags) {
+  for (const Elf64_Phdr& header : headers) {
+    uintptr_t start = load_bias + header.p_vaddr;
+    if (header.p_type != PT_LOAD || (header.p_flags & flags) != flags) continue;
+    if (address - start < header.p_memsz) return {start, start + header.p_memsz};
+  }
+  return {};
+}
+
+bool ElfImage::CanRead(uintptr_t address, size_t size) const {
+  for (size_t i = 0; i < readable_count; ++i) {
+    if (readable[i].Holds(address, size)) return true;
+  }
+  return false;
+}
+
 void ReadElfImage(const MemoryRange& object, uintptr_t load_bias, std::span<const Elf64_Phdr> headers,
                   ElfImage* image) {
   *image = ElfImage{};
@@ -61,9 +78,8 @@ void ReadElfImage(const MemoryRange& object, uintptr_t load_bias, std::span<cons
     if (header.p_type != PT_LOAD) continue;
     MemoryRange range = SegmentRange(object, load_bias, header);
     if (range.empty()) continue;
-    if ((header.p_flags & PF_X) != 0 && image->text.empty()) {
-      image->text = range;
-      image->text_file_offset = header.p_offset;
+    if ((header.p_flags & PF_X) != 0 && image->code_count < kMaxSegments) {
+      image->code[image->code_count++] = {range, header.p_offset};
     }
     if ((header.p_flags & PF_R) != 0 && image->readable_count < kMaxSegments) {
       image->readable[image->readable_count++] = range;
@@ -72,11 +88,9 @@ void ReadElfImage(const MemoryRange& object, uintptr_t load_bias, std::span<cons
   for (const Elf64_Phdr& header : headers) {
     if (header.p_type != PT_NOTE || !image->build_id.empty()) continue;
     MemoryRange notes = SegmentRange(object, load_bias, header);
-    bool readable = false;
-    for (size_t i = 0; i < image->readable_count; ++i) {
-      readable |= !notes.empty() && image->readable[i].Holds(notes.start, notes.limit - notes.start);
+    if (!notes.empty() && image->CanRead(notes.start, notes.limit - notes.start)) {
+      image->build_id = FindBuildId(notes, header.p_align);
     }
-    if (readable) image->build_id = FindBuildId(notes, header.p_align);
   }
 }
 

@@ -18,9 +18,8 @@ PROF_SIGNAL_SAFE bool ReadCode(ModuleMap* modules, uintptr_t address, CodeWindow
   {
     ModuleMap::Reader reader(modules);
     const Module* module = modules->Find(address);
-    if (module != nullptr) {
-      text = module->text;
-      if (!text.Holds(address, 0)) return false;
+    if (module != nullptr) text = SegmentAt(address, module->load_bias, module->headers, PF_X);
+    if (!text.empty()) {
       uintptr_t from = start > text.start ? start : text.start;
       uintptr_t limit = text.limit - start > sizeof code->bytes ? start + sizeof code->bytes : text.limit;
       std::memcpy(code->bytes + (from - start), reinterpret_cast<const void*>(from), limit - from);

@@ -26,6 +26,19 @@ PROF_ALWAYS_INLINE MemoryRange ObjectOf(const dl_find_object& found) {
   return {reinterpret_cast<uintptr_t>(found.dlfo_map_start), reinterpret_cast<uintptr_t>(found.dlfo_map_end)};
 }
 
+// Of pages, as the loader has it, from the first segment's to the last one's.
+MemoryRange RangeOf(std::span<const Elf64_Phdr> headers, uintptr_t load_bias) {
+  constexpr uintptr_t kPage = 4096;
+  MemoryRange range{UINTPTR_MAX, 0};
+  for (const Elf64_Phdr& header : headers) {
+    if (header.p_type != PT_LOAD) continue;
+    uintptr_t start = load_bias + header.p_vaddr, limit = start + header.p_memsz;
+    if (start < range.start) range.start = start & ~(kPage - 1);
+    if (limit > range.limit) range.limit = limit;
+  }
+  return range;
+}
+
 // An address of this very library (or of the test program that this is linked into).
 const char kOwnAddress = 0;
 
@@ -51,17 +64,12 @@ Status ModuleMap::Start(Ledger* ledger) {
   loader_ = getauxval(AT_BASE);
   Result<LedgerView> view = LedgerView::Over(ledger->bytes());
   std::string_view name = view ? view->Text(ledger->header()->executable) : std::string_view();
-  if (name.empty()) {  // no /proc
-    auto* started = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
-    if (started != nullptr) name = {started, strnlen(started, kPathSize - 1)};
-  }
-  if (name.size() < kPathSize) {
+  if (!name.empty() && name.size() < kPathSize) {
     char* path = storage_->program_path + (kPathSize - 1 - name.size());  // a null byte is there
     std::memcpy(path, name.data(), name.size());
     program_path_ = path;
   }
   dl_iterate_phdr(EnterLoaded, this);
-  EnterPermanentText();
   return Done{};
 }
 
@@ -74,19 +82,26 @@ void ModuleMap::Stop() {
   index_used_.store(0, std::memory_order_relaxed);
   spare_tables_used_.store(0, std::memory_order_relaxed);
   last_id_.store(0, std::memory_order_relaxed);
-  program_ = 0;
+  program_ = {};
+  program_map_ = nullptr;
 }
 
 int ModuleMap::EnterLoaded(dl_phdr_info* info, size_t, void* self) {
   auto* map = static_cast<ModuleMap*>(self);
-  for (int i = 0; i < info->dlpi_phnum; ++i) {
-    const Elf64_Phdr& header = info->dlpi_phdr[i];
-    if (header.p_type != PT_LOAD) continue;
+  std::span<const Elf64_Phdr> headers{info->dlpi_phdr, info->dlpi_phnum};
+  bool is_program = map->program_.empty();  // the loader names it first
+  if (is_program) map->program_ = RangeOf(headers, info->dlpi_addr);
+  for (const Elf64_Phdr& header : headers) {
     dl_find_object found;
-    if (_dl_find_object(reinterpret_cast<void*>(info->dlpi_addr + header.p_vaddr), &found) != 0) return 0;
-    if (map->program_ == 0) map->program_ = ObjectOf(found).start;  // the loader names it first
-    map->Enter(found, {info->dlpi_phdr, info->dlpi_phnum}, true);
-    return 0;
+    if (header.p_type != PT_LOAD || !map->FindByLoader(info->dlpi_addr + header.p_vaddr, &found)) continue;
+    if (is_program) {
+      map->program_map_ = found.dlfo_link_map;
+      map->FindByLoader(info->dlpi_addr + header.p_vaddr, &found);
+    }
+    if (const Module* module = map->Enter(found, headers, true); module != nullptr) {
+      map->EnterPermanentText(*module);
+    }
+    break;
   }
   return 0;
 }
@@ -118,8 +133,8 @@ const EhFrameTables& ModuleMap::ReadTables(Module* module) {
   if (module->eh_frame_header != 0) {
     ElfImage image;
     ReadElfImage(module->object, module->load_bias, module->headers, &image);
-    *tables =
-        ReadEhFrameHeader(module->eh_frame_header, image.readable, image.readable_count, image.text.start);
+    *tables = ReadEhFrameHeader(module->eh_frame_header, image.readable, image.readable_count,
+                                image.code[0].range.start);
   }
   const EhFrameTables* first = nullptr;
   module->tables.compare_exchange_strong(first, tables, std::memory_order_acq_rel, std::memory_order_acquire);
@@ -142,15 +157,15 @@ void ModuleMap::CountDecoding(Module* module, const EhFrameTables& tables) {
   module->index_state.store(state, std::memory_order_release);
 }
 
-void ModuleMap::EnterPermanentText() {
-  uint32_t last = last_id_.load(std::memory_order_relaxed);
-  for (uint32_t id = 1; id <= last && permanent_count_ < kMaxPermanent; ++id) {
-    if (modules_[id].text.empty()) continue;
+void ModuleMap::EnterPermanentText(const Module& module) {
+  ElfImage image;
+  ReadElfImage(module.object, module.load_bias, module.headers, &image);
+  for (const CodeSegment& code : image.code_segments()) {
+    if (permanent_count_ == kMaxPermanent) return;
     ++permanent_count_;
     PermanentText* at = permanent_begin();  // free
-    for (; at + 1 != std::end(storage_->permanent) && at[1].text.start < modules_[id].text.start; ++at)
-      *at = at[1];
-    *at = {modules_[id].text, modules_[id].id};
+    for (; at + 1 != std::end(storage_->permanent) && at[1].text.start < code.range.start; ++at) *at = at[1];
+    *at = {code.range, module.id};
   }
 }
 
@@ -171,8 +186,29 @@ const Module* ModuleMap::FindPermanent(uintptr_t address) const {
 
 const Module* ModuleMap::Find(uintptr_t address) {
   if (const Module* permanent = FindPermanent(address); permanent != nullptr) return permanent;
+  const Module* module = FindObject(address);
+  return module != nullptr && module->HasAt(address, PF_X) ? module : nullptr;
+}
+
+const Module* ModuleMap::FindLoaded(uintptr_t address) {
+  const Module* module = FindObject(address);
+  return module != nullptr && module->HasAt(address, 0) ? module : nullptr;
+}
+
+// What the loader knows of the address. Of a program with holes it shows each segment as an object of its own.
+bool ModuleMap::FindByLoader(uintptr_t address, dl_find_object* found) const {
+  if (_dl_find_object(reinterpret_cast<void*>(address), found) != 0) return false;
+  if (found->dlfo_link_map == program_map_) {
+    found->dlfo_map_start = reinterpret_cast<void*>(program_.start);
+    found->dlfo_map_end = reinterpret_cast<void*>(program_.limit);
+  }
+  return true;
+}
+
+// The object in whose range the address is, be it in one of its segments or in a hole.
+const Module* ModuleMap::FindObject(uintptr_t address) {
   dl_find_object found;
-  if (_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return nullptr;
+  if (!FindByLoader(address, &found)) return nullptr;
   uint16_t newest = Bucket(ObjectOf(found).start).load(std::memory_order_acquire);
   const Module* module = Search(newest, 0, found);
   if (module == nullptr || !module->permanent) {
@@ -224,7 +260,6 @@ const Module* ModuleMap::Enter(const dl_find_object& found, std::span<const Elf6
   }
   Module& module = modules_[id];
   module.object = object;
-  module.text = image.text;
   module.load_bias = load_bias;
   module.eh_frame_header = reinterpret_cast<uintptr_t>(found.dlfo_eh_frame);
   module.headers = headers;
@@ -266,35 +301,47 @@ Module* ModuleMap::Reopen(const dl_find_object& found, uint64_t fingerprint) {
   return nullptr;
 }
 
-std::string_view ModuleMap::PathOf(const MemoryRange& object, const char* name) const {
-  if (object.start == vdso_) return "[vdso]";
-  if (name != nullptr && name[0] != '\0') return name;
-  return object.start == program_ ? program_path_ : "";
+// Where its program headers were not found, all of the object counts.
+bool Module::HasAt(uintptr_t address, Elf64_Word flags) const {
+  return headers.empty() || !SegmentAt(address, load_bias, headers, flags).empty();
 }
 
-uint16_t ModuleMap::FlagsOf(const MemoryRange& object) const {
+std::string_view ModuleMap::PathOf(const MemoryRange& object, const char* name) const {
+  if (object.start == vdso_) return "[vdso]";
+  if (object.start == program_.start && program_path_[0] != '\0') return program_path_;
+  return name != nullptr ? name : "";
+}
+
+uint16_t ModuleMap::FlagsOf(const MemoryRange& object, const ElfImage& image) const {
   uint16_t flags = 0;
-  if (object.start == program_) flags |= kModuleIsProgram;
+  if (object.start == program_.start) flags |= kModuleIsProgram;
   if (object.start == vdso_) flags |= kModuleIsVdso;
   if (object.start == loader_) flags |= kModuleIsLoader;
-  if (object.Holds(reinterpret_cast<uintptr_t>(&kOwnAddress), 1)) flags |= kModuleIsAgent;
+  if (image.CanRead(reinterpret_cast<uintptr_t>(&kOwnAddress), 1)) flags |= kModuleIsAgent;
   return flags;
 }
 
 void ModuleMap::Record(const Module& module, const ElfImage& image) {
   ModuleDescription description{
       .id = module.id,
-      .flags = FlagsOf(module.object),
+      .flags = FlagsOf(module.object, image),
       .path = PathOf(module.object, module.name.load(std::memory_order_relaxed)),
       .build_id = image.build_id,
       .load_bias = module.load_bias,
       .start = module.object.start,
       .limit = module.object.limit,
-      .text_start = module.text.start,
-      .text_limit = module.text.limit,
-      .text_file_offset = image.text_file_offset,
+      .text_start = image.code[0].range.start,
+      .text_limit = image.code[0].range.limit,
+      .text_file_offset = image.code[0].file_offset,
   };
   ledger_->AddModule(description);  // full: counted there; frames keep their module id
+  for (size_t i = 1; i < image.code_count; ++i) {
+    description.flags = kModuleMoreText;
+    description.text_start = image.code[i].range.start;
+    description.text_limit = image.code[i].range.limit;
+    description.text_file_offset = image.code[i].file_offset;
+    ledger_->AddModule(description);
+  }
 }
 
 void ModuleMap::BeforeClose() {

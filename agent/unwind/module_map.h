@@ -6,6 +6,8 @@
 //            is looked up in a sorted array. All else is asked of _dl_find_object (glibc 2.35: lock-free and
 //            async-signal-safe); an object that it names for the first time gets an entry here and a ModuleRecord
 //            in the ledger, by the thread that met it.
+// Holes:     an object's segments need not touch (page sizes of 2 MiB, linker scripts). In the holes of a program anything
+//            may be mapped, as a JIT compiler does to be near it: what counts are the segments, not the range.
 // Ids:       one a load. A library that is closed gives its id up; a different one at the same address gets a
 //            new one. The same file at the same address again gets its old one back: its record would be the
 //            same in every field, and a program that opens and closes a plugin for ever does not fill the table.
@@ -49,8 +51,7 @@ struct alignas(64) Module {
   TableIndex index;
   std::atomic<IndexState> index_state{IndexState::kNone};  // release by kReady: the index
   std::atomic<uint32_t> decodings{0};
-  MemoryRange text;    // the executable PT_LOAD
-  MemoryRange object;  // all that is mapped
+  MemoryRange object;  // from the first segment's start to the last one's end; between them may be holes
   uintptr_t load_bias = 0;
   uintptr_t eh_frame_header = 0;
   std::span<const Elf64_Phdr> headers;
@@ -58,6 +59,9 @@ struct alignas(64) Module {
   // How a lookup knows that this is still the object it was. A reopened one has a new link_map.
   std::atomic<const link_map*> map{nullptr};
   std::atomic<const char*> name{nullptr};
+
+  // Whether one of its segments with these flags (PF_X, ...; 0: any) holds the address.
+  PROF_SIGNAL_SAFE bool HasAt(uintptr_t address, Elf64_Word flags) const;
 };
 
 class ModuleMap {
@@ -66,9 +70,11 @@ class ModuleMap {
   void Stop();
   void Restart(Ledger* ledger);
 
-  // The object that holds `address`; nullptr: none, or the table is full, or it may just be closed. To be
+  // The object in whose code `address` is; nullptr: none, or the table is full, or it may just be closed. To be
   // called, and its result used, while a Reader lives.
   PROF_SIGNAL_SAFE const Module* Find(uintptr_t address);
+  // The same for any of an object's segments, data too.
+  PROF_SIGNAL_SAFE const Module* FindLoaded(uintptr_t address);
 
   // Where the module's unwind tables are; an empty `segment`: it has none. Read when they are first asked for: a program
   // starts with many objects of which most are never met, and each costs it a page fault.
@@ -117,20 +123,22 @@ class ModuleMap {
   PROF_SIGNAL_SAFE __attribute__((noinline)) const EhFrameTables& ReadTables(Module* module);
   PROF_SIGNAL_SAFE void CountDecoding(Module* module, const EhFrameTables& tables);
   PROF_SIGNAL_SAFE const Module* FindPermanent(uintptr_t address) const;
-  void EnterPermanentText();
+  PROF_SIGNAL_SAFE const Module* FindObject(uintptr_t address);
+  void EnterPermanentText(const Module& module);
   PROF_SIGNAL_SAFE Module* Search(uint16_t from, uint16_t until, const dl_find_object& found);
   PROF_SIGNAL_SAFE const Module* Enter(const dl_find_object& found, std::span<const Elf64_Phdr> headers,
                                        bool permanent);
+  PROF_SIGNAL_SAFE bool FindByLoader(uintptr_t address, dl_find_object* found) const;
   PROF_SIGNAL_SAFE Module* Reopen(const dl_find_object& found, uint64_t fingerprint);
   PROF_SIGNAL_SAFE std::string_view PathOf(const MemoryRange& object, const char* name) const;
-  PROF_SIGNAL_SAFE uint16_t FlagsOf(const MemoryRange& object) const;
+  PROF_SIGNAL_SAFE uint16_t FlagsOf(const MemoryRange& object, const ElfImage& image) const;
   PROF_SIGNAL_SAFE void Record(const Module& module, const ElfImage& image);
   PROF_SIGNAL_SAFE std::atomic<uint16_t>& Bucket(uintptr_t start) {
     return storage_->buckets[start / 4096 % kBuckets];
   }
   static int EnterLoaded(dl_phdr_info* info, size_t size, void* self);
 
-  // The text of what was loaded at Start, by address; complete before Start returns.
+  // The executable segments of what was loaded at Start, by address; complete before Start returns.
   struct PermanentText {
     MemoryRange text;
     ModuleId id;
@@ -169,7 +177,8 @@ class ModuleMap {
   std::atomic<uint32_t> closing_{0};  // dlclose calls under way
   uintptr_t vdso_ = 0;                // where these objects begin
   uintptr_t loader_ = 0;
-  uintptr_t program_ = 0;
+  MemoryRange program_;
+  const link_map* program_map_ = nullptr;
 };
 
 }  // namespace profagent

@@ -93,7 +93,7 @@ void Unwinder::AfterLibraryClose() {
 
 Frame Unwinder::FrameAt(CodeAddress address) {
   ModuleMap::Reader reader(&modules_);
-  const Module* module = modules_.Find(address.value);
+  const Module* module = modules_.FindLoaded(address.value);
   if (module == nullptr) return Frame::Of(ModuleId::kNone, address.value);
   return Frame::Of(module->id, address.value - module->load_bias);
 }

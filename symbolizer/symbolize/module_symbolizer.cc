@@ -29,13 +29,18 @@ ModuleSymbolizer::ModuleSymbolizer(Binary binary) : binary_(std::move(binary)) {
   }
 }
 
-uint64_t ModuleSymbolizer::FileAddress(const MappingPlace& mapping, uint64_t address) const {
+uint64_t ModuleSymbolizer::FileAddress(const MappingPlace& mapping, std::span<const MappingPlace> all,
+                                       uint64_t address) const {
   const uint64_t in_file = address - mapping.start + mapping.offset;
   if (binary_.file != nullptr) {
-    for (const LoadSegment& segment : binary_.file->segments()) {
-      // The kernel maps whole pages: the bytes around a segment in its first and last page are mapped, too,
-      // but belong to its neighbour there.
-      if (in_file - segment.offset < segment.file_size) return in_file - segment.offset + segment.address;
+    // The kernel maps whole pages: the bytes around a segment in its first and last page are mapped, too,
+    // but belong to its neighbour there.
+    for (bool executable : {true, false}) {
+      for (const LoadSegment& segment : binary_.file->segments()) {
+        if (segment.executable == executable && in_file - segment.offset < segment.file_size) {
+          return in_file - segment.offset + segment.address;
+        }
+      }
     }
     for (const LoadSegment& segment : binary_.file->segments()) {
       uint64_t first_page = PageOf(segment.offset);
@@ -46,14 +51,43 @@ uint64_t ModuleSymbolizer::FileAddress(const MappingPlace& mapping, uint64_t add
     }
     return in_file;
   }
-  if (binary_.debug != nullptr) {
-    // A separate debug file keeps the segments' addresses, but not their offsets. The mapping begins at the
-    // page of one segment's address: the first one's when it begins at offset 0, else the code's.
-    for (const LoadSegment& segment : binary_.debug->segments()) {
-      if (mapping.offset == 0 || segment.executable) return address - mapping.start + PageOf(segment.address);
+  if (binary_.debug != nullptr) return address - mapping.start + StartInDebugFile(mapping, all);
+  return in_file;
+}
+
+// A separate debug file keeps the segments' addresses, but not their offsets. The mapping begins at the page of one
+// segment's address: that of code which is as long as it, else the first one's when it begins at offset 0, else the code's.
+// Where several are as long, the other mappings say which: they lie at the distances of the segments, too.
+uint64_t ModuleSymbolizer::StartInDebugFile(const MappingPlace& mapping,
+                                            std::span<const MappingPlace> all) const {
+  std::span<const LoadSegment> segments = binary_.debug->segments();
+  auto fits = [](const LoadSegment& segment, const MappingPlace& place) {
+    uint64_t limit = PageOf(segment.address + segment.memory_size + kPage - 1);
+    return segment.executable && limit - PageOf(segment.address) == place.limit - place.start;
+  };
+  auto fits_mapping = [&](const LoadSegment& segment) { return fits(segment, mapping); };
+  if (std::count_if(segments.begin(), segments.end(), fits_mapping) == 1) all = {};
+  const LoadSegment* best = nullptr;
+  size_t most = 0;
+  for (const LoadSegment& segment : segments) {
+    if (!fits(segment, mapping)) continue;
+    size_t fitting = 1;
+    for (const MappingPlace& other : all) {
+      fitting += std::any_of(segments.begin(), segments.end(), [&](const LoadSegment& its) {
+        return fits(its, other) &&
+               other.start - mapping.start == PageOf(its.address) - PageOf(segment.address);
+      });
+    }
+    if (fitting > most) {
+      best = &segment;
+      most = fitting;
     }
   }
-  return in_file;
+  if (best != nullptr) return PageOf(best->address);
+  for (const LoadSegment& segment : segments) {
+    if (mapping.offset == 0 || segment.executable) return PageOf(segment.address);
+  }
+  return mapping.offset;
 }
 
 void ModuleSymbolizer::Find(std::span<const uint64_t> addresses, std::span<std::vector<SourceFrame>> frames) {

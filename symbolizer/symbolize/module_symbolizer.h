@@ -35,8 +35,10 @@ class ModuleSymbolizer {
  public:
   explicit ModuleSymbolizer(Binary binary);
 
-  // The file's own number of an address of the process, by the mapping and the file's segments.
-  uint64_t FileAddress(const MappingPlace& mapping, uint64_t address) const;
+  // The file's own number of an address of the process, by the mapping and the file's segments. `all`: the mappings that the
+  // profile has of this file.
+  uint64_t FileAddress(const MappingPlace& mapping, std::span<const MappingPlace> all,
+                       uint64_t address) const;
 
   // `addresses` (of the file) are sorted and unique. frames[i] is innermost first, and empty when nothing is
   // known.
@@ -49,6 +51,7 @@ class ModuleSymbolizer {
   const Binary& binary() const { return binary_; }
 
  private:
+  uint64_t StartInDebugFile(const MappingPlace& mapping, std::span<const MappingPlace> all) const;
   std::string_view PhysicalName(const DwarfFunction* function, const Symbol* symbol) const;
 
   Binary binary_;

@@ -167,14 +167,16 @@ class Rewriter {
     if (module->items.empty()) return report;
     ModuleSymbolizer symbolizer(finder_.Find(module->name, module->build_id));
 
-    std::unordered_map<uint64_t, MappingPlace> places;
+    std::vector<MappingPlace> places;
+    std::unordered_map<uint64_t, size_t> place_of;
     for (const Mapping* mapping : module->mappings) {
-      places[mapping->id()] = {mapping->memory_start(), mapping->memory_limit(), mapping->file_offset()};
+      place_of[mapping->id()] = places.size();
+      places.push_back({mapping->memory_start(), mapping->memory_limit(), mapping->file_offset()});
     }
     std::vector<uint64_t> addresses;
     for (Module::Item& item : module->items) {
-      item.file_address =
-          symbolizer.FileAddress(places[item.location->mapping_id()], item.location->address());
+      const MappingPlace& place = places[place_of[item.location->mapping_id()]];
+      item.file_address = symbolizer.FileAddress(place, places, item.location->address());
       addresses.push_back(item.file_address);
     }
     std::sort(addresses.begin(), addresses.end());

@@ -1,5 +1,6 @@
 """Programs and libraries of every make: loaded late, closed, replaced, stripped, oddly named. Names must be right or absent."""
 
+import gzip
 import os
 import re
 import shutil
@@ -18,6 +19,74 @@ def programs_linked_otherwise(t, program):
     t.expect_work(run, "app_work", 0.3)
     t.expect_work(run, "main", 0.3)
     t.expect("app_work" in t.expect_pprof_agrees(t.dir / "cpu.prof"), "go tool pprof shows no names", run)
+
+
+@each([(code, work) for code in ("segments", "segments_no_pie", "segments_large_pages", "libsegments.so")
+       for work in ("near", "far", "hole")])
+def code_in_segments_with_holes_between_them(t, code, work):
+    # Each segment has its own distance between address and file; what is in the hole is none of the object's.
+    is_library = code.endswith(".so")
+    program = "segments" if is_library else code
+    code = str(t.program(code))
+    run = t.run(program, *(["library", code] if is_library else []), work, 300, hz=250)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    profile = t.expect_work(run, work + "_work", 0.3)
+    t.expect_work(run, "main", 0.3)
+    first = next(iter(profile.mappings.values()))
+    t.expect(first.filename == str(t.program(program)) and first.start and first.build_id, "mapping[0] is %s" % (first,), run)
+    for location in profile.locations.values():
+        mapping = profile.mappings.get(location.mapping)
+        t.expect(mapping is None or mapping.start <= location.address < mapping.limit,
+                 "%#x is outside of its mapping %s" % (location.address, mapping), run)
+    leaf = profile.by_leaf().most_common(1)[0][0]
+    t.expect(leaf == work + "_work" if work != "hole" else re.fullmatch("0x[0-9a-f]+", leaf), "the hottest leaf is %s" % leaf, run)
+    t.expect_pprof_agrees(t.dir / "cpu.prof")
+
+    # The offsets of a separate debug file are not those of the file that ran.
+    kept = t.dir / "kept.debug"
+    t.run(t.need("objcopy"), "--only-keep-debug", code, kept, agent=False)
+    build_id = next(m.build_id for m in profile.mappings.values() if os.path.samefile(m.filename, code))
+    place = t.dir / "debug/.build-id" / build_id[:2]
+    place.mkdir(parents=True)
+    os.rename(kept, place / (build_id[2:] + ".debug"))
+    for text in "whole", "debug":
+        source = t.dir / "cpu.prof"
+        if text == "debug":  # the path leads nowhere
+            data = gzip.decompress(source.read_bytes())
+            source = t.dir / "moved.prof"
+            source.write_bytes(data.replace(code.encode(), b"/" * len(code)))
+        done = t.run(t.profagent, "symbolize", "--debug-path", t.dir / "debug", "-o", t.dir / (text + ".prof"), source, agent=False)
+        t.expect_exit(done)
+        named = run.profile(text + ".prof")
+        lines = {(line.function.name, os.path.basename(line.function.filename)) for location in named.locations.values()
+                 for line in location.lines if line.line}
+        t.expect((work + "_work", "segments.c") in lines, "symbolized with the %s: %s" % (text, sorted(lines)), done)
+
+
+@each(["bfd -Wl,-z,noseparate-code", "bfd -no-pie -fno-pie -Wl,-Ttext-segment=0x10000000", "gold", "gold -no-pie -fno-pie",
+       "lld-14", "lld-14 -Wl,-z,separate-loadable-segments", "lld-14 -Wl,-z,noseparate-code -Wl,--no-rosegment",
+       "lld-14 -no-pie -fno-pie -Wl,-z,max-page-size=0x200000"])
+def layouts_of_other_linkers(t, how):
+    # Segments that share a page of the file, or have holes between them; one segment for all.
+    linker, *options = how.split()
+    t.need("ld." + linker)
+    compiler = "clang-14" if linker == "lld-14" else "gcc"
+    source = t.tools.source
+    program = t.dir / "worker"
+    built = t.run(t.need(compiler), "-fuse-ld=" + linker, "-O2", "-g", "-D_GNU_SOURCE", "-w", "-I", source, *options,
+                  source / "tests/preload/programs/worker.c", "-o", program, agent=False)
+    t.expect_exit(built)
+    run = t.run(program, 300, 7, hz=250)
+    t.expect_exit(run, 7)
+    profile = t.expect_work(run, "app_work", 0.3)
+    t.expect_work(run, "main", 0.3)
+    t.expect(next(iter(profile.mappings.values())).filename == str(program), "mappings: %s" % profile.mappings, run)
+    t.expect_exit(t.run(t.profagent, "symbolize", "-o", t.dir / "named.prof", t.dir / "cpu.prof", agent=False))
+    named = run.profile("named.prof")
+    lines = {line.function.name for location in named.locations.values() for line in location.lines
+             if line.line and line.function.filename.endswith("worker.c")}
+    t.expect(lines == {"app_work", "main"}, "functions with lines: %s" % lines, run)
 
 
 @test()

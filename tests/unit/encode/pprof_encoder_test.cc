@@ -159,6 +159,37 @@ TEST(PprofEncoder, PutsTheProgramFirstAndLeavesOutWhatNoSampleMet) {
   EXPECT_EQ(profile.location(0).mapping_id(), 2u);
 }
 
+// Each segment has its own distance between address and file: readers convert by the mapping that a location names.
+TEST(PprofEncoder, WritesAMappingForEachExecutableSegment) {
+  TestLedger ledger;
+  ledger.AddModule(1, kModuleIsProgram, "/usr/bin/app", 0x400000, {});
+  ledger.AddMoreText(1, 0x600123, 0x600456, 0x9123);
+  ledger.AddMoreText(1, 0x800000, 0x801800, 0xa000);
+  ledger.AddModule(2, 0, "/lib/libone.so", 0x1000000, {});
+  ledger.Add({In(1, 0x600200 - 0x400000), In(2, 0x1100), In(1, 0x1100), In(1, 0x8800)}, "", 1);
+  Profile profile = Parse(Encode(ledger.view()));
+  struct {
+    uint64_t start, limit, offset;
+    const char* file;
+  } expected[] = {
+      {0x401000, 0x409000, 0x1000, "/usr/bin/app"},
+      {0x600000, 0x601000, 0x9000, "/usr/bin/app"},
+      {0x800000, 0x802000, 0xa000, "/usr/bin/app"},
+      {0x1001000, 0x1009000, 0x1000, "/lib/libone.so"},
+  };
+  ASSERT_EQ(profile.mapping_size(), 4);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(profile.mapping(i).id(), static_cast<uint64_t>(i) + 1);
+    EXPECT_EQ(profile.mapping(i).memory_start(), expected[i].start);
+    EXPECT_EQ(profile.mapping(i).memory_limit(), expected[i].limit);
+    EXPECT_EQ(profile.mapping(i).file_offset(), expected[i].offset);
+    EXPECT_EQ(profile.string_table(static_cast<int>(profile.mapping(i).filename())), expected[i].file);
+  }
+  uint64_t mappings[] = {1, 1, 4, 2};  // from the root, which is outside of all segments
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(profile.location(i).mapping_id(), mappings[i]) << i;
+  for (const std::string& text : profile.string_table()) EXPECT_EQ(text.find("damaged"), text.npos) << text;
+}
+
 TEST(PprofEncoder, WritesAValidProfileOfNothing) {
   TestLedger ledger;
   Profile profile = Parse(Encode(ledger.view()));

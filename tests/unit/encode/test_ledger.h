@@ -53,6 +53,17 @@ class TestLedger {
     module.text_file_offset = 0x1040;
     ASSERT_TRUE(ledger_.AddModule(module));
   }
+  // A further executable segment of a module.
+  void AddMoreText(uint16_t id, uint64_t start, uint64_t limit, uint64_t file_offset) {
+    ModuleDescription module{};
+    module.id = ModuleId{id};
+    module.flags = kModuleMoreText;
+    module.path = "/usr/bin/app";
+    module.text_start = start;
+    module.text_limit = limit;
+    module.text_file_offset = file_offset;
+    ASSERT_TRUE(ledger_.AddModule(module));
+  }
   void Add(std::vector<Frame> frames, std::string_view thread, uint64_t ticks,
            WalkEnd end = WalkEnd::kOutermost) {
     ledger_.header()->cpu_ticks += ticks;
