@@ -21,6 +21,7 @@
 #include "agent/interpose/real_functions.h"
 #include "agent/interpose/slot_patch.h"
 #include "agent/lifecycle/process_life.h"
+#include "agent/lifecycle/program_path.h"
 #include "agent/lifecycle/wanted_profiles.h"
 
 extern "C" void* __libc_stack_end;  // where the kernel put the first thread's stack pointer; ld.so's
@@ -85,7 +86,7 @@ constinit Agent g_agent;
 
 const Options& Agent::options() const { return g_options; }
 
-void Agent::Start() {
+void Agent::Start(const char* const* arguments) {
   if (getauxval(AT_SECURE) != 0) return;
   ResolveRealFunctions();
   ResolveLockFunctions();
@@ -102,7 +103,7 @@ void Agent::Start() {
   if (!ledger_.note().empty()) {
     Log(lineage == Lineage::kFirst ? Verbosity::kErrors : Verbosity::kDebug, ledger_.note());
   }
-  DescribeProcess();
+  DescribeProcess(arguments);
   Status unwinder = unwinder_.Start(&ledger_);
   if (!unwinder) Log(Verbosity::kErrors, "stacks have one frame: ", unwinder.error().text.view());
   SetLibraryEvents(&kLibraryEvents);
@@ -143,19 +144,27 @@ bool Agent::OpenLedger() {
   return static_cast<bool>(made);
 }
 
-void Agent::DescribeProcess() {
+// `arguments`: the program's, as it was started; nullptr: it may have changed them.
+void Agent::DescribeProcess(const char* const* arguments) {
   LedgerHeader* header = ledger_.header();
   header->pid = static_cast<uint32_t>(RawSyscall(SYS_getpid));
   header->parent_pid = static_cast<uint32_t>(RawSyscall(SYS_getppid));
   header->start_realtime_ns = ReadClock(CLOCK_REALTIME).value;
   header->start_monotonic_ns = ReadClock(CLOCK_MONOTONIC).value;
-  // One buffer after the other: this may run on the small stack of a thread that forked.
+  // Found out once: a child may be in a chroot, or where a relative name leads elsewhere.
+  static constinit char executable[4096];
+  static constinit std::string_view path, name;  // in there
+  if (arguments != nullptr) {
+    path = FindProgramPath(ProgramClues::OfThisProcess(arguments[0]), executable);
+    name = ProgramNameOf(path);
+  }
+  header->executable = ledger_.InternText(path).value;
+  header->program = ledger_.InternText(name).value;
+  // One after the other: this may run on the small stack of a thread that forked.
   static constinit char memory[4096];
-  std::string_view text = ReadLink("/proc/self/exe", memory);
-  header->executable = ledger_.InternText(text).value;
-  size_t slash = text.rfind('/');
-  header->program = ledger_.InternText(slash == text.npos ? text : text.substr(slash + 1)).value;
-  header->working_directory = ledger_.InternText(ReadLink("/proc/self/cwd", memory)).value;
+  std::string_view text = ReadLink("/proc/self/cwd", memory);
+  if (text.empty() && RawSyscall(SYS_getcwd, memory, sizeof memory) > 0 && memory[0] == '/') text = memory;
+  header->working_directory = ledger_.InternText(text).value;
   text = ReadFile("/proc/self/cmdline", memory);
   while (!text.empty() && text.back() == '\0') text.remove_suffix(1);
   for (size_t i = 0; i < text.size(); ++i) {
@@ -232,7 +241,7 @@ void Agent::RestartAfterForkInChild() {
   ledger_.Close();  // in the child this is the parent's file, or memory that fork emptied
   bool record = g_options.follow_children && OpenLedger();
   if (record) {
-    DescribeProcess();
+    DescribeProcess(nullptr);
     unwinder_.RestartAfterFork(&ledger_);
   } else {
     active_.store(false, std::memory_order_release);
@@ -251,7 +260,8 @@ void Agent::ResumeAfterFailedExec() { g_cpu_capture.ResumeAfterFailedExec(); }
 namespace {
 
 // Before the constructors of the program and, as far as the loader's order allows it, of its libraries.
-__attribute__((constructor(101))) void StartAgent() { g_agent.Start(); }
+// libc hands over what main gets.
+__attribute__((constructor(101))) void StartAgent(int, char** arguments, char**) { g_agent.Start(arguments); }
 
 }  // namespace
 }  // namespace profagent

@@ -17,7 +17,7 @@ namespace profagent {
 class Agent {
  public:
   // Reads the options, makes the ledger, starts the capture. Once a process image.
-  void Start();
+  void Start(const char* const* arguments);
 
   bool active() const { return active_.load(std::memory_order_acquire); }
   const Options& options() const;
@@ -49,7 +49,7 @@ class Agent {
 
  private:
   bool OpenLedger();
-  void DescribeProcess();
+  void DescribeProcess(const char* const* arguments);
   void StartContention();
   void StartCpuCapture();
   void StartHeapSampler(uint64_t rate);

@@ -145,7 +145,7 @@ def program_that_is_replaced_while_it_runs(t):
     t.expect(leaf == "work_before_end" or leaf.startswith("service+0x"), "the hottest leaf is called %s" % leaf, run)
 
 
-@each(["with space", "caf\u00e9", "new\nline", "quote\"s", "percent%d%s", "-dash", "x" * 200])
+@each(["with space", "caf\u00e9", "new\nline", "quote\"s", "percent%d%s", "-dash", "x" * 255])
 def odd_names_of_programs(t, name):
     path = t.dir / name
     shutil.copy(t.program("worker"), path)
@@ -218,13 +218,36 @@ def second_libc_in_a_namespace_of_its_own(t):
 def proc_is_not_mounted(t):
     # Minimal containers and chroots: no /proc/self/exe, no maps.
     t.need_root()
-    script = "mount -t tmpfs tmpfs /proc || exit 88; exec env LD_PRELOAD=%s CPUPROFILE=%s/cpu.prof %s 300 7"
-    run = t.run(t.need("unshare"), "--mount", "sh", "-c", script % (t.agent, t.dir, t.program("worker")), agent=False)
-    if run.status == 88:
-        raise Skip("cannot mount here")
+    worker = t.program("worker")
+    for started in worker, "./worker":
+        script = "mount -t tmpfs tmpfs /proc || exit 88; cd %s; exec env LD_PRELOAD=%s CPUPROFILE=%s/%%e.prof %s 300 7"
+        run = t.run(t.need("unshare"), "--mount", "sh", "-c", script % (worker.parent, t.agent, t.dir, started), agent=False)
+        if run.status == 88:
+            raise Skip("cannot mount here")
+        t.expect_exit(run, 7)
+        t.expect(all(line.startswith(b"profagent: ") for line in run.err.splitlines()) and run.err.count(b"\n") <= 1, "stderr", run)
+        profile = t.expect_work(run, "app_work", 0.3, name="worker.prof", tolerance=0.2)
+        first = next(iter(profile.mappings.values()))
+        t.expect(first.filename == str(worker) and first.build_id, "mapping[0] is %s" % (first,), run)
+        os.unlink(t.dir / "worker.prof")
+
+
+@each(["whole path", "./relative"])
+def program_that_the_loader_is_started_with(t, how):
+    # `ld.so ./app`: the kernel runs the loader, and says so wherever it is asked.
+    worker = t.program("worker")
+    loader = "/lib64/ld-linux-x86-64.so.2"
+    if not os.path.exists(loader):
+        raise Skip("no %s" % loader)
+    run = t.run(loader, worker if how == "whole path" else "./worker", 300, 7, hz=250, cwd=worker.parent,
+                env={"CPUPROFILE": t.dir / "%e.prof"})
     t.expect_exit(run, 7)
-    t.expect(all(line.startswith(b"profagent: ") for line in run.err.splitlines()) and run.err.count(b"\n") <= 1, "stderr", run)
-    t.expect(run.profile().cpu_seconds() > 0.25, "time is missing", run)
+    t.expect_silent(run)
+    run.directory = t.dir
+    profile = t.expect_work(run, "app_work", 0.3, name="worker.prof")
+    t.expect_work(run, "main", 0.3, name="worker.prof")
+    first = next(iter(profile.mappings.values()))
+    t.expect(first.filename == str(worker) and first.build_id, "mapping[0] is %s" % (first,), run)
 
 
 @each(["unlimited", "65536", "1073741824"])
