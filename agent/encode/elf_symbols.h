@@ -6,8 +6,8 @@
 //           whose build-id is not that of what was loaded gives no names: wrong ones would be worse.
 // Choice:   functions and labels in executable sections, as `nm` shows them. A symbol with a size must cover the
 //           address, the innermost one wins; one without a size reaches to the next symbol, to the next function of the
-//           unwind table or to the section's end, and counts only where no sized one covers. Among symbols at one place:
-//           global, then weak, then local; a function before a label; then, as perf has it, fewer leading underscores,
+//           unwind table or to the section's end, of those that a stripped file exports 4 KiB at most, and counts only where no
+//           sized one covers. Among symbols at one place: global, then weak, then local; a function before a label; then, as perf has it, fewer leading underscores,
 //           then the longer name. Clones keep their suffixes (.part.0, .cold); a symbol version (@@GLIBC_2.17) is not
 //           part of a name. Stubs of the procedure linkage table are called after the function behind them,
 //           `memcpy@plt`.

@@ -10,6 +10,8 @@ namespace {
 constexpr size_t kMaxName = 32 * 1024;  // mangled names of deep template code reach some KiB
 constexpr size_t kNameStart = 240;      // read at once; enough for nearly all
 constexpr size_t kNameUsual = 4096;     // read then
+// How far an exported label reaches at most: what follows it is mostly not exported, and so not there to end it.
+constexpr uint64_t kExportedLabelReach = 4096;
 
 struct Symbol {
   uint64_t start;
@@ -77,8 +79,11 @@ class AddressIndex {
 
 class Scan {
  public:
-  Scan(const ElfReader& file, const Elf64_Shdr& strings, SymbolKind kind)
-      : choice_(file, strings), sections_(file.sections()), kind_(kind) {}
+  Scan(const ElfReader& file, const Elf64_Shdr& table, const Elf64_Shdr& strings, SymbolKind kind)
+      : choice_(file, strings),
+        sections_(file.sections()),
+        kind_(kind),
+        label_reach_(table.sh_type == SHT_DYNSYM ? kExportedLabelReach : UINT64_MAX) {}
 
   // False: no memory.
   bool Start(std::span<const uint64_t> addresses, Arena& arena) {
@@ -98,6 +103,7 @@ class Scan {
   Choice choice_;
   std::span<const Elf64_Shdr> sections_;
   SymbolKind kind_;
+  uint64_t label_reach_;
   std::span<const uint64_t> addresses_;
   AddressIndex index_;
   Symbol* covering_ = nullptr;  // [i]: the best sized symbol over addresses[i]; without a binding: none
@@ -149,7 +155,11 @@ bool Scan::Read(const Elf64_Sym& raw, Symbol* symbol) const {
   } else if (raw.st_shndx != SHN_XINDEX || !is_function) {
     return false;  // absolute, common: no code
   }
-  if (symbol->is_sized) symbol->end = symbol->start + raw.st_size;
+  if (symbol->is_sized) {
+    symbol->end = symbol->start + raw.st_size;
+  } else if (symbol->end >= symbol->start && symbol->end - symbol->start > label_reach_) {
+    symbol->end = symbol->start + label_reach_;
+  }
   return symbol->end >= symbol->start;
 }
 
@@ -225,7 +235,7 @@ void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, SymbolK
   if (addresses.empty() || table.sh_entsize != sizeof(Elf64_Sym) || table.sh_link >= file.sections().size())
     return;
   const Elf64_Shdr& strings = file.sections()[table.sh_link];
-  Scan scan(file, strings, kind);
+  Scan scan(file, table, strings, kind);
   if (!scan.Start(addresses, arena)) return;
   file.ReadTable<Elf64_Sym>(table.sh_offset, table.sh_size, [&](const Elf64_Sym& raw) {
     scan.Offer(raw);

@@ -110,7 +110,10 @@ void ModuleSymbolizer::Find(std::span<const uint64_t> addresses, std::span<std::
       }
     }
     if (result.empty()) {
-      if (symbol != nullptr) result.push_back({symbol->name, "", "", 0, 0, 0});
+      if (symbol != nullptr) {
+        bool is_guess = symbol->size == 0 && symbols_.only_dynamic();
+        result.push_back({symbol->name, "", "", 0, 0, 0, is_guess});
+      }
       continue;
     }
     std::string_view physical = PhysicalName(found[i].back().function, symbol);

@@ -23,7 +23,8 @@ struct SourceFrame {
   uint32_t line = 0;
   uint32_t column = 0;
   uint32_t start_line =
-      0;  // where the function begins; 0 when that is in another file than `file`, or unknown
+      0;                  // where the function begins; 0 when that is in another file than `file`, or unknown
+  bool is_guess = false;  // after an exported label of a stripped file: how far that reaches is not said
 };
 
 // The place of a mapping's addresses in the file, as profile.proto gives it.

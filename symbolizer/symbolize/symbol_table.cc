@@ -8,6 +8,8 @@
 namespace profagent {
 namespace {
 
+constexpr uint64_t kExportedLabelReach = 4096;  // as the agent has it (agent/encode/symbol_table_scan.cc)
+
 // The order in which perf chooses, so that both name a function alike: a name with a size, not weak, global,
 // with few underscores in front (`malloc`, not `__libc_malloc`).
 uint8_t RankOf(const GElf_Sym& symbol, const char* name) {
@@ -76,6 +78,7 @@ void SymbolTable::Sort() {
 
 const Symbol* SymbolTable::Find(uint64_t address) {
   if (!sorted_) Sort();
+  const uint64_t label_reach = only_dynamic_ ? kExportedLabelReach : UINT64_MAX;
   auto after = std::upper_bound(symbols_.begin(), symbols_.end(), address,
                                 [](uint64_t value, const Symbol& symbol) { return value < symbol.address; });
   // A label inside a function (size 0, or a small one) must not hide the function around it, but neither may
@@ -89,7 +92,7 @@ const Symbol* SymbolTable::Find(uint64_t address) {
       return symbol.address < value;
     });
     if (first->size != 0 && address - first->address < first->size) return &*first;
-    if (first->size == 0 && unsized == nullptr) unsized = &*first;
+    if (first->size == 0 && unsized == nullptr && address - first->address < label_reach) unsized = &*first;
     // A sized function that ends before the address ends whatever an unsized label before it began.
     if (first->size != 0) return unsized;
     after = first;

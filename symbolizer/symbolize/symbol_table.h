@@ -25,7 +25,8 @@ class SymbolTable {
   // file's symbols complete those of the binary.
   void Add(const ElfFile& file);
 
-  // The symbol that covers the address, under its best name; nullptr when there is none.
+  // The symbol that covers the address, under its best name; nullptr when there is none. A label of a stripped file, which
+  // exports it but not what follows, covers 4 KiB at most.
   const Symbol* Find(uint64_t address);
   // Of the names that the symbol's function has, the one that fits what DWARF calls it: the same, or a clone of it
   // (`name.cold`). "" when none does.

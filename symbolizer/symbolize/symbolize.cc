@@ -48,6 +48,12 @@ class ProfileTables {
                : kNoText;
   }
 
+  // Of a function that the profile came with.
+  const std::string& NameOf(uint64_t old_id) const {
+    auto found = old_functions_.find(old_id);
+    return found != old_functions_.end() ? Text(found->second->name()) : kNoText;
+  }
+
   int64_t Intern(const std::string& text) {
     auto [entry, is_new] = strings_.try_emplace(text, profile_->string_table_size());
     if (is_new) profile_->add_string_table(text);
@@ -194,10 +200,12 @@ class Rewriter {
         ++report.named;
         if (has_lines) ++report.with_lines;
       }
-      if (!found.empty() && (has_lines || !HasLineNumbers(*item.location))) {
+      std::string text = BaseName(module->name) + "+" + HexNumber(item.file_address);
+      // What a location is called already is better than a guess, unless that is just its address.
+      bool is_guess = found.size() == 1 && found[0].is_guess && IsNamed(*item.location, text);
+      if (!found.empty() && !is_guess && (has_lines || !HasLineNumbers(*item.location))) {
         SetLines(item.location, found);
       } else if (item.location->line_size() == 0) {
-        std::string text = BaseName(module->name) + "+" + HexNumber(item.file_address);
         Plan(item.location).push_back({tables_.FunctionId(text, text, "", 0), 0, 0});
       }
     }
@@ -213,6 +221,14 @@ class Rewriter {
     }
     Explain(symbolizer, *module, &report);
     return report;
+  }
+
+  // Whether it has a function's name that is not `but`.
+  bool IsNamed(const Location& location, const std::string& but) const {
+    return std::any_of(location.line().begin(), location.line().end(), [&](const Line& line) {
+      const std::string& name = tables_.NameOf(line.function_id());
+      return !name.empty() && name != but;
+    });
   }
 
   struct PlannedLine {

@@ -392,6 +392,14 @@ TEST(ElfSymbols, SurvivesFilesThatLie) {
   EXPECT_EQ(name_at(0x5ff), "label");
   EXPECT_EQ(name_at(0x600), "");
 
+  reset();  // an exported one no further than 4 KiB: what would end it is not exported
+  for (Elf64_Sym& symbol : file.symbols) symbol = {12, ELF64_ST_INFO(STB_GLOBAL, STT_NOTYPE), 0, 1, 0x100, 0};
+  file.sections[1].sh_size = 0x9000;
+  EXPECT_EQ(name_at(0x5000), "label");
+  file.sections[1].sh_type = SHT_DYNSYM;
+  EXPECT_EQ(name_at(0x10ff), "label");
+  EXPECT_EQ(name_at(0x1100), "");
+
   reset();  // a label behind a function that ended does not reach past it
   file.symbols[0] = {12, ELF64_ST_INFO(STB_LOCAL, STT_NOTYPE), 0, 1, 0x80, 0};
   for (size_t i = 1; i < 64; ++i) file.symbols[i].st_size = 0x10;

@@ -10,9 +10,9 @@ namespace {
 class SymbolTableTest : public ::testing::Test {
  protected:
   // Assembles a library with these symbols and nothing else.
-  void Assemble(const std::string& source) {
+  void Assemble(const std::string& source, const std::string& then = "true") {
     directory_.Write("code.s", ".text\n" + source + "\n.section .note.GNU-stack,\"\",@progbits\n");
-    ASSERT_TRUE(directory_.Run("gcc -c code.s -o code.o && ld -shared code.o -o code.so"));
+    ASSERT_TRUE(directory_.Run("gcc -c code.s -o code.o && ld -shared code.o -o code.so && " + then));
     auto file = ElfFile::Open(directory_ / "code.so");
     ASSERT_TRUE(file);
     file_ = std::move(*file);
@@ -63,6 +63,17 @@ assembly: .skip 8
   EXPECT_EQ(At(8), "start");
   EXPECT_EQ(At(12), "start");
   EXPECT_EQ(At(20), "assembly") << "without a size it reaches to the next one";
+}
+
+// What follows an exported label in a stripped file is mostly not exported: it must not have the label's name for megabytes.
+TEST_F(SymbolTableTest, EndsAnExportedLabelOfAStrippedFile) {
+  const std::string code = ".globl start\nstart: .skip 8192\n";
+  Assemble(code);
+  EXPECT_EQ(At(8191), "start") << "with all symbols there the next one would be, too";
+  table_ = SymbolTable();
+  Assemble(code, "strip code.so");
+  EXPECT_EQ(At(4095), "start");
+  EXPECT_EQ(At(4096), "none");
 }
 
 TEST_F(SymbolTableTest, ShowsTheNameThatPerfShows) {

@@ -395,6 +395,24 @@ TEST_F(SymbolizeTest, KeepsANameThatNothingBetterIsFoundFor) {
   EXPECT_EQ(Symbolized(&profile), "embedded_by_the_agent :0");
 }
 
+// An exported label of a stripped file is a guess; the agent may have known the function's start from the unwind table.
+TEST_F(SymbolizeTest, GuessesByAnExportedLabelOnlyWhereThereIsNoName) {
+  directory_.Write("code.s",
+                   ".text\n.globl marker\nmarker: .skip 64\n.section .note.GNU-stack,\"\",@progbits\n");
+  ASSERT_TRUE(
+      directory_.Run("gcc -c code.s -o code.o && ld -shared --build-id code.o -o code.so && strip code.so"));
+  binary_ = directory_ / "code.so";
+  Profile without_name = MarkerProfile();
+  EXPECT_EQ(Symbolized(&without_name), "marker :0");
+  Profile with_name = MarkerProfile();
+  AddLine(&with_name, "code.so+0x7", 0);
+  EXPECT_EQ(Symbolized(&with_name), "code.so+0x7 :0");
+  Profile with_address = MarkerProfile();
+  FixedText<64> address;
+  AddLine(&with_address, address.Add("code.so+", Hex{Address("marker")}).c_str(), 0);
+  EXPECT_EQ(Symbolized(&with_address), "marker :0");
+}
+
 // Symbolizing again on a machine without the debug files must not undo what was known.
 TEST_F(SymbolizeTest, DoesNotReplaceLinesByABareName) {
   ASSERT_TRUE(Build("g++", "-g -O2"));
