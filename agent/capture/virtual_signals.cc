@@ -227,7 +227,8 @@ KernelSigaction VirtualSignals::ApplicationAction(int signo) const {
   return action;
 }
 
-long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSigaction* old) {
+long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSigaction* old,
+                              Restorer restorer) {
   Entry& entry = entries_[signo];
   if (action == nullptr) {
     if (old != nullptr) *old = Read(entry);
@@ -237,8 +238,10 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
   // in libc.
   KernelSigaction wanted = *action;
   KernelSigaction before;
-  wanted.flags |= kSaRestorer;
-  wanted.restorer = restorer_;
+  if (restorer == Restorer::kLibcs) {
+    wanted.flags |= kSaRestorer;
+    wanted.restorer = restorer_;
+  }
   wanted.mask &= ~(SignalBit(SIGKILL) | SignalBit(SIGSTOP));
   {
     AllSignalsBlocked blocked;

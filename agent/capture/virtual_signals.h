@@ -129,8 +129,10 @@ class VirtualSignals {
   KernelSigaction ApplicationAction(int signo) const;
 
   // What sigaction(signo, action, old) must do and say for a signal that is taken; either may be nullptr. 0,
-  // or the kernel's -errno.
-  long Exchange(int signo, const KernelSigaction* action, KernelSigaction* old);
+  // or the kernel's -errno. For a call of libc's functions the action gets libc's restorer.
+  enum class Restorer : uint8_t { kLibcs, kAsGiven };
+  long Exchange(int signo, const KernelSigaction* action, KernelSigaction* old,
+                Restorer restorer = Restorer::kLibcs);
 
   // For a kAlways signal that was not meant for us. The address of the application's handler, which the
   // caller jumps to on the kernel's own signal frame, so that everything is as if the kernel had called it:

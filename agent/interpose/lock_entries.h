@@ -1,7 +1,7 @@
 // The functions that block and mutex profiles stand before, as one list for the assembler and the compiler.
 //
 // PROF_LOCK_ENTRY(name, wanted_by): a libc function of that name. `wanted_by` says for which profile the program's calls are
-//     looked at: Block, Mutex, or Either of them; otherwise they go straight to libc.
+//     looked at: Block, Mutex, or Either of them; otherwise they go straight to libc. Agent: for any.
 // PROF_LOCK_ALIAS(alias, name): another name that libc has for it.
 // PROF_COND_ENTRY(name, wanted_by): one that exists twice, as GLIBC_2.3.2 and as GLIBC_2.2.5: programs that were linked before
 //     2002 have condition variables of another structure, which only the functions of that version understand.
@@ -54,7 +54,7 @@
   PROF_LOCK_ALIAS(__pthread_rwlock_unlock, pthread_rwlock_unlock)
 
 // Of another type here than in libc's headers, which leave its arguments open.
-#define PROF_SYSCALL_ENTRIES PROF_SYSCALL_ENTRY(syscall, Block)
+#define PROF_SYSCALL_ENTRIES PROF_SYSCALL_ENTRY(syscall, Agent)
 
 #define PROF_LOCK_TRIES                                  \
   PROF_LOCK_TRY(pthread_mutex_trylock)                   \

@@ -24,7 +24,7 @@ constinit RealLocks g_real_locks{};
 
 namespace {
 
-enum class WantedBy { kBlock, kMutex, kEither };
+enum class WantedBy { kBlock, kMutex, kEither, kAgent };
 
 struct LockHook {
   const char* name;
@@ -84,8 +84,8 @@ bool HasThreadSanitizer() { return dlsym(RTLD_DEFAULT, "__tsan_init") != nullptr
 void UseLockHooks(bool block, bool mutex) {
   ResolveLockFunctions();
   for (const LockHook& hook : kHooks) {
-    bool wanted =
-        (block && hook.wanted_by != WantedBy::kMutex) || (mutex && hook.wanted_by != WantedBy::kBlock);
+    bool wanted = (block && hook.wanted_by != WantedBy::kMutex) ||
+                  (mutex && hook.wanted_by != WantedBy::kBlock) || hook.wanted_by == WantedBy::kAgent;
     SetTarget(hook, wanted && *hook.original != nullptr ? hook.instrumented : *hook.original);
   }
 }

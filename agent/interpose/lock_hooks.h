@@ -41,7 +41,7 @@ void ResolveLockFunctions();
 // program's own: races that are none, and an exit status of 66.
 bool HasThreadSanitizer();
 
-// Which profiles are taken now.
+// Which profiles are taken now. Not called at all: no agent is at work.
 void UseLockHooks(bool block, bool mutex);
 
 // What stands in the place of libc's functions while a profile is taken. The names are libc's.

@@ -64,14 +64,25 @@ int Spawn(const ProgramFile& program, ExecEnvironment environment, Call call) {
   return call(environment);
 }
 
+}  // namespace
+
+void SetProcessEvents(const ProcessEvents* events) { g_events.store(events, std::memory_order_release); }
+
 void Exit(int status) {
   if (const ProcessEvents* events = g_events.load(std::memory_order_acquire)) events->before_exit();
   for (;;) RawSyscall(SYS_exit_group, status);
 }
 
-}  // namespace
+int Execve(const char* path, char* const argv[], char* const envp[]) {
+  return Execute(ProgramFile{AT_FDCWD, path, false}, envp,
+                 [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
+}
 
-void SetProcessEvents(const ProcessEvents* events) { g_events.store(events, std::memory_order_release); }
+int Execveat(int directory, const char* path, char* const argv[], char* const envp[], int flags) {
+  return Execute(ProgramFile{directory, path, false}, envp, [&](ExecEnvironment environment) {
+    return Real().execveat(directory, path, argv, environment, flags);
+  });
+}
 
 }  // namespace profagent
 
@@ -97,14 +108,10 @@ using profagent::Spawn;
 // NOLINTEND(bugprone-macro-parentheses)
 
 PROF_EXPORT int execve(const char* path, char* const argv[], char* const envp[]) {
-  return Execute(ProgramFile{AT_FDCWD, path, false}, envp,
-                 [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
+  return profagent::Execve(path, argv, envp);
 }
 
-PROF_EXPORT int execv(const char* path, char* const argv[]) {
-  return Execute(ProgramFile{AT_FDCWD, path, false}, environ,
-                 [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
-}
+PROF_EXPORT int execv(const char* path, char* const argv[]) { return profagent::Execve(path, argv, environ); }
 
 PROF_EXPORT int execvp(const char* file, char* const argv[]) {
   return Execute(ProgramFile{AT_FDCWD, file, true}, environ,
@@ -117,9 +124,7 @@ PROF_EXPORT int execvpe(const char* file, char* const argv[], char* const envp[]
 }
 
 PROF_EXPORT int execveat(int directory, const char* path, char* const argv[], char* const envp[], int flags) {
-  return Execute(ProgramFile{directory, path, false}, envp, [&](ExecEnvironment environment) {
-    return Real().execveat(directory, path, argv, environment, flags);
-  });
+  return profagent::Execveat(directory, path, argv, envp, flags);
 }
 
 PROF_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) {
@@ -130,8 +135,7 @@ PROF_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) {
 PROF_EXPORT int execl(const char* path, const char* arg, ...) {
   PROF_GATHER_ARGUMENTS(argv, arg, list);
   va_end(list);
-  return Execute(ProgramFile{AT_FDCWD, path, false}, environ,
-                 [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
+  return profagent::Execve(path, argv, environ);
 }
 
 PROF_EXPORT int execlp(const char* file, const char* arg, ...) {
@@ -145,8 +149,7 @@ PROF_EXPORT int execle(const char* path, const char* arg, ...) {
   PROF_GATHER_ARGUMENTS(argv, arg, list);
   char** envp = va_arg(list, char**);
   va_end(list);
-  return Execute(ProgramFile{AT_FDCWD, path, false}, envp,
-                 [&](ExecEnvironment environment) { return Real().execve(path, argv, environment); });
+  return profagent::Execve(path, argv, envp);
 }
 
 // The older version runs a script without a first line; the program calls the one that it was linked with.

@@ -33,4 +33,9 @@ struct ProcessEvents {
 
 void SetProcessEvents(const ProcessEvents* events);
 
+// What libc's functions of these names do; for who uses its syscall instead.
+int Execve(const char* path, char* const argv[], char* const envp[]);
+int Execveat(int directory, const char* path, char* const argv[], char* const envp[], int flags);
+[[noreturn]] void Exit(int status);
+
 }  // namespace profagent

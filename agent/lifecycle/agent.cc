@@ -117,6 +117,7 @@ void Agent::Start(const char* const* arguments) {
   StartHeapSampler(g_options.heap_rate);
   if (g_options.block_wanted || g_options.mutex_wanted) StartContention();
   StartProcessLife(lineage);
+  UseHooks();
 }
 
 bool Agent::OpenLedger() {
@@ -203,7 +204,11 @@ void Agent::StartContention() {
   g_contention.Start({&ledger_, &unwinder_, g_options.block_wanted ? g_options.block_rate : 0,
                       g_options.mutex_wanted ? g_options.mutex_fraction : 0, g_options.max_depth,
                       g_options.lock_labels});
-  UseLockHooks(g_options.block_wanted, g_options.mutex_wanted);
+  watches_locks_ = true;
+}
+
+void Agent::UseHooks() {
+  UseLockHooks(watches_locks_ && g_options.block_wanted, watches_locks_ && g_options.mutex_wanted);
 }
 
 void Agent::StartCpuCapture() {

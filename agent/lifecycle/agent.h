@@ -53,10 +53,12 @@ class Agent {
   void StartContention();
   void StartCpuCapture();
   void StartHeapSampler(uint64_t rate);
+  void UseHooks();
 
   Ledger ledger_;
   Unwinder unwinder_;
   std::atomic<bool> active_{false};
+  bool watches_locks_ = false;
 };
 
 extern constinit Agent g_agent;

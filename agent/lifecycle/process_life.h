@@ -7,7 +7,7 @@
 // last;
 //           quick_exit likewise; _exit and _Exit: hooks; a signal whose action is the default: our handler
 //           writes, then the process dies of that very signal. Not seen: SIGKILL, exit_group as a raw system
-//           call, a stack overflow without an alternate stack; `profagent run` still has the ledger then.
+//           call past libc, a stack overflow without an alternate stack; `profagent run` still has the ledger then.
 // Ledger in a file: nothing is written, the end is noted in the ledger for whoever reads it.
 // fork:     the child has its own ledger, name and end. A vfork child is told apart by its pid and does
 // nothing.

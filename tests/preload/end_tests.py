@@ -13,7 +13,7 @@ FATAL = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALR
          "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS"]
 
 
-@each(["return", "exit", "_exit", "_Exit", "quick_exit", "thread_exit", "thread__exit"])
+@each(["return", "exit", "_exit", "_Exit", "syscall_exit_group", "quick_exit", "thread_exit", "thread__exit"])
 def profile_is_whole_after(t, how):
     # A server that ends by _exit, or whose worker thread calls exit, would leave no profile or half of one.
     run = t.run("ends", how, hz=250)

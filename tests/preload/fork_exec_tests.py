@@ -163,7 +163,7 @@ def shell_that_waits_keeps_its_name(t):
     t.expect_work(run, "app_work", 0.2, name=children[0])
 
 
-@each(["execv", "execve", "execvp", "execvpe", "fexecve", "execveat", "thread"])
+@each(["execv", "execve", "execvp", "execvpe", "fexecve", "execveat", "syscall_execve", "syscall_execveat", "thread"])
 def exec_keeps_both_profiles(t, how):
     # What the process was before exec took CPU time too: it goes to name.PROGRAM.PID, under the old program's name.
     run = t.run("exec_ways", how, t.program("worker"), "300", "7", hz=250)

@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
   if (Is(how, "exit")) exit(7);
   if (Is(how, "_exit")) _exit(7);
   if (Is(how, "_Exit")) _Exit(7);
+  if (Is(how, "syscall_exit_group")) syscall(SYS_exit_group, 7);
   if (Is(how, "quick_exit")) quick_exit(7);
   if (Is(how, "atexit")) {
     atexit(AtExit);

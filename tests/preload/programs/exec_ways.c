@@ -37,7 +37,9 @@ int main(int argc, char** argv) {
   if (Is(how, "execle")) execle(next[0], next[0], next[1], NULL, environ);
   if (Is(how, "fexecve")) fexecve(open(next[0], O_RDONLY | O_CLOEXEC), next, environ);
   if (Is(how, "execveat")) execveat(AT_FDCWD, next[0], next, environ, 0);
-  if (Is(how, "raw_execve")) syscall(SYS_execve, next[0], next, environ);
+  if (Is(how, "raw_execve")) RawSystemCall(SYS_execve, (long)next[0], (long)next, (long)environ, 0);
+  if (Is(how, "syscall_execve")) syscall(SYS_execve, next[0], next, environ);
+  if (Is(how, "syscall_execveat")) syscall(SYS_execveat, AT_FDCWD, next[0], next, environ, 0);
   if (Is(how, "thread")) {
     pthread_t thread;
     REQUIRE(pthread_create(&thread, NULL, ExecInThread, NULL) == 0);
@@ -51,6 +53,8 @@ int main(int argc, char** argv) {
     for (int i = 0; i < 50; ++i) {
       REQUIRE(execv("/nonexistent/program", next) == -1 && errno == ENOENT);
       REQUIRE(execv("/", next) == -1 && errno == EACCES);
+      REQUIRE(syscall(SYS_execve, "/", next, environ) == -1 && errno == EACCES);
+      REQUIRE(syscall(SYS_execve, 1, NULL, NULL) == -1 && errno == EFAULT);
     }
     work_after_failure(300);
     return 7;

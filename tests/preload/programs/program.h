@@ -37,6 +37,17 @@ static inline void Say(const char* text) {
 
 static inline bool Is(const char* argument, const char* name) { return strcmp(argument, name) == 0; }
 
+// Past libc, where no preloaded library hears of it.
+static inline long RawSystemCall(long number, long a, long b, long c, long d) {
+  long result;
+  register long fourth asm("r10") = d;
+  __asm__ volatile("syscall"
+                   : "=a"(result)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth)
+                   : "rcx", "r11", "memory");
+  return result;
+}
+
 // Succeeds when `pid` exits with `status`.
 static inline void ExpectExit(pid_t pid, int status) {
   int got;

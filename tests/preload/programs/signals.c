@@ -35,6 +35,47 @@ static void SetProfTimer(long micros) {
   REQUIRE(setitimer(ITIMER_PROF, &interval, NULL) == 0);
 }
 
+// What the kernel calls a struct sigaction.
+typedef struct {
+  void (*handler)(int);
+  unsigned long flags;
+  void (*restorer)(void);
+  unsigned long mask;
+} KernelAction;
+
+void Restorer(void);
+__asm__(
+    ".text\n.type Restorer, @function\nRestorer:\n  mov $15, %eax\n  syscall\n.size Restorer, . - "
+    "Restorer\n");
+
+static bool IsSame(const KernelAction* a, const KernelAction* b) {
+  return a->handler == b->handler && a->flags == b->flags && a->restorer == b->restorer && a->mask == b->mask;
+}
+
+static void ActByLibcsSyscall(int signo) {
+  const KernelAction none = {0};
+  const KernelAction counts = {Count, 0x04000000 | SA_RESTART, Restorer, 1UL << (SIGUSR1 - 1)};
+  KernelAction old = counts;
+  REQUIRE(syscall(SYS_rt_sigaction, signo, NULL, &old, 8) == 0 && IsSame(&old, &none));
+  REQUIRE(syscall(SYS_rt_sigaction, signo, &counts, &old, 8) == 0 && IsSame(&old, &none));
+  REQUIRE(syscall(SYS_rt_sigaction, signo, NULL, &old, 8) == 0 && IsSame(&old, &counts));
+  raise(signo);
+  struct sigaction same;
+  REQUIRE(sigaction(signo, NULL, &same) == 0 && same.sa_handler == Count &&
+          same.sa_flags == (int)counts.flags);
+  REQUIRE(sigaction(signo, &same, NULL) == 0);
+  raise(signo);
+  KernelAction both = none;
+  REQUIRE(syscall(SYS_rt_sigaction, signo, &both, &both, 8) == 0 && both.handler == Count);
+  both = counts;
+  errno = 0;
+  REQUIRE(syscall(SYS_rt_sigaction, signo, &both, &both, 8) == 0 && IsSame(&both, &none) && errno == 0);
+  REQUIRE(syscall(SYS_rt_sigaction, signo, &none, NULL, 16) == -1 && errno == EINVAL);
+  REQUIRE(syscall(SYS_rt_sigaction, signo, 1, NULL, 8) == -1 && errno == EFAULT);
+  REQUIRE(syscall(SYS_rt_sigaction, signo, NULL, 1, 8) == -1 && errno == EFAULT);
+  REQUIRE(syscall(SYS_rt_sigaction, signo, NULL, &old, 8) == 0 && IsSame(&old, &counts));
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   sigset_t set;
@@ -98,8 +139,19 @@ int main(int argc, char** argv) {
       unsigned long mask;
     } action = {SIG_IGN, 0, NULL, 0};
     signal_work(300);
-    REQUIRE(syscall(SYS_rt_sigaction, SIGPROF, &action, NULL, 8) == 0);
+    REQUIRE(RawSystemCall(SYS_rt_sigaction, SIGPROF, (long)&action, 0, 8) == 0);
     signal_work(300);
+    return 0;
+  }
+  if (Is(how, "by_syscall")) {  // as chromium's crash handler sets its own
+    ActByLibcsSyscall(SIGPROF);
+    ActByLibcsSyscall(SIGTERM);
+    ActByLibcsSyscall(SIGSEGV);
+    ActByLibcsSyscall(SIGUSR2);
+    signal_work(300);
+    REQUIRE(g_count == 8);
+    raise(SIGPROF);
+    REQUIRE(g_count == 9);
     return 0;
   }
   if (Is(how, "answers")) {  // every way to ask about SIGPROF answers as if we were not there

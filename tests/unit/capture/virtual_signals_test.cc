@@ -57,6 +57,17 @@ TEST_F(VirtualSignalsTest, TheApplicationSeesOnlyWhatItSetItself) {
   EXPECT_FALSE(signals_.IsDefault(kSigno));
 }
 
+// Who fills in the kernel's structure itself reads back what it wrote.
+TEST_F(VirtualSignalsTest, ARestorerIsTheApplicationsWhereItGaveOne) {
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours, VirtualSignals::Hold::kAlways));
+  KernelSigaction mine{kApplications, SA_NODEFER, 4711, 0};
+  ASSERT_EQ(signals_.Exchange(kSigno, &mine, nullptr, VirtualSignals::Restorer::kAsGiven), 0);
+  EXPECT_EQ(signals_.ApplicationAction(kSigno).restorer, 4711u);
+  EXPECT_EQ(signals_.ApplicationAction(kSigno).flags, static_cast<uint64_t>(SA_NODEFER));
+  ASSERT_EQ(signals_.Exchange(kSigno, &mine, nullptr), 0);
+  EXPECT_NE(signals_.ApplicationAction(kSigno).restorer, 4711u);
+}
+
 // A server that handles SIGTERM itself must not pay for us, and must not notice.
 TEST_F(VirtualSignalsTest, WhileDefaultGivesTheKernelTheApplicationsOwnHandler) {
   ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours));
