@@ -103,6 +103,10 @@ void CpuCapture::AbandonThread(ThreadSlot* slot) {
 }
 
 void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds) {
+  if (!running()) {  // any more: the process may be in a sandbox by now, which allows no system call of ours
+    AbandonThread(slot);
+    return;
+  }
   t_state.slot_plus_one = slot->index + 1;
   t_state.asked_to_block = slot->started_with_signal_blocked;
   slot->bounds = bounds;
@@ -299,6 +303,38 @@ void CpuCapture::ResumeAfterFailedExec() {
   }
   if (t_state.hold_depth > 0) --t_state.hold_depth;
   if (t_state.hold_depth == 0) ChangeSignalMask(SIG_UNBLOCK, bit);
+}
+
+void CpuCapture::Retreat() {
+  if (signo() == 0) return;
+  ThreadSlot* mine = ThisThread();
+  for (uint32_t i = 0; i < slots_.limit(); ++i) {
+    ThreadSlot* slot = slots_.At(i);
+    bool timed = slot->use.load(std::memory_order_acquire) == SlotUse::kTimed;
+    slot->timed_outside.store(timed && slot != mine, std::memory_order_relaxed);
+  }
+  ran_outside_ = running();
+  PauseThisThreadForExec();
+  if (IsThisProcess()) Stop();
+  running_.store(false, std::memory_order_release);
+  signo_outside_ = signo_.exchange(0, std::memory_order_acq_rel);
+}
+
+void CpuCapture::Return() {
+  if (signo_outside_ == 0) return;
+  signo_.store(signo_outside_, std::memory_order_release);
+  if (ran_outside_) {
+    running_.store(true, std::memory_order_release);
+    settings_.ledger->header()->cpu_stop_monotonic_ns.store(0, std::memory_order_relaxed);
+    for (uint32_t i = 0; i < slots_.limit(); ++i) {
+      ThreadSlot* slot = slots_.At(i);
+      bool stopped = slot->timed_outside.exchange(false, std::memory_order_relaxed) &&
+                     slot->use.load(std::memory_order_acquire) == SlotUse::kUntimed;
+      if (stopped) engines_.StartTimer(slot, CpuEngines::Since::kNow);
+    }
+  }
+  ResumeAfterFailedExec();
+  LookAround(true);  // threads that began meanwhile
 }
 
 void CpuCapture::RestartInForkedChild(bool record) {

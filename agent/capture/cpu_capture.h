@@ -68,6 +68,10 @@ class CpuCapture {
   void ReleaseThisThread();
   void PauseThisThreadForExec();
   void ResumeAfterFailedExec();
+  // Before a sandbox (hook): as for exec, but of all threads, and from here on every hook goes straight through. No system call
+  // is made after it. Return: the sandbox was refused, all threads are timed again.
+  void Retreat();
+  void Return();
   // `record`: the ledger is open again and this process is to be profiled as its parent was.
   void RestartInForkedChild(bool record);
 
@@ -107,6 +111,8 @@ class CpuCapture {
   std::atomic<uint32_t> pid_{0};
   std::atomic<uint64_t> next_look_ns_{0};
   std::atomic<bool> said_replaced_{false};
+  int signo_outside_ = 0;  // what Return needs
+  bool ran_outside_ = false;
 };
 
 extern constinit CpuCapture g_cpu_capture;

@@ -109,7 +109,7 @@ void CpuHandler::OnPerfTick(ThreadSlot* slot, const ucontext_t& context) {
 
 void CpuHandler::OnTick(ThreadSlot& account, ThreadSlot* thread, uint64_t weight, const ucontext_t& context) {
   Ledger& ledger = *settings_.ledger;
-  if (!ledger.is_open()) return;
+  if (!ledger.CanRecord()) return;
   // Counted already when the thread's account was settled.
   uint64_t prepaid = account.prepaid.load(std::memory_order_relaxed);
   if (prepaid > 0) {

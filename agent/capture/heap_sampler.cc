@@ -75,6 +75,11 @@ bool HeapSampler::Draws(size_t size) {
     if (decided_.load(std::memory_order_acquire)) thread.heap_countdown = kIdleBytes;
     return false;
   }
+  if (suspended_.load(std::memory_order_acquire)) [[unlikely]] {
+    thread.heap_started = false;  // a new gap, should it be lifted
+    thread.heap_countdown = settings_.rate;
+    return false;
+  }
   // The real allocator asked for memory by a public name. Should the call have been left by a jump, then its place on the
   // stack is soon that of a caller.
   auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));

@@ -40,6 +40,9 @@ class HeapSampler {
   void Stop() { running_.store(false, std::memory_order_release); }
   bool running() const { return running_.load(std::memory_order_acquire); }
 
+  // Nothing is drawn, and no thread makes a system call for the sake of drawing, until it is lifted.
+  void Suspend(bool suspended) { suspended_.store(suspended, std::memory_order_release); }
+
   // In a forked child, whose ledger is new (or closed: `record` false).
   void RestartAfterFork(bool record);
 
@@ -69,6 +72,7 @@ class HeapSampler {
   Settings settings_{};
   std::atomic<bool> running_{false};
   std::atomic<bool> decided_{false};  // Start was called
+  std::atomic<bool> suspended_{false};
   ModuleId own_module_ = ModuleId::kNone;
   ScratchPool deep_frames_;  // for depths that a stack buffer is too small for
   LiveAllocations live_;

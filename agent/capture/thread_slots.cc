@@ -89,6 +89,7 @@ ThreadSlot* ThreadSlots::Acquire() {
   slot->in_handler.store(0, std::memory_order_relaxed);
   slot->spare_stack = nullptr;
   slot->spare_stack_size = 0;
+  slot->timed_outside.store(false, std::memory_order_relaxed);
   slot->start_routine = nullptr;
   slot->started_with_signal_blocked = false;
   slot->use.store(SlotUse::kStarting, std::memory_order_release);  // release: the fields above

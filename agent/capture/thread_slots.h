@@ -60,6 +60,8 @@ struct alignas(64) ThreadSlot {
   void* spare_stack;  // agent/interpose/alternate_stack_hook.cc
   size_t spare_stack_size;
 
+  std::atomic<bool> timed_outside;  // before the process entered a sandbox, should that be refused
+
   void* start_routine;
   bool started_with_signal_blocked;  // the creator's view of the CPU signal, which the thread inherits
 };

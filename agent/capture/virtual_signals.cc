@@ -243,6 +243,15 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
     wanted.restorer = restorer_;
   }
   wanted.mask &= ~(SignalBit(SIGKILL) | SignalBit(SIGSTOP));
+  if (entry.hold.load(std::memory_order_relaxed) == Hold::kLeftBehind) {
+    before = Read(entry);
+    long result = wanted.is_default() ? 0 : KernelExchange(signo, &wanted, nullptr);
+    if (result != 0) return result;
+    Write(entry, wanted);
+    if (!wanted.is_default()) entry.hold.store(Hold::kNot, std::memory_order_release);
+    if (old != nullptr) *old = before;
+    return 0;
+  }
   {
     AllSignalsBlocked blocked;
     Locked lock(blocked, entry);
@@ -337,6 +346,32 @@ void VirtualSignals::TakeAgain(int signo) {
   Locked lock(blocked, entry);
   KernelSigaction ours = OurAction(entry);
   if (entry.hold.load(std::memory_order_relaxed) == Hold::kAlways) KernelExchange(signo, &ours, nullptr);
+}
+
+void VirtualSignals::Retreat(const AllSignalsBlocked& blocked, uint64_t kept) {
+  for (int signo = 1; signo < kSignals; ++signo) {
+    Entry& entry = entries_[signo];
+    Locked lock(blocked, entry);
+    entry.hold_outside = entry.hold.load(std::memory_order_relaxed);
+    if (entry.hold_outside == Hold::kNot) continue;
+    KernelSigaction action = Read(entry);
+    bool is_kept = (kept & SignalBit(signo)) != 0 && action.is_default();
+    if (!is_kept) KernelExchange(signo, &action, nullptr);
+    entry.hold.store(is_kept ? Hold::kLeftBehind : Hold::kNot, std::memory_order_release);
+  }
+}
+
+void VirtualSignals::Return(const AllSignalsBlocked& blocked) {
+  for (int signo = 1; signo < kSignals; ++signo) {
+    Entry& entry = entries_[signo];
+    if (entry.hold_outside == Hold::kNot) continue;
+    if (entry.hold.load(std::memory_order_relaxed) == Hold::kLeftBehind) {
+      entry.hold.store(entry.hold_outside, std::memory_order_release);
+    } else {
+      Take(blocked, signo, entry.handler, entry.hold_outside, entry.on_other_handler);
+    }
+    entry.hold_outside = Hold::kNot;
+  }
 }
 
 void VirtualSignals::ResetAfterFork() {

@@ -12,6 +12,8 @@
 //                  application's goes to the kernel as it is, and costs nothing.
 //   kGuarded       (SIGSEGV, ... while the agent does work that may fault) As kAlways, for a short time, on top
 //                  of one of the others.
+//   kLeftBehind    (after Retreat) The application's action is SIG_DFL, the kernel holds ours still, which does nothing
+//                  any more. The application's next action goes to the kernel as it is, by one system call.
 // Locks:     one spin lock a signal, held with every signal blocked, so that no handler can wait for its own
 //            thread. fork: the child calls ResetAfterFork, since another thread may have held one.
 #pragma once
@@ -96,7 +98,7 @@ using LibcSigaction = int (*)(int, const struct sigaction*, struct sigaction*);
 
 class VirtualSignals {
  public:
-  enum class Hold : uint8_t { kNot, kAlways, kWhileDefault, kGuarded };
+  enum class Hold : uint8_t { kNot, kAlways, kWhileDefault, kGuarded, kLeftBehind };
 
   // Before the first Take: libc's own sigaction, which is used once, to learn the restorer that debuggers and
   // unwinders recognise a signal frame by.
@@ -154,6 +156,12 @@ class VirtualSignals {
   void ShowIgnoredToKernel(int signo);
   void TakeAgain(int signo);
 
+  // Before a sandbox, in which no handler may make system calls: every signal is the application's own again. But for those
+  // of `kept` whose default action would kill where ours swallows: they are left behind. Return: all as it was, with what the
+  // application has set meanwhile.
+  void Retreat(const AllSignalsBlocked&, uint64_t kept);
+  void Return(const AllSignalsBlocked& blocked);
+
   void ResetAfterFork();
 
  private:
@@ -162,6 +170,7 @@ class VirtualSignals {
     std::atomic<uint32_t> version;  // odd while `action` is being written
     std::atomic<Hold> hold;
     Hold hold_beneath;  // of a guarded one
+    Hold hold_outside;  // of one that was given back by Retreat
     AgentSignalHandler guard;
     AgentSignalHandler handler;
     void (*on_other_handler)(int signo);

@@ -443,6 +443,9 @@ void Encoder::AddComments() {
   AddRates();
   for (std::string_view comment : request_.comments) AddComment(comment);
 
+  if (header.process_end.load(std::memory_order_relaxed) == static_cast<uint32_t>(ProcessEnd::kSandboxed)) {
+    AddComment("the profile ends where the program entered a sandbox (seccomp)");
+  }
   for (uint32_t i = 0; i < static_cast<uint32_t>(Loss::kCount); ++i) {
     auto loss = static_cast<Loss>(i);
     uint64_t times = ledger_.losses(loss);

@@ -2,7 +2,9 @@
 
 #include <alloca.h>
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -18,6 +20,10 @@
 #include "agent/base/signal_safe.h"
 #include "agent/interpose/real_functions.h"
 
+#ifndef PR_SET_SYSCALL_USER_DISPATCH
+#define PR_SET_SYSCALL_USER_DISPATCH 59  // Linux 5.11
+#endif
+
 namespace profagent {
 namespace {
 
@@ -28,6 +34,12 @@ constinit std::atomic<const ProcessEvents*> g_events{nullptr};  // release: what
 // More variables than this are passed on without the word: the array is copied to the caller's stack.
 constexpr size_t kMaxVariables = 4096;
 
+// In which nobody may look at a program's file.
+bool InSandbox() {
+  const ProcessEvents* events = g_events.load(std::memory_order_acquire);
+  return events != nullptr && events->in_sandbox();
+}
+
 template <class Call>
 int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) {
   const ProcessEvents* events = g_events.load(std::memory_order_acquire);
@@ -35,7 +47,7 @@ int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) 
   size_t preload = PreloadSize(environment);
   char** room = nullptr;
   if (preload != 0 && count <= kMaxVariables) room = static_cast<char**>(alloca((count + 2) * sizeof(char*)));
-  if (room != nullptr) {
+  if (room != nullptr && !InSandbox()) {
     FateOfPreload fate = FateIn(program, environment);
     if (fate == FateOfPreload::kKilled)
       environment = WithoutPreload(environment, room, static_cast<char*>(alloca(preload)));
@@ -43,8 +55,9 @@ int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) 
     if (fate != FateOfPreload::kLoaded) room = nullptr;
   }
   if (events == nullptr) return call(environment);
-  bool first = events->before_exec();
-  if (room != nullptr) environment = WithLineage(environment, first, room);
+  ExecWord word = events->before_exec();
+  if (room != nullptr && word != ExecWord::kNone)
+    environment = WithLineage(environment, word == ExecWord::kFirst, room);
   int result = call(environment);
   int failed_with = errno;
   events->exec_failed();
@@ -57,7 +70,8 @@ template <class Call>
 int Spawn(const ProgramFile& program, ExecEnvironment environment, Call call) {
   size_t count = CountVariables(environment);
   size_t preload = PreloadSize(environment);
-  if (preload != 0 && count <= kMaxVariables && FateIn(program, environment) == FateOfPreload::kKilled) {
+  if (preload != 0 && count <= kMaxVariables && !InSandbox() &&
+      FateIn(program, environment) == FateOfPreload::kKilled) {
     auto* room = static_cast<char**>(alloca((count + 1) * sizeof(char*)));
     environment = WithoutPreload(environment, room, static_cast<char*>(alloca(preload)));
   }
@@ -83,6 +97,35 @@ int Execveat(int directory, const char* path, char* const argv[], char* const en
     return Real().execveat(directory, path, argv, environment, flags);
   });
 }
+
+bool IsSandboxPrctl(long option, long second, long third) {
+  switch (static_cast<int>(option)) {
+    case PR_SET_SECCOMP:
+      return second == SECCOMP_MODE_STRICT || (second == SECCOMP_MODE_FILTER && third != 0);
+    case PR_SET_SYSCALL_USER_DISPATCH:
+      return second != 0;
+    default:
+      return false;
+  }
+}
+
+bool IsSandboxSeccomp(long operation, long flags, long arguments) {
+  switch (static_cast<unsigned>(operation)) {
+    case SECCOMP_SET_MODE_STRICT:
+      return static_cast<unsigned>(flags) == 0 && arguments == 0;
+    case SECCOMP_SET_MODE_FILTER:
+      return arguments != 0;
+    default:
+      return false;
+  }
+}
+
+bool LeaveForSandbox() {
+  const ProcessEvents* events = g_events.load(std::memory_order_acquire);
+  return events != nullptr && events->before_sandbox();
+}
+
+void ComeBackFromSandbox() { g_events.load(std::memory_order_acquire)->sandbox_refused(); }
 
 }  // namespace profagent
 

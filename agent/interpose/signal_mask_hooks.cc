@@ -32,8 +32,7 @@ bool Names(const sigset_t* set, int signo) {
 
 // sigtimedwait on a set that holds the CPU signal. The signal is blocked for real meanwhile, so that the
 // kernel keeps what arrives; ticks of ours among it are counted and the wait goes on.
-int WaitForSignal(const sigset_t* set, siginfo_t* info, const struct timespec* timeout) {
-  int signo = g_cpu_capture.signo();
+int WaitForSignal(int signo, const sigset_t* set, siginfo_t* info, const struct timespec* timeout) {
   uint64_t bit = SignalBit(signo);
   uint64_t deadline = 0;
   if (timeout != nullptr) {
@@ -61,8 +60,9 @@ int WaitForSignal(const sigset_t* set, siginfo_t* info, const struct timespec* t
     if (result > 0 && info != nullptr) *info = seen;
   }
   ErrnoSaver keep;
-  if ((before & bit) == 0) ChangeSignalMask(SIG_UNBLOCK, bit);
-  g_cpu_capture.WaitsForSignal(false);
+  bool in_sandbox = g_cpu_capture.signo() == 0;  // entered meanwhile, by another thread
+  if ((before & bit) == 0 && !in_sandbox) ChangeSignalMask(SIG_UNBLOCK, bit);
+  if (!in_sandbox) g_cpu_capture.WaitsForSignal(false);
   return result;
 }
 
@@ -163,20 +163,23 @@ PROF_EXPORT int sigpending(sigset_t* set) noexcept {
 }
 
 PROF_EXPORT int sigtimedwait(const sigset_t* set, siginfo_t* info, const struct timespec* timeout) {
-  if (!profagent::Names(set, g_cpu_capture.signo())) return Real().sigtimedwait(set, info, timeout);
-  return profagent::WaitForSignal(set, info, timeout);
+  int ours = g_cpu_capture.signo();
+  if (!profagent::Names(set, ours)) return Real().sigtimedwait(set, info, timeout);
+  return profagent::WaitForSignal(ours, set, info, timeout);
 }
 
 PROF_EXPORT int sigwaitinfo(const sigset_t* set, siginfo_t* info) {
-  if (!profagent::Names(set, g_cpu_capture.signo())) return Real().sigwaitinfo(set, info);
-  return profagent::WaitForSignal(set, info, nullptr);
+  int ours = g_cpu_capture.signo();
+  if (!profagent::Names(set, ours)) return Real().sigwaitinfo(set, info);
+  return profagent::WaitForSignal(ours, set, info, nullptr);
 }
 
 PROF_EXPORT int sigwait(const sigset_t* set, int* signo) {
-  if (!profagent::Names(set, g_cpu_capture.signo())) return Real().sigwait(set, signo);
+  int ours = g_cpu_capture.signo();
+  if (!profagent::Names(set, ours)) return Real().sigwait(set, signo);
   profagent::ErrnoSaver keep;
   for (;;) {
-    int result = profagent::WaitForSignal(set, nullptr, nullptr);
+    int result = profagent::WaitForSignal(ours, set, nullptr, nullptr);
     if (result > 0) {
       *signo = result;
       return 0;

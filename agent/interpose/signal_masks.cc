@@ -89,7 +89,8 @@ TemporaryMask::TemporaryMask(const sigset_t* wanted) : given_(wanted) {
 TemporaryMask::~TemporaryMask() {
   if (!changed_) return;
   t_state.asked_to_block = asked_before_;
-  if (blocked_) ChangeSignalMask(SIG_UNBLOCK, SignalBit(g_cpu_capture.signo()));
+  int signo = g_cpu_capture.signo();  // 0: the process has entered a sandbox meanwhile
+  if (blocked_ && signo != 0) ChangeSignalMask(SIG_UNBLOCK, SignalBit(signo));
 }
 
 }  // namespace profagent

@@ -262,6 +262,10 @@ void LookForNewObjectsNow() {
   SetSignalMask(mask);
 }
 
+void WantNewObjects(bool wanted) {
+  if (g_state.part_count != 0) g_redirects_slots.store(wanted, std::memory_order_release);
+}
+
 // A look takes milliseconds at most, and no signal stops it. One that does not end was begun by a thread that is not in this
 // process (a fork by raw system call).
 void BeforeObjectsClose() {

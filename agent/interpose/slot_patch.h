@@ -54,6 +54,9 @@ inline void LookForNewObjects() {
     LookForNewObjectsNow();
 }
 
+// Not `wanted`: new objects are left alone until they are wanted again.
+void WantNewObjects(bool wanted);
+
 void BeforeObjectsClose();
 void AfterObjectsClose();
 // In a forked child: threads that were looking or closing are not in it.

@@ -2,13 +2,14 @@
 //
 // futex:   what C++20's semaphore, latch, barrier and atomic::wait, Rust's std and many home-made locks wait in. Block profile
 //          only: who will end such a wait, the kernel does not know either.
-// Others:  exit_group, execve, execveat and rt_sigaction (chromium's crash handler) do as libc's functions of those names do in
-//          process_hooks and signal_action_hooks.
+// Others:  exit_group, execve, execveat, rt_sigaction (chromium's crash handler), prctl and seccomp (libseccomp) do as libc's
+//          functions of those names do in process_hooks and signal_action_hooks.
 // Context: `hook`, also of programs that vfork or clone by this function: what is not ours leaves by a jump, with the
 //          program's own frame on the stack and every register and stack word as it was.
 // Result:  libc's, errno as libc set it. Of a futex, EAGAIN (the value had changed) was no wait.
 #include <errno.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <sys/syscall.h>
 
 #include "agent/base/raw_syscall.h"
@@ -44,6 +45,20 @@ __attribute__((noinline)) long Wait(long number, long a, long b, long c, long d,
   return result;
 }
 
+long Prctl(long number, long a, long b, long c, long d, long e, long f) {
+  auto call = [&] { return g_real_locks.syscall(number, a, b, c, d, e, f); };
+  if (!IsSandboxPrctl(a, b, c)) return call();
+  return EnterSandbox(call, [](long result) { return result != 0; });
+}
+
+long Seccomp(long number, long a, long b, long c, long d, long e, long f) {
+  auto call = [&] { return g_real_locks.syscall(number, a, b, c, d, e, f); };
+  if (!IsSandboxSeccomp(a, b, c)) return call();
+  // With a listener the result is its descriptor; without one, a thread that has filters of its own.
+  bool has_listener = (b & SECCOMP_FILTER_FLAG_NEW_LISTENER) != 0;
+  return EnterSandbox(call, [&](long result) { return has_listener ? result < 0 : result != 0; });
+}
+
 // A pointer that leads nowhere is for the kernel to refuse. It looks at the action before it finds that there is no signal 0.
 bool CanRead(const KernelSigaction* action) {
   return SyscallError(RawSyscall(SYS_rt_sigaction, 0, action, nullptr, sizeof action->mask)) != EFAULT;
@@ -76,6 +91,8 @@ bool IsOurs(long number) {
     case SYS_execve:
     case SYS_execveat:
     case SYS_exit_group:
+    case SYS_prctl:
+    case SYS_seccomp:
       return true;
     default:
       return false;
@@ -94,8 +111,12 @@ __attribute__((noinline)) long DoOurs(long number, long a, long b, long c, long 
       return Execveat(static_cast<int>(a), reinterpret_cast<const char*>(b),
                       reinterpret_cast<char* const*>(c), reinterpret_cast<char* const*>(d),
                       static_cast<int>(e));
-    default:
+    case SYS_exit_group:
       Exit(static_cast<int>(a));
+    case SYS_prctl:
+      return Prctl(number, a, b, c, d, e, f);
+    default:
+      return Seccomp(number, a, b, c, d, e, f);
   }
 }
 

@@ -1,4 +1,5 @@
-// Threads: pthread_create, thrd_create, the ways in which a thread ends, and the ways in which it is named.
+// Threads: pthread_create, thrd_create, the ways in which a thread ends, and the ways in which it is named (prctl is one, and one
+// into a sandbox: process_hooks.h).
 //
 // Context: `hook`. Nothing here allocates from the application's heap: a new thread's start routine waits in
 //          a place of ours (capture/thread_starts.h).
@@ -21,6 +22,7 @@
 #include "agent/capture/contention.h"
 #include "agent/capture/cpu_capture.h"
 #include "agent/capture/thread_starts.h"
+#include "agent/interpose/process_hooks.h"
 #include "agent/interpose/real_functions.h"
 #include "agent/interpose/slot_patch.h"
 
@@ -147,6 +149,10 @@ PROF_EXPORT int prctl(int option, ...) {
   unsigned long c = va_arg(list, unsigned long);
   unsigned long d = va_arg(list, unsigned long);
   va_end(list);
+  if (profagent::IsSandboxPrctl(option, static_cast<long>(a), static_cast<long>(b))) {
+    return static_cast<int>(profagent::EnterSandbox([&] { return Real().prctl(option, a, b, c, d); },
+                                                    [](long result) { return result != 0; }));
+  }
   int result = Real().prctl(option, a, b, c, d);
   if (option == PR_SET_NAME && result == 0 && g_cpu_capture.running()) {
     profagent::ErrnoSaver keep;

@@ -39,8 +39,9 @@ static_assert(std::atomic<uint32_t>::is_always_lock_free && sizeof(std::atomic<u
 enum class CpuEngine : uint32_t { kNone = 0, kThreadTimers = 1, kProcessTimer = 2, kPerfEvents = 3 };
 
 // How the process came to its end, as far as it could write it down itself. A ledger that still says kRunning
-// after its process is gone belonged to one that was killed.
-enum class ProcessEnd : uint32_t { kRunning = 0, kExited = 1, kExecuted = 2, kSignalled = 3 };
+// after its process is gone belonged to one that was killed. kSandboxed: it went on, but into a sandbox in which the agent
+// could do nothing any more.
+enum class ProcessEnd : uint32_t { kRunning = 0, kExited = 1, kExecuted = 2, kSignalled = 3, kSandboxed = 4 };
 
 // The chains that are looked up by hash. `first` is the RecordId of an array of 1 << log2_count bucket heads.
 struct BucketArray {

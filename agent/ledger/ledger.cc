@@ -244,6 +244,14 @@ void Ledger::Close() {
   if (old.owner_page_ != nullptr) RawSyscall(SYS_munmap, old.owner_page_, kPage);
 }
 
+void Ledger::Suspend(bool suspended) {
+  static constexpr uint32_t kNobody = 0;
+  if (base_ == nullptr || suspended == (mark_aside_ != nullptr)) return;
+  const uint32_t* mark = suspended ? &kNobody : mark_aside_;
+  mark_aside_ = suspended ? owner_mark_ : nullptr;
+  __atomic_store_n(&owner_mark_, mark, __ATOMIC_RELEASE);
+}
+
 std::span<const std::byte> Ledger::bytes() const { return {base_, size_}; }
 
 bool Ledger::ReserveUpTo(uint64_t end) {

@@ -66,10 +66,13 @@ class Ledger {
   std::string_view note() const { return note_.view(); }
 
   bool is_open() const { return base_ != nullptr; }
-  // False: closed, or this is a forked child that looks at its parent's ledger.
+  // False: closed, or suspended, or this is a forked child that looks at its parent's ledger.
   PROF_ALWAYS_INLINE bool CanRecord() const {
-    return base_ != nullptr && __atomic_load_n(owner_mark_, __ATOMIC_RELAXED) != 0;
+    return base_ != nullptr &&
+           __atomic_load_n(__atomic_load_n(&owner_mark_, __ATOMIC_RELAXED), __ATOMIC_RELAXED) != 0;
   }
+  // Until it is lifted nothing is added, so that nothing can need a page or a system call. Not for two threads at once.
+  void Suspend(bool suspended);
   bool in_file() const { return in_file_; }
   LedgerHeader* header() const { return reinterpret_cast<LedgerHeader*>(base_); }
 
@@ -147,6 +150,7 @@ class Ledger {
   uint64_t size_ = 0;
   uint64_t first_record_ = 0;             // where records begin
   const uint32_t* owner_mark_ = nullptr;  // in memory that fork wipes: 0 in a child
+  const uint32_t* mark_aside_ = nullptr;  // of one that is suspended: its owner_mark_
   uint32_t* owner_page_ = nullptr;        // of a ledger in a file: the page that holds the mark
   uint64_t populated_ = 0;                // up to there PopulateAhead came
   bool in_file_ = false;

@@ -262,6 +262,31 @@ void Agent::PauseThisThreadForExec() { g_cpu_capture.PauseThisThreadForExec(); }
 
 void Agent::ResumeAfterFailedExec() { g_cpu_capture.ResumeAfterFailedExec(); }
 
+void Agent::StopSampling() {
+  g_heap_sampler.Suspend(true);
+  UseLockHooks(false, false);
+  WantNewObjects(false);
+  g_cpu_capture.Retreat();
+}
+
+void Agent::GiveSignalsBack(const AllSignalsBlocked& blocked) {
+  // A tick may still be on its way to a thread (before Linux 6.13), and who asks for a dump does not mean to kill.
+  uint64_t kept = g_options.cpu_wanted() ? SignalBit(g_options.cpu_signal) : 0;
+  if (g_options.dump_signal != 0) kept |= SignalBit(g_options.dump_signal);
+  g_virtual_signals.Retreat(blocked, kept);
+  ledger_.Suspend(true);
+}
+
+void Agent::Return() {
+  ledger_.Suspend(false);
+  g_virtual_signals.Return(AllSignalsBlocked());
+  g_cpu_capture.Return();
+  if (!active()) return;
+  WantNewObjects(true);
+  UseHooks();
+  g_heap_sampler.Suspend(false);
+}
+
 namespace {
 
 // Before the constructors of the program and, as far as the loader's order allows it, of its libraries.

@@ -9,6 +9,7 @@
 #include <atomic>
 
 #include "agent/base/options.h"
+#include "agent/capture/virtual_signals.h"
 #include "agent/ledger/ledger.h"
 #include "agent/unwind/unwinder.h"
 
@@ -46,6 +47,13 @@ class Agent {
   // Does nothing in a vfork child, which has no timers. If exec returns, ResumeAfterFailedExec restores both.
   void PauseThisThreadForExec();
   void ResumeAfterFailedExec();
+
+  // In the thread that is about to shut the process up in a sandbox, where every system call may kill. After the first, no timer
+  // runs and nothing is sampled; after the second, nothing that is left of the agent makes a system call, whatever the program
+  // does, but for what lifecycle does itself. Return: the sandbox was refused, all goes on as it was.
+  void StopSampling();
+  void GiveSignalsBack(const AllSignalsBlocked& blocked);
+  void Return();
 
  private:
   bool OpenLedger();

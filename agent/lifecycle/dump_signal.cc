@@ -24,6 +24,10 @@ void WriteRequested(void*) {
 }
 
 void OnDumpSignal(int signo, siginfo_t* info, void* context) {
+  if (g_writer.is_over()) {  // no system call is ours any more
+    RestartInterruptedCall(static_cast<ucontext_t*>(context));
+    return;
+  }
   if (!g_virtual_signals.IsDefault(signo)) {  // the application set a handler since the kernel chose ours
     g_virtual_signals.PassOn(signo, info);
     return;

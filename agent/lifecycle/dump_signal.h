@@ -18,6 +18,7 @@ struct DumpWriter {
   OwnStack* stack;    // the one that the end of the process writes on
   void (*write)();    // writes one dump, on it
   void (*give_up)();  // after a fault in there
+  bool (*is_over)();  // in a sandbox: the signal means nothing any more, and harms nobody
   bool loud;
 };
 void StartDumpSignal(int signo, const DumpWriter& writer);

@@ -32,12 +32,14 @@ enum class EndState : uint8_t { kAhead, kWriting, kDone };
 struct Life {
   long pid = 0;  // the process that all of this belongs to
   bool first = false;
+  std::atomic<bool> enters_sandbox{false};  // a thread is before the call that does it, or behind
+  std::atomic<bool> in_sandbox{false};      // or at that call: nothing may be done any more, unless it fails
   std::atomic<EndState> end{EndState::kAhead};
   std::atomic<uint32_t> exits{0};  // threads that called exit
   std::atomic<long> writer{0};     // tid of who is at it, or was
   uint32_t dumps = 0;              // written so far; only who is on the stack counts
   OwnStack stack;
-  // What was written before an exec or daemon that may still fail. Last: seldom touched, and large.
+  // What was written before an exec, a daemon or a sandbox that may still fail. Last: seldom touched, and large.
   bool any_left_behind = false;
   PathText left_behind[kWantedProfiles];
 };
@@ -53,8 +55,11 @@ constexpr int kOtherFatalSignals[] = {SIGHUP,  SIGINT,  SIGQUIT,   SIGTRAP, SIGA
 // A writer that takes longer than this is not waited for by a thread that wants to die.
 constexpr int kPatienceMillis = 10'000;
 
-// False in a vfork child, and in a process made by a raw clone or fork system call.
-bool IsOurProcess() { return g_life != nullptr && RawSyscall(SYS_getpid) == g_life->pid; }
+bool InSandbox() { return g_life != nullptr && g_life->in_sandbox.load(std::memory_order_acquire); }
+
+// One in which the agent may act: false in a sandbox (even to ask for the pid may kill), in a vfork child, and in a process made
+// by a raw clone or fork system call.
+bool IsOurProcess() { return g_life != nullptr && !InSandbox() && RawSyscall(SYS_getpid) == g_life->pid; }
 
 ProcessName Name() {
   return {.program = ProgramName(g_agent.ledger()),
@@ -70,15 +75,19 @@ void Note(ProcessEnd end) {
   header->process_end.store(static_cast<uint32_t>(end), std::memory_order_relaxed);
 }
 
-// Another thread is writing the last profile while this one is about to end the process.
-void WaitForWriter() {
-  long self = RawSyscall(SYS_gettid);
-  for (int waited = 0; waited < kPatienceMillis; ++waited) {
-    if (g_life->end.load(std::memory_order_acquire) != EndState::kWriting) return;
-    if (g_life->writer.load(std::memory_order_relaxed) == self) return;
+void WaitUntil(bool (*over)()) {
+  for (int waited = 0; waited < kPatienceMillis && !over(); ++waited) {
     struct timespec millisecond = {0, 1'000'000};
     RawSyscall(SYS_nanosleep, &millisecond, nullptr);
   }
+}
+
+// Another thread is writing the last profile while this one is about to end the process.
+void WaitForWriter() {
+  WaitUntil([] {
+    return g_life->end.load(std::memory_order_acquire) != EndState::kWriting ||
+           g_life->writer.load(std::memory_order_relaxed) == RawSyscall(SYS_gettid);
+  });
 }
 
 // Writes all that is wanted at the end of this process or before it becomes another program. What is left behind by one
@@ -212,9 +221,16 @@ bool WasEverAlone() {
   return newest != 0 && thread->next == 0;
 }
 
-bool BeforeExec() {
-  if (!IsOurProcess()) return false;
-  if (!g_agent.active()) return g_life->first;
+ExecWord Word() { return g_life->first ? ExecWord::kFirst : ExecWord::kLater; }
+
+ExecWord BeforeExec() {
+  // Whether this is a vfork child cannot be asked. Without a word the next program finds out by itself whether it is the first;
+  // but not that it is not to be profiled.
+  if (InSandbox()) {
+    return g_agent.options().follow_children && g_life->first ? ExecWord::kNone : ExecWord::kLater;
+  }
+  if (!IsOurProcess()) return ExecWord::kLater;
+  if (!g_agent.active()) return Word();
   ErrnoSaver keep_errno;
   g_agent.PauseThisThreadForExec();
   AllSignalsBlocked quiet;
@@ -224,7 +240,7 @@ bool BeforeExec() {
   } else if (WasEverAlone()) {
     g_agent.ledger().ReleaseUnused();
   }
-  return g_life->first;
+  return Word();
 }
 
 void ForgetWhatWasLeft() {
@@ -268,6 +284,44 @@ void DaemonFailed() {
   Note(ProcessEnd::kRunning);
 }
 
+// The last chance to write. By the time that a profile takes, other threads are through with what they were recording.
+bool BeforeSandbox() {
+  if (g_life == nullptr || InSandbox()) return false;
+  bool ours = IsOurProcess();
+  const Ledger& ledger = g_agent.ledger();
+  if (!ours && ledger.CanRecord()) return false;  // a vfork child: this is its parent's memory
+  ErrnoSaver keep_errno;
+  if (g_life->enters_sandbox.exchange(true, std::memory_order_acq_rel)) {
+    WaitUntil(InSandbox);  // for another thread: our filter might be the end of it
+    return false;
+  }
+  WaitForWriter();
+  bool goes_on = ours && g_agent.active() && g_life->end.load(std::memory_order_acquire) == EndState::kAhead;
+  if (goes_on) {
+    Log(Verbosity::kFiles, "the program enters a sandbox (seccomp): its profiles end here");
+    Note(ProcessEnd::kSandboxed);
+  }
+  g_agent.StopSampling();
+  AllSignalsBlocked quiet;
+  if (goes_on && !ledger.in_file()) {
+    WriteOnOwnStack([](void*) { WriteAll(WrittenAt::kEnd, Remember::kYes); });
+  }
+  g_agent.GiveSignalsBack(quiet);
+  g_life->in_sandbox.store(true, std::memory_order_release);
+  return ours;  // what a raw fork made has nothing to come back to
+}
+
+void SandboxRefused() {
+  g_life->in_sandbox.store(false, std::memory_order_release);
+  g_life->enters_sandbox.store(false, std::memory_order_release);
+  if (g_agent.active() && g_life->end.load(std::memory_order_acquire) == EndState::kAhead) {
+    TakeBackWhatWasLeft();
+    Note(ProcessEnd::kRunning);
+    Log(Verbosity::kFiles, "the sandbox was refused: the program is profiled on");
+  }
+  g_agent.Return();
+}
+
 // Threads that exit at once race for the exit handlers, and whoever finds none left ends the process while another may
 // be writing in ours. So the second one writes before it joins the race; whoever comes later waits for the writer.
 void BeforeExitHandlers() {
@@ -288,8 +342,9 @@ void AfterForkInParent() {
 
 void AfterForkInChild() {
   if (g_life == nullptr) return;
-  g_life->pid = RawSyscall(SYS_getpid);
   g_life->first = false;
+  if (InSandbox()) return;
+  g_life->pid = RawSyscall(SYS_getpid);
   g_life->end.store(EndState::kAhead, std::memory_order_relaxed);
   g_life->exits.store(0, std::memory_order_relaxed);
   g_life->writer.store(0, std::memory_order_relaxed);
@@ -310,6 +365,9 @@ constexpr ProcessEvents kEvents = {
     .before_fork = BeforeFork,
     .after_fork_in_parent = AfterForkInParent,
     .after_fork_in_child = AfterForkInChild,
+    .before_sandbox = BeforeSandbox,
+    .sandbox_refused = SandboxRefused,
+    .in_sandbox = InSandbox,
 };
 
 }  // namespace
@@ -335,6 +393,7 @@ void StartProcessLife(Lineage lineage) {
   StartDumpSignal(options.dump_signal, {.stack = &g_life->stack,
                                         .write = WriteDump,
                                         .give_up = GiveUp,
+                                        .is_over = InSandbox,
                                         .loud = dumps_are_wanted && !g_agent.ledger().in_file()});
   // With the ledger in a file the samples survive any death, and with no file to write at the end they may go: the
   // program's signals are left alone.

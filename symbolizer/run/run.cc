@@ -133,6 +133,7 @@ void TellProcesses(const std::string& command, const Harvest& harvest, pid_t mai
   size_t empty = 0;
   ShortList running;
   ShortList abrupt;
+  ShortList sandboxed;
   for (const ProcessProfiles& process : harvest.processes) {
     if (process.still_records) running.Add(ProcessText(process));
     // Of others than our own child nobody tells us how they ended.
@@ -140,6 +141,7 @@ void TellProcesses(const std::string& command, const Harvest& harvest, pid_t mai
     if (!is_child && process.ended_abruptly() && process.has_samples) abrupt.Add(ProcessText(process));
     // What a process was before an exec is no process.
     if (!process.has_samples && !process.became_another && &process != main_image) ++empty;
+    if (process.end == ProcessEnd::kSandboxed && process.has_samples) sandboxed.Add(ProcessText(process));
     if (process.lost_nanos > 0) {
       report.Line(ProcessText(process) + ": " + SecondsText(process.lost_nanos) +
                   " of CPU time could not be recorded; the profile's comments say why");
@@ -148,6 +150,10 @@ void TellProcesses(const std::string& command, const Harvest& harvest, pid_t mai
   if (abrupt.count() > 0) {
     report.Line(Counted(abrupt.count(), "process was", "processes were") +
                 " killed or ended past libc: " + abrupt.text() + "; all samples up to then are there");
+  }
+  if (sandboxed.count() > 0) {
+    report.Line(Counted(sandboxed.count(), "process", "processes") +
+                " entered a sandbox (seccomp): " + sandboxed.text() + "; profiled up to there");
   }
   if (running.count() > 0) {
     report.Line(Counted(running.count(), "process is", "processes are") +

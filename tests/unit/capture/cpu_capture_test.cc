@@ -3,10 +3,13 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -116,6 +119,54 @@ TEST_F(CpuCaptureTest, ThreadsThatNobodyAnnouncesAreFoundByLookingAround) {
   worker.join();
   g_cpu_capture.Stop();
   EXPECT_NEAR(static_cast<double>(Ticks()), 300, 60);
+}
+
+// A sandbox that the kernel refused: what was timed is timed again, and nothing is counted that was not.
+TEST_F(CpuCaptureTest, GoesOnAfterARetreat) {
+  Start(1000);
+  std::atomic<bool> over{false};
+  std::thread worker([&] {
+    while (!over) Burn(0.01);
+  });
+  clockid_t workers = 0;
+  ASSERT_EQ(pthread_getcpuclockid(worker.native_handle(), &workers), 0);
+  usleep(1000);
+  g_cpu_capture.LookAround(true);
+  Burn(0.1);
+  g_cpu_capture.Retreat();
+  EXPECT_EQ(g_cpu_capture.signo(), 0);
+  uint64_t before = Ticks();
+  Burn(0.1);
+  EXPECT_EQ(Ticks(), before);
+  double begin = ThreadSeconds() + static_cast<double>(ReadClock(workers).value) * 1e-9;
+  g_cpu_capture.Return();
+  EXPECT_EQ(g_cpu_capture.signo(), SIGPROF);
+  Burn(0.2);
+  g_cpu_capture.Stop();
+  double spent = ThreadSeconds() + static_cast<double>(ReadClock(workers).value) * 1e-9 - begin;
+  EXPECT_NEAR(static_cast<double>(Ticks() - before), spent * 1000, 10 + spent * 20);
+  over = true;
+  worker.join();
+}
+
+// Created before the door was shut, begun behind it.
+TEST_F(CpuCaptureTest, AThreadThatBeginsInASandboxMakesNoSystemCall) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers make system calls of their own";
+  Start(1000);
+  ThreadSlot* slot = g_cpu_capture.PrepareThread();
+  ASSERT_NE(slot, nullptr);
+  g_cpu_capture.Retreat();
+  std::atomic<bool> survived{false};
+  std::thread worker([&] {
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0) return;
+    g_cpu_capture.BeginThread(slot, {});
+    g_cpu_capture.EndThread();
+    survived = true;
+    syscall(SYS_exit, 0);
+  });
+  worker.join();
+  EXPECT_TRUE(survived);
+  g_cpu_capture.Return();
 }
 
 // Slots of the dead are used again, whoever made the threads.

@@ -57,6 +57,46 @@ TEST_F(VirtualSignalsTest, TheApplicationSeesOnlyWhatItSetItself) {
   EXPECT_FALSE(signals_.IsDefault(kSigno));
 }
 
+// Before a sandbox every signal must be the application's own again: our handler would make system calls that kill there.
+TEST_F(VirtualSignalsTest, RetreatGivesTheKernelTheApplicationsActions) {
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours, VirtualSignals::Hold::kAlways));
+  KernelSigaction mine = Action(kApplications);
+  ASSERT_EQ(signals_.Exchange(kSigno, &mine, nullptr), 0);
+  signals_.Retreat(AllSignalsBlocked(), SignalBit(kSigno));
+  EXPECT_EQ(KernelHandler(kSigno), kApplications);
+  EXPECT_FALSE(signals_.IsTaken(kSigno));
+  signal(kSigno, SIG_IGN);  // goes straight to the kernel now
+  signals_.Return(AllSignalsBlocked());
+  EXPECT_EQ(KernelHandler(kSigno), kOurs);
+  EXPECT_TRUE(signals_.ApplicationAction(kSigno).is_ignored());
+}
+
+// A late tick, or a signal that asked for a dump, would kill where the action is the default. The application is told the default
+// nevertheless, and its next action is in force.
+TEST_F(VirtualSignalsTest, RetreatLeavesAHandlerBehindWhereTheDefaultKills) {
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours));
+  ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), SIGUSR2, Ours));
+  signals_.Retreat(AllSignalsBlocked(), SignalBit(kSigno));
+  EXPECT_EQ(KernelHandler(kSigno), kOurs);
+  EXPECT_EQ(KernelHandler(SIGUSR2), 0u);
+  KernelSigaction old;
+  KernelSigaction standard = Action(0);
+  EXPECT_EQ(signals_.Exchange(kSigno, &standard, &old), 0);
+  EXPECT_TRUE(old.is_default());
+  EXPECT_EQ(KernelHandler(kSigno), kOurs);
+  KernelSigaction mine = Action(kApplications);
+  EXPECT_EQ(signals_.Exchange(kSigno, &mine, &old), 0);
+  EXPECT_TRUE(old.is_default());
+  EXPECT_EQ(KernelHandler(kSigno), kApplications);
+  EXPECT_FALSE(signals_.IsTaken(kSigno));
+  signals_.Return(AllSignalsBlocked());
+  EXPECT_EQ(KernelHandler(kSigno), kApplications);
+  EXPECT_EQ(KernelHandler(SIGUSR2), kOurs);
+  signals_.Exchange(kSigno, &standard, nullptr);
+  EXPECT_EQ(KernelHandler(kSigno), kOurs);
+  signal(SIGUSR2, SIG_DFL);
+}
+
 // Who fills in the kernel's structure itself reads back what it wrote.
 TEST_F(VirtualSignalsTest, ARestorerIsTheApplicationsWhereItGaveOne) {
   ASSERT_TRUE(signals_.Take(AllSignalsBlocked(), kSigno, Ours, VirtualSignals::Hold::kAlways));

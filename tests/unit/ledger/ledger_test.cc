@@ -51,6 +51,25 @@ class LedgerTest : public ::testing::Test {
   Ledger ledger_;
 };
 
+// In a sandbox a page more would be a system call, and that the program's death. What is there must stay readable.
+TEST_F(LedgerTest, TakesNothingWhileItIsSuspended) {
+  StackId one = Intern({Frame{1}, Frame{2}});
+  ledger_.Suspend(true);
+  ledger_.Suspend(true);
+  EXPECT_FALSE(ledger_.CanRecord());
+  uint64_t used = ledger_.header()->used;
+  EXPECT_EQ(Intern({Frame{3}}), kNoStack);
+  EXPECT_EQ(ledger_.InternText("text"), kNoText);
+  EXPECT_EQ(ledger_.AllocateTable(Bytes{64}, Loss::kLedgerFull), nullptr);
+  ledger_.Count(Loss::kReentered);
+  EXPECT_EQ(ledger_.header()->used, used);
+  EXPECT_EQ(Losses(Loss::kReentered), 0u);
+  ledger_.Suspend(false);
+  EXPECT_TRUE(ledger_.CanRecord());
+  EXPECT_EQ(Intern({Frame{1}, Frame{2}}), one);
+  EXPECT_NE(Intern({Frame{3}}), kNoStack);
+}
+
 // Equal stacks with two ids would be two rows of one function's time.
 TEST_F(LedgerTest, GivesEqualStacksTheSameId) {
   StackId one = Intern({Frame{1}, Frame{2}});
