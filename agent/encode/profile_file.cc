@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -11,42 +10,13 @@
 
 #include "agent/base/holding.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/base/write_signals.h"
 
 namespace profagent {
 namespace {
 
 constexpr size_t kPathSize = 4096;  // PATH_MAX
 using PathBuffer = FixedText<kPathSize>;
-
-constexpr uint64_t SignalBit(int signal) { return uint64_t{1} << (signal - 1); }  // of the kernel's set
-
-// The signals that a write can send to its own thread, held back for as long as this lives; what came of it is
-// taken out of the queue again.
-class WriteSignalsHeld : private Holding {
- public:
-  WriteSignalsHeld() : Holding([](Holding* self) { static_cast<WriteSignalsHeld*>(self)->Release(); }) {
-    uint64_t pending = 0;
-    RawSyscall(SYS_rt_sigpending, &pending, sizeof pending);
-    ours_ = kSent & ~pending;  // one that waits already is the application's
-    uint64_t held = kSent | SignalBit(SIGTTOU);
-    RawSyscall(SYS_rt_sigprocmask, SIG_BLOCK, &held, &mask_, sizeof mask_);
-  }
-  ~WriteSignalsHeld() { Release(); }
-  WriteSignalsHeld(const WriteSignalsHeld&) = delete;
-  WriteSignalsHeld& operator=(const WriteSignalsHeld&) = delete;
-
- private:
-  void Release() {
-    struct timespec now = {0, 0};
-    while (RawSyscall(SYS_rt_sigtimedwait, &ours_, nullptr, &now, sizeof ours_) > 0) {
-    }
-    RawSyscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask_, nullptr, sizeof mask_);
-  }
-
-  static constexpr uint64_t kSent = SignalBit(SIGPIPE) | SignalBit(SIGXFSZ);
-  uint64_t ours_ = 0;
-  uint64_t mask_ = 0;
-};
 
 // Writes until all is written or one error came; remembers which.
 class Descriptor : private Holding {

@@ -99,6 +99,7 @@ void Agent::Start(const char* const* arguments) {
     StartHeapSampler(0);
     return;
   }
+  RememberStandardError();
   // A smaller ledger loses nothing until it is full, which profiles say. One line is enough for a tree of processes.
   if (!ledger_.note().empty()) {
     Log(lineage == Lineage::kFirst ? Verbosity::kErrors : Verbosity::kDebug, ledger_.note());

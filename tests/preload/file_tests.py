@@ -164,6 +164,30 @@ def stderr_is_somebody_elses_file(t):
     t.expect_work(run, "work_after_close", 0.3)
 
 
+@each(["reuse_stderr", "append_to_data"])
+def line_of_ours_in_a_data_file_at_descriptor_2(t, how):
+    # The same, when there is something to say: our line stood in the program's journal.
+    run = t.run("closes", how, t.dir / "data", hz=250, env={"PROFAGENT_VERBOSE": 2})
+    t.expect_exit(run, 7)
+    t.expect((t.dir / "data").read_bytes() == b"", "wrote into the program's file", run)
+    t.expect_work(run, "work_after_close", 0.3)
+
+
+@test()
+def log_file_of_a_daemon_gets_our_lines(t):
+    run = t.run("closes", "append_to_log", t.dir / "log", hz=250, env={"PROFAGENT_VERBOSE": 1})
+    t.expect_exit(run, 7)
+    t.expect(b"profagent: wrote a CPU profile" in (t.dir / "log").read_bytes(), "no line in the log", run)
+
+
+@each(["reader_left", "reader_sleeps", "file_limit"])
+def line_of_ours_kills_or_stops_the_program(t, kind):
+    # `program 2>&1 | head`: SIGPIPE, SIGXFSZ, or a write that never ends, for a line that the program did not write.
+    run = t.run("closes", "begin_with", kind, hz=250, timeout=20,
+                env={"PROFAGENT_VERBOSE": 2, "CPUPROFILE": t.dir / "missing" / "cpu.prof"})
+    t.expect_exit(run, 7)
+
+
 @test()
 def no_free_descriptor(t):
     # RLIMIT_NOFILE is used up: the file cannot be opened. One line; the program's status stands.

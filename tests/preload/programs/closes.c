@@ -7,6 +7,26 @@
 
 WORK(work_after_close)
 
+// Runs itself again with a standard error of the given kind.
+static void BeginWith(const char* kind, char* self) {
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  if (Is(kind, "reader_left")) {
+    REQUIRE(dup2(ends[1], 2) == 2);
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+  } else if (Is(kind, "reader_sleeps")) {
+    REQUIRE(dup2(ends[1], 2) == 2 && fcntl(2, F_SETFL, O_NONBLOCK) == 0);
+    while (write(2, "", 1) == 1) {
+    }
+    REQUIRE(fcntl(2, F_SETFL, 0) == 0);
+  } else if (Is(kind, "file_limit")) {
+    struct rlimit limit = {0, 0};
+    REQUIRE(dup2(open("limited", O_CREAT | O_RDWR, 0600), 2) == 2 && setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  }
+  execl(self, self, "as_given", (char*)NULL);
+  _exit(98);
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   work_after_close(50);
@@ -23,6 +43,15 @@ int main(int argc, char** argv) {
          "reuse_stderr")) {  // descriptor 2 is now a file of the program's: not a byte of ours may land there
     close(2);
     REQUIRE(open(argv[2], O_CREAT | O_WRONLY | O_TRUNC, 0600) == 2);
+  } else if (Is(how, "append_to_data")) {  // the same, and it only grows: a journal, a mailbox
+    close(2);
+    REQUIRE(open(argv[2], O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600) == 2);
+  } else if (Is(how, "append_to_log")) {  // as a daemon does for itself and for what it runs
+    int log = open(argv[2], O_CREAT | O_WRONLY | O_APPEND, 0600);
+    REQUIRE(log > 2 && dup2(log, 2) == 2 && close(log) == 0);
+  } else if (Is(how, "begin_with")) {  // a standard error that refuses what is written there, from the start
+    BeginWith(argv[2], argv[0]);
+  } else if (Is(how, "as_given")) {
   } else if (
       Is(how,
          "dup_over_all")) {  // every number is one end of a socket: a stray write would be read at the other
