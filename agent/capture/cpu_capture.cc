@@ -14,6 +14,7 @@
 #include "agent/base/raw_syscall.h"
 #include "agent/base/thread_state.h"
 #include "agent/capture/cpu_timers.h"
+#include "agent/capture/foreign_signals.h"
 #include "agent/capture/virtual_signals.h"
 
 namespace profagent {
@@ -38,6 +39,7 @@ bool CpuCapture::Start(const Settings& settings) {
     Log(Verbosity::kErrors, "no CPU profile: no memory for the handler (RLIMIT_AS?)");
     return false;
   }
+  g_foreign_signals.Start(&slots_, settings.signo);
   if (!g_virtual_signals.Take(AllSignalsBlocked(), settings.signo, CpuHandler::Entry(),
                               VirtualSignals::Hold::kAlways)) {
     Log(Verbosity::kErrors, "no CPU profile: the kernel refuses a handler for signal ", settings.signo);
@@ -49,9 +51,9 @@ bool CpuCapture::Start(const Settings& settings) {
                   settings.want_perf_events});
   signo_.store(settings.signo, std::memory_order_release);
   // A mask inherited from the parent process (nohup-like launchers, services): it is the application's view
-  // from now on.
-  uint64_t before = ChangeSignalMask(SIG_UNBLOCK, SignalBit(settings.signo));
-  t_state.asked_to_block = (before & SignalBit(settings.signo)) != 0;
+  // from now on. A signal that the program before this one left pending comes at once.
+  g_foreign_signals.Block((ChangeSignalMask(SIG_BLOCK, 0) & SignalBit(settings.signo)) != 0);
+  ChangeSignalMask(SIG_UNBLOCK, SignalBit(settings.signo));
 
   pid_.store(OwnPid(), std::memory_order_relaxed);
   running_.store(true, std::memory_order_release);
@@ -62,6 +64,7 @@ bool CpuCapture::Start(const Settings& settings) {
     mine->start_routine = reinterpret_cast<void*>(getauxval(AT_ENTRY));
     mine->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
     t_state.slot_plus_one = mine->index + 1;
+    g_foreign_signals.TellOthers();
     engines_.StartTimer(mine, CpuEngines::Since::kNow);
   }
   LookAround(true);
@@ -93,7 +96,6 @@ ThreadSlot* CpuCapture::PrepareThread() {
     return nullptr;
   }
   census_.ExpectThread();
-  slot->started_with_signal_blocked = t_state.asked_to_block;
   return slot;
 }
 
@@ -102,27 +104,36 @@ void CpuCapture::AbandonThread(ThreadSlot* slot) {
   census_.ThreadIsKnown();
 }
 
-void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds) {
-  if (!running()) {  // any more: the process may be in a sandbox by now, which allows no system call of ours
+void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds, bool blocks_signal) {
+  if (slot != nullptr &&
+      !running()) {  // any more: the process may be in a sandbox by now, which allows no system call of ours
     AbandonThread(slot);
-    return;
+    slot = nullptr;
   }
-  t_state.slot_plus_one = slot->index + 1;
-  t_state.asked_to_block = slot->started_with_signal_blocked;
-  slot->bounds = bounds;
-  slot->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
-  slot->tid.store(OwnTid(), std::memory_order_seq_cst);
-  // Only now may the census see the thread: it is known.
-  census_.ThreadIsKnown();
+  if (slot != nullptr) {
+    t_state.slot_plus_one = slot->index + 1;
+    slot->bounds = bounds;
+    slot->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+    slot->tid.store(OwnTid(), std::memory_order_seq_cst);
+    // Only now may the census see the thread: it is known.
+    census_.ThreadIsKnown();
+  }
+  if (signo() == 0) return;
+  g_foreign_signals.Block(blocks_signal);
   // The mask of its attributes, or its creator's when that was masked behind our back.
   ChangeSignalMask(SIG_UNBLOCK, SignalBit(signo()));
-  ReadName(slot);
-  engines_.StartTimer(slot, CpuEngines::Since::kBirth);
+  if (slot != nullptr) {
+    ReadName(slot);
+    engines_.StartTimer(slot, CpuEngines::Since::kBirth);
+  }
+  g_foreign_signals.LetThrough();
 }
 
 void CpuCapture::EndThread() {
   ThreadSlot* slot = ThisThread();
-  if (slot == nullptr || !running() || !IsThisProcess()) return;
+  if (slot == nullptr || !IsThisProcess()) return;
+  g_foreign_signals.EndThread();
+  if (!running()) return;
   HoldThisThread();
   debts_.SettleEndingThread(slot);
   ReleaseThisThread();  // the timer runs on: destructors of thread-local objects are still to come
@@ -256,14 +267,16 @@ void CpuCapture::ReleaseThisThread() {
   if (signo() == 0 || t_state.hold_depth == 0) return;
   if (--t_state.hold_depth == 0 && (t_state.mask_before & SignalBit(signo())) == 0) {
     ChangeSignalMask(SIG_UNBLOCK, SignalBit(signo()));
+    g_foreign_signals.LetThrough();
   }
 }
 
 void CpuCapture::PauseThisThreadForExec() {
   if (signo() == 0) return;
   uint64_t bit = SignalBit(signo());
-  if (!IsThisProcess()) {  // a vfork child: no timers, but a mask of its own
-    if (t_state.asked_to_block) ChangeSignalMask(SIG_BLOCK, bit);
+  if (!IsThisProcess()) {  // a vfork child: no timers, but a mask and dispositions of its own
+    MakeMaskReal();
+    g_virtual_signals.ShowIgnoredToKernel(signo());
     return;
   }
   HoldThisThread();
@@ -276,11 +289,10 @@ void CpuCapture::PauseThisThreadForExec() {
   // Ours are swallowed. One that is the application's would have outlived exec: it is put back.
   siginfo_t info;
   siginfo_t foreign;
-  bool found_foreign = t_state.holds_signal;
-  if (found_foreign) foreign = t_state.held;
+  bool found_foreign = t_state.asked_to_block && g_foreign_signals.TakeWhatWaits(&foreign);
   struct timespec no_time = {};
   while (RawSyscall(SYS_rt_sigtimedwait, &bit, &info, &no_time, sizeof bit) == signo()) {
-    if (!IsOurs(info)) {
+    if (!g_cpu_handler.IsOurs(info)) {
       foreign = info;
       found_foreign = true;
     }
@@ -291,12 +303,8 @@ void CpuCapture::PauseThisThreadForExec() {
 }
 
 void CpuCapture::ResumeAfterFailedExec() {
-  if (signo() == 0) return;
+  if (signo() == 0 || !IsThisProcess()) return;  // what a vfork child shows, it shows for good
   uint64_t bit = SignalBit(signo());
-  if (!IsThisProcess()) {
-    ChangeSignalMask(SIG_UNBLOCK, bit);
-    return;
-  }
   g_virtual_signals.TakeAgain(signo());
   if (running()) {
     engines_.Resume(ThisThread());
@@ -337,6 +345,25 @@ void CpuCapture::Return() {
   LookAround(true);  // threads that began meanwhile
 }
 
+void CpuCapture::ShowSignalToChild() {
+  if (signo() == 0 || !IsThisProcess()) return;
+  if (t_state.asked_to_block) HoldThisThread();
+  g_virtual_signals.ShowIgnoredToKernel(signo());
+}
+
+void CpuCapture::HideSignalAgain() {
+  if (signo() == 0 || !IsThisProcess()) return;
+  g_virtual_signals.TakeAgain(signo());
+  if (t_state.asked_to_block) ReleaseThisThread();
+}
+
+void CpuCapture::MakeMaskReal() {
+  uint32_t pid = OwnPid();
+  if (t_state.real_mask_pid == pid) return;
+  t_state.real_mask_pid = pid;
+  if (t_state.asked_to_block) ChangeSignalMask(SIG_BLOCK, SignalBit(signo()));
+}
+
 void CpuCapture::RestartInForkedChild(bool record) {
   if (signo() == 0) return;
   ThreadSlot* mine = ThisThread();
@@ -349,11 +376,9 @@ void CpuCapture::RestartInForkedChild(bool record) {
   census_.Reset();
   debts_.Forget();
   g_cpu_handler.Reset();
-  g_signal_readers.waiter.store(0, std::memory_order_relaxed);
-  if (g_signal_readers.reader.load(std::memory_order_relaxed) != 0) g_signal_readers.reader.store(OwnTid());
+  g_foreign_signals.ResetAfterFork();
   next_look_ns_.store(0, std::memory_order_relaxed);
   t_state.slot_plus_one = 0;
-  t_state.holds_signal = false;
   pid_.store(OwnPid(), std::memory_order_relaxed);
   bool was_running = running_.exchange(false);
   if (was_running && record) {
@@ -367,24 +392,27 @@ void CpuCapture::RestartInForkedChild(bool record) {
       mine->spare_stack_size = spare_stack_size;
       mine->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
       t_state.slot_plus_one = mine->index + 1;
+      g_foreign_signals.TellOthers();
       engines_.StartTimer(mine, CpuEngines::Since::kBirth);
     }
   }
   ReleaseThisThread();
+  if (!running()) LeaveSignalToApplication();
+}
+
+// In a forked child that is not recorded. Nothing of ours is on its way: neither timers nor pending signals are inherited.
+void CpuCapture::LeaveSignalToApplication() {
+  if (t_state.asked_to_block) ChangeSignalMask(SIG_BLOCK, SignalBit(signo()));
+  t_state.asked_to_block = false;
+  g_virtual_signals.GiveBack(signo());
+  signo_.store(0, std::memory_order_release);
 }
 
 bool CpuCapture::IsThisProcess() const { return pid_.load(std::memory_order_relaxed) == OwnPid(); }
 
-bool CpuCapture::IsOurs(const siginfo_t& info) {
-  if (info.si_code == SI_TIMER) {
-    return slots_.Find(reinterpret_cast<uint64_t>(info.si_value.sival_ptr)).meaning !=
-           ThreadSlots::Meaning::kForeign;
-  }
-  return g_cpu_handler.expects_perf_events() && (info.si_code == POLL_IN || info.si_code == POLL_HUP);
-}
-
 bool CpuCapture::CountIfOurs(const siginfo_t& info) {
-  if (!IsOurs(info)) return false;
+  if (!g_cpu_handler.IsOurs(info)) return false;
+  if (g_foreign_signals.IsOffer(info)) return true;
   ThreadSlot* slot = ThisThread();
   uint64_t ticks =
       info.si_code == SI_TIMER && info.si_overrun > 0 ? 1 + static_cast<uint64_t>(info.si_overrun) : 1;
@@ -393,23 +421,6 @@ bool CpuCapture::CountIfOurs(const siginfo_t& info) {
     g_cpu_handler.Charge(*slot, stack, TextId{slot->name.load(std::memory_order_relaxed)}, ticks);
   }
   return true;
-}
-
-void CpuCapture::WaitsForSignal(bool waits) {
-  uint32_t tid = OwnTid();
-  if (waits) {
-    g_signal_readers.waiter.store(tid, std::memory_order_relaxed);
-  } else {
-    g_signal_readers.waiter.compare_exchange_strong(tid, 0, std::memory_order_relaxed);
-  }
-}
-
-void CpuCapture::ReadsSignal(int descriptor, uint64_t mask) {
-  if (!IsThisProcess()) return;
-  g_signal_readers.reader.store(0, std::memory_order_relaxed);
-  g_signal_readers.descriptor = descriptor;
-  g_signal_readers.mask = mask;
-  g_signal_readers.reader.store(OwnTid(), std::memory_order_release);
 }
 
 }  // namespace profagent

@@ -50,7 +50,9 @@ class CpuCapture {
   // running.
   ThreadSlot* PrepareThread();
   void AbandonThread(ThreadSlot* slot);  // it was not created after all
-  void BeginThread(ThreadSlot* slot, StackBounds bounds);
+  // In the new thread, whatever PrepareThread gave. `blocks_signal`: its mask holds the CPU signal, by its attributes or
+  // its creator's mask.
+  void BeginThread(ThreadSlot* slot, StackBounds bounds, bool blocks_signal);
   void EndThread();
   // Of the thread that pthread_self() calls `pthread`, from any thread.
   void RenameThread(uintptr_t pthread, std::string_view name);
@@ -72,6 +74,12 @@ class CpuCapture {
   // is made after it. Return: the sandbox was refused, all threads are timed again.
   void Retreat();
   void Return();
+  // Around posix_spawn: the new program finds mask and disposition of the CPU signal as the application has them.
+  void ShowSignalToChild();
+  void HideSignalAgain();
+  // In a vfork child, which shares this memory but has a mask of its own: from here on that is what the application asked
+  // for.
+  void MakeMaskReal();
   // `record`: the ledger is open again and this process is to be profiled as its parent was.
   void RestartInForkedChild(bool record);
 
@@ -79,15 +87,9 @@ class CpuCapture {
   // to touch.
   bool IsThisProcess() const;
 
-  // Around sigwait and its kin on the CPU signal in this thread: foreign ones that other threads get are sent
-  // here.
-  void WaitsForSignal(bool waits);
-  // What such a wait returned was a tick of ours: counted for the stack that was sampled last.
+  // What sigwait or its kin returned in this thread was ours: a tick, counted for the stack that was sampled last, or an
+  // offer of a signal that waits elsewhere.
   bool CountIfOurs(const siginfo_t& info);
-
-  // This thread made a signalfd with `mask`, which holds the CPU signal; the kernel was given it without
-  // (SignalReaders).
-  void ReadsSignal(int descriptor, uint64_t mask);
 
  private:
   Nanos Period() const { return Nanos(kNanosPerSecond / settings_.frequency.value); }
@@ -99,7 +101,7 @@ class CpuCapture {
   void FindNewThreads(const ThreadCensus::Turn& turn);
   void NoticeReplacedHandler();
 
-  bool IsOurs(const siginfo_t& info);
+  void LeaveSignalToApplication();
 
   Settings settings_{};
   ThreadSlots slots_;

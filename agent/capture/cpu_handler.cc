@@ -6,6 +6,7 @@
 
 #include "agent/base/raw_syscall.h"
 #include "agent/base/thread_state.h"
+#include "agent/capture/foreign_signals.h"
 #include "agent/capture/interrupted_call.h"
 #include "agent/capture/perf_events.h"
 #include "agent/capture/walk_losses.h"
@@ -35,7 +36,6 @@ constexpr bool IsDescriptorSignal(int code) { return code == POLL_IN || code == 
 }  // namespace
 
 PROF_WRITTEN_AT_START constinit CpuHandler g_cpu_handler;
-constinit SignalReaders g_signal_readers{};
 
 bool CpuHandler::Start(const Settings& settings) {
   settings_ = settings;
@@ -71,30 +71,26 @@ uintptr_t CpuHandler::OnSignal(int signo, siginfo_t* info, void* context) {
     switch (found.meaning) {
       case ThreadSlots::Meaning::kThread:
         OnTick(*found.slot, found.slot, weight, interrupted);
-        RestartInterruptedCall(static_cast<ucontext_t*>(context));
-        return 0;
+        return AfterTick(signo, info, context);
       case ThreadSlots::Meaning::kProcess:
         OnTick(process_account_, ThisThread(), weight, interrupted);
         return 0;
-      case ThreadSlots::Meaning::kStale:
-        RestartInterruptedCall(static_cast<ucontext_t*>(context));
-        return 0;  // a timer that was stopped after it fired; what it owed is settled
+      case ThreadSlots::Meaning::kStale:  // a timer that was stopped after it fired; what it owed is settled
+        return AfterTick(signo, info, context);
       case ThreadSlots::Meaning::kForeign:
         break;
     }
   } else if (expects_perf_events()) {
     if (IsDescriptorSignal(info->si_code)) {
       ThreadSlot* slot = OwnerOf(info->si_fd);
-      if (slot != nullptr) OnPerfTick(slot, interrupted);
-      RestartInterruptedCall(static_cast<ucontext_t*>(context));
-      return 0;  // of no owner: an event that was closed after it fired
+      if (slot != nullptr) OnPerfTick(slot, interrupted);  // else an event that was closed after it fired
+      return AfterTick(signo, info, context);
     }
     // The kernel had no memory for the signal's details (RLIMIT_SIGPENDING) and sent it bare.
     if (info->si_code == SI_USER && info->si_pid == 0) {
       ThreadSlot* slot = ThisThread();
       if (slot != nullptr) OnPerfTick(slot, interrupted);
-      RestartInterruptedCall(static_cast<ucontext_t*>(context));
-      return 0;
+      return AfterTick(signo, info, context);
     }
   }
   return OnForeign(signo, info, context);
@@ -164,19 +160,19 @@ void CpuHandler::Charge(ThreadSlot& account, StackId stack, TextId name, uint64_
     account.last_stack.store(stack.value, std::memory_order_relaxed);
 }
 
-// True: the signal is on its way to the thread that waits for it or reads it from a descriptor.
-bool CpuHandler::GiveToReader(int signo, const siginfo_t* info, void* context) {
-  uint32_t reader = g_signal_readers.reader.load(std::memory_order_acquire);
-  uint32_t taker = g_signal_readers.waiter.load(std::memory_order_relaxed);
-  if (taker == 0) taker = reader;
-  if (taker == 0) return false;
-  long pid = RawSyscall(SYS_getpid);
-  if (taker != RawSyscall(SYS_gettid)) {
-    return RawSyscall(SYS_rt_tgsigqueueinfo, pid, taker, signo, info) == 0;
+bool CpuHandler::IsOurs(const siginfo_t& info) const {
+  if (g_foreign_signals.IsOffer(info)) return true;
+  if (info.si_code == SI_TIMER) {
+    return settings_.slots->Find(reinterpret_cast<uint64_t>(info.si_value.sival_ptr)).meaning !=
+           ThreadSlots::Meaning::kForeign;
   }
-  if (taker != reader) return false;
-  // From here on the signal is blocked in this thread for real, and so the kernel keeps it for the
-  // descriptor. A thread whose ticks would be read there cannot be timed.
+  return expects_perf_events() && IsDescriptorSignal(info.si_code);
+}
+
+// The thread made a signalfd, and the application's signal waits for nobody else. From here on the signal is blocked in
+// this thread for real, and so the kernel keeps it for the descriptor. A thread whose ticks would be read there cannot be
+// timed.
+void CpuHandler::BecomeReader(int signo, void* context) {
   ThreadSlot* slot = ThisThread();
   if (slot != nullptr) {
     SlotUse timed = SlotUse::kTimed;
@@ -185,29 +181,46 @@ bool CpuHandler::GiveToReader(int signo, const siginfo_t* info, void* context) {
     if (timer != kNoTimer) RawSyscall(SYS_timer_delete, timer);
     if (settings_.ledger->is_open()) settings_.ledger->Count(Loss::kThreadNotTimed);
   }
-  RawSyscall(SYS_signalfd4, g_signal_readers.descriptor, &g_signal_readers.mask, sizeof g_signal_readers.mask,
-             0);
-  t_state.reads_signal = true;
-  t_state.asked_to_block = false;
   sigset_t* mask = &static_cast<ucontext_t*>(context)->uc_sigmask;
   uint64_t word = 0;
   std::memcpy(&word, mask, sizeof word);
   word |= SignalBit(signo);
   std::memcpy(mask, &word, sizeof word);
-  g_virtual_signals.PassOn(signo, info);
-  return true;
+  // The kernel queues one signal of a number for a thread: a tick would stand in the way, and be read.
+  siginfo_t info;
+  struct timespec no_time = {};
+  uint64_t bit = SignalBit(signo);
+  uint32_t age = g_foreign_signals.age();
+  while (RawSyscall(SYS_rt_sigtimedwait, &bit, &info, &no_time, sizeof bit) == signo) {
+    if (!IsOurs(info)) g_foreign_signals.Hold(info, age);
+  }
+  g_foreign_signals.BeginToRead();
 }
 
 uintptr_t CpuHandler::OnForeign(int signo, siginfo_t* info, void* context) {
+  ForeignSignals& foreign = g_foreign_signals;
+  uint32_t age = foreign.age();
+  bool offered = foreign.IsOffer(*info);
+  if (t_state.waits_for_signal) foreign.Wait(false);  // it left the wait by longjmp, from a handler
   if (t_state.asked_to_block) {
-    if (GiveToReader(signo, info, context)) return 0;
-    // As in the kernel, one signal waits; more of the same are not counted.
-    if (!t_state.holds_signal) {
-      t_state.held = *info;
-      t_state.holds_signal = true;
+    bool process = offered || info->si_code != SI_TKILL;
+    if (!offered) foreign.Hold(*info, age);
+    bool taken = process && foreign.OfferToTaker();
+    if (!taken && foreign.IsReader()) {
+      BecomeReader(signo, context);
+    } else if (!taken && process) {
+      foreign.OfferToReader();
     }
-    return 0;
+  } else if (!offered || foreign.Take(info)) {
+    if (foreign.WaitsForThisThread()) foreign.OfferToItself();  // the next one, after this
+    return Deliver(signo, info, context);
   }
+  RestartInterruptedCall(static_cast<ucontext_t*>(context));
+  return 0;
+}
+
+uintptr_t CpuHandler::Deliver(int signo, siginfo_t* info, void* context) {
+  g_foreign_signals.RestoreCode(info);
   bool would_kill = false;
   uintptr_t handler = g_virtual_signals.NextHandler(signo, context, &would_kill);
   if (handler == 0 && would_kill) {
@@ -215,7 +228,16 @@ uintptr_t CpuHandler::OnForeign(int signo, siginfo_t* info, void* context) {
     if (settings_.before_death != nullptr) settings_.before_death(signo, info, context);
     g_virtual_signals.DieOf(signo);
   }
+  if (handler == 0) RestartInterruptedCall(static_cast<ucontext_t*>(context));
   return handler;
+}
+
+// The kernel drops an offer to a thread for which a tick is on its way: this is the tick.
+uintptr_t CpuHandler::AfterTick(int signo, siginfo_t* info, void* context) {
+  if (g_foreign_signals.WaitsForThisThread() && !t_state.asked_to_block && g_foreign_signals.Take(info))
+    return Deliver(signo, info, context);
+  RestartInterruptedCall(static_cast<ucontext_t*>(context));
+  return 0;
 }
 
 }  // namespace profagent

@@ -5,7 +5,8 @@
 //            two that the ledger and the unwinder document: a ledger in a file grows, a stack outside its
 //            thread's bounds), errno untouched.
 // Whose:     a signal is ours when its si_value carries our cookie (timers), or when it came from one of our
-//            descriptors (perf events). Everything else is the application's, and goes to its action.
+//            descriptors (perf events). Everything else is the application's, and goes to its action, or waits
+//            for a thread that lets it through (capture/foreign_signals.h).
 // Weight:    1 + si_overrun: on a kernel of 250 ticks a second a 1000 Hz timer delivers every fourth period
 //            and says how many it left out.
 #pragma once
@@ -51,6 +52,9 @@ class CpuHandler {
   // Returns the application's handler to jump to, or 0.
   PROF_SIGNAL_SAFE uintptr_t OnSignal(int signo, siginfo_t* info, void* context);
 
+  // A tick, or a word of one of our threads to another.
+  PROF_SIGNAL_SAFE bool IsOurs(const siginfo_t& info) const;
+
   // Counts `ticks` for a stack that is known already.
   PROF_SIGNAL_SAFE void Charge(ThreadSlot& account, StackId stack, TextId name, uint64_t ticks);
 
@@ -63,7 +67,9 @@ class CpuHandler {
   PROF_SIGNAL_SAFE ThreadSlot* OwnerOf(int perf_fd) const;
   PROF_SIGNAL_SAFE void OnPerfTick(ThreadSlot* slot, const ucontext_t& context);
   PROF_SIGNAL_SAFE uintptr_t OnForeign(int signo, siginfo_t* info, void* context);
-  PROF_SIGNAL_SAFE bool GiveToReader(int signo, const siginfo_t* info, void* context);
+  PROF_SIGNAL_SAFE uintptr_t Deliver(int signo, siginfo_t* info, void* context);
+  PROF_SIGNAL_SAFE uintptr_t AfterTick(int signo, siginfo_t* info, void* context);
+  PROF_SIGNAL_SAFE void BecomeReader(int signo, void* context);
 
   Settings settings_{};
   std::atomic<bool> expects_perf_events_{false};
@@ -72,17 +78,5 @@ class CpuHandler {
 };
 
 extern constinit CpuHandler g_cpu_handler;
-
-// Who in the application takes the CPU signal without a handler. What arrives elsewhere is sent there.
-struct SignalReaders {
-  std::atomic<uint32_t> waiter;  // tid of a thread in sigwait or its kin; 0: none
-  // The newest signalfd whose mask held the signal. The kernel was given the mask without it, because our
-  // ticks must not be read there; only when a signal comes that is the application's is the mask made whole,
-  // and its thread left alone.
-  std::atomic<uint32_t> reader;  // tid of the thread that made it; 0: none. release: the two below
-  int descriptor;
-  uint64_t mask;
-};
-extern constinit SignalReaders g_signal_readers;
 
 }  // namespace profagent

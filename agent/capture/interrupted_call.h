@@ -11,7 +11,10 @@
 //          begin again too, by the same few microseconds. What the kernel did not end (an event, the timeout,
 //          data) has another result than EINTR, and a signal of the application's that is pending too is
 //          delivered before the call begins, as if both had come earlier. Not for the process timer: that one
-//          may meet a thread that has slept for long.
+//          may meet a thread that has slept for long, again and again.
+// Foreign: a signal of the application's that its thread blocks or ignores would not have ended the call, and does not:
+//          there the thread may have slept for long, and a timeout begins again as a whole. No signal would have been
+//          exact, EINTR would be what the program does not expect.
 // Which:   calls on a list, all of which have done nothing when they say EINTR (not close, not connect), and
 //          only where the call's number stands in the code right before it, as libc's own calls have it.
 //          Others keep their EINTR.
@@ -25,5 +28,10 @@ namespace profagent {
 
 // True: it will be begun again.
 PROF_SIGNAL_SAFE bool RestartInterruptedCall(ucontext_t* context);
+
+// The opposite, for a handler of the application's without SA_RESTART: our flags made the kernel begin the call again, and
+// now it ends with EINTR. For calls on a list, all of which may end so, and only where the registers show that the call
+// was under way and not about to be made. True: it was.
+PROF_SIGNAL_SAFE bool EndRestartedCall(ucontext_t* context);
 
 }  // namespace profagent

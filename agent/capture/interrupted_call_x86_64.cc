@@ -1,3 +1,5 @@
+#include <fcntl.h>
+#include <linux/futex.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
@@ -46,6 +48,52 @@ bool DoesNothingBeforeEintr(uint32_t number) {
   }
 }
 
+bool MayEndWithEintr(const greg_t* registers) {
+  auto second = static_cast<uint32_t>(registers[REG_RSI]);
+  switch (registers[REG_RAX]) {
+    case SYS_read:
+    case SYS_readv:
+    case SYS_pread64:
+    case SYS_preadv:
+    case SYS_preadv2:
+    case SYS_write:
+    case SYS_writev:
+    case SYS_pwrite64:
+    case SYS_pwritev:
+    case SYS_pwritev2:
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_recvmmsg:
+    case SYS_sendto:
+    case SYS_sendmsg:
+    case SYS_sendmmsg:
+    case SYS_accept:
+    case SYS_accept4:
+    case SYS_connect:
+    case SYS_wait4:
+    case SYS_waitid:
+    case SYS_open:
+    case SYS_openat:
+    case SYS_ioctl:
+    case SYS_flock:
+    case SYS_splice:
+    case SYS_tee:
+    case SYS_vmsplice:
+    case SYS_sendfile:
+    case SYS_mq_timedsend:
+    case SYS_mq_timedreceive:
+    case SYS_getrandom:
+      return true;
+    case SYS_fcntl:
+      return second == F_SETLKW || second == F_OFD_SETLKW;
+    case SYS_futex:
+      second &= static_cast<uint32_t>(FUTEX_CMD_MASK);
+      return second == FUTEX_WAIT || second == FUTEX_WAIT_BITSET;
+    default:
+      return false;
+  }
+}
+
 // `mov register, [rsp+8 bits]` with any register but eax: what stands between number and call where libc runs
 // out of registers. Its length, 0: another instruction.
 uint32_t LoadLength(const uint8_t* code) {
@@ -79,6 +127,17 @@ bool RestartInterruptedCall(ucontext_t* context) {
     return true;
   }
   return false;
+}
+
+bool EndRestartedCall(ucontext_t* context) {
+  greg_t* registers = context->uc_mcontext.gregs;
+  greg_t pc = registers[REG_RIP];
+  if (registers[REG_RCX] != pc + 2) return false;  // what the instruction leaves there
+  auto* code = reinterpret_cast<const uint8_t*>(pc);
+  if (code[0] != 0x0f || code[1] != 0x05 || !MayEndWithEintr(registers)) return false;
+  registers[REG_RIP] = pc + 2;
+  registers[REG_RAX] = -EINTR;
+  return true;
 }
 
 }  // namespace profagent

@@ -44,6 +44,7 @@ void ThreadSlots::Reset() {
   in_use_.store(0, std::memory_order_relaxed);
   for (uint32_t i = 0; i < used; ++i) {
     slots_[i].use.store(SlotUse::kFree, std::memory_order_relaxed);
+    slots_[i].taker.store(0, std::memory_order_relaxed);
     slots_[i].generation.fetch_add(1, std::memory_order_relaxed);
   }
   limit_.store(0, std::memory_order_release);
@@ -91,13 +92,14 @@ ThreadSlot* ThreadSlots::Acquire() {
   slot->spare_stack_size = 0;
   slot->timed_outside.store(false, std::memory_order_relaxed);
   slot->start_routine = nullptr;
-  slot->started_with_signal_blocked = false;
+  slot->taker.store(0, std::memory_order_relaxed);
   slot->use.store(SlotUse::kStarting, std::memory_order_release);  // release: the fields above
   return slot;
 }
 
 void ThreadSlots::Release(ThreadSlot* slot) {
   slot->use.store(SlotUse::kFree, std::memory_order_relaxed);
+  slot->taker.store(0, std::memory_order_relaxed);
   slot->generation.fetch_add(1, std::memory_order_release);
   in_use_.fetch_sub(1, std::memory_order_relaxed);
   uint64_t head = free_head_.load(std::memory_order_relaxed);

@@ -63,7 +63,9 @@ struct alignas(64) ThreadSlot {
   std::atomic<bool> timed_outside;  // before the process entered a sandbox, should that be refused
 
   void* start_routine;
-  bool started_with_signal_blocked;  // the creator's view of the CPU signal, which the thread inherits
+
+  // The thread's tid while it wants CPU signals of the application's (agent/capture/foreign_signals.h); else 0.
+  std::atomic<uint32_t> taker;
 };
 
 class ThreadSlots {
@@ -82,6 +84,8 @@ class ThreadSlots {
   // The value for a timer of this slot.
   uint64_t SignalValue(const ThreadSlot& slot) const;
   uint64_t ProcessTimerValue() const { return cookie_ | kProcessIndex; }
+  // Of no timer: for a signal that one thread of ours sends another (agent/capture/foreign_signals.h).
+  uint64_t OfferValue() const { return cookie_ | kOfferIndex; }
 
   enum class Meaning : uint8_t { kForeign, kStale, kProcess, kThread };
   struct Found {
@@ -97,6 +101,7 @@ class ThreadSlots {
 
  private:
   static constexpr uint64_t kProcessIndex = 0xffffffff;
+  static constexpr uint64_t kOfferIndex = 0xfffffffe;
 
   ThreadSlot* slots_ = nullptr;
   uint32_t capacity_ = 0;

@@ -21,6 +21,7 @@ struct ThreadStart {
   void* argument;
   size_t stack_size;
   ThreadSlot* slot;                 // nullptr: no CPU profile
+  bool blocks_signal;               // the mask that it begins with holds the CPU signal, to the application
   std::atomic<uint32_t> next_free;  // index plus one
 };
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "agent/base/raw_syscall.h"
+#include "agent/capture/interrupted_call.h"
 
 // Where the kernel enters for an application's handler with SA_RESETHAND: the kernel itself would put SIG_DFL
 // in its place, and not ours. On to the handler, on the kernel's frame, as capture/cpu_handler.cc does it.
@@ -270,7 +271,7 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
   return 0;
 }
 
-uintptr_t VirtualSignals::NextHandler(int signo, const void* context, bool* would_kill) {
+uintptr_t VirtualSignals::NextHandler(int signo, void* context, bool* would_kill) {
   *would_kill = false;
   Entry& entry = entries_[signo];
   KernelSigaction action = Read(entry);
@@ -292,10 +293,11 @@ uintptr_t VirtualSignals::NextHandler(int signo, const void* context, bool* woul
   // In the application's handler the CPU signal is masked for real if it asked for that: ticks wait, and
   // weigh more when they come. Nothing has to be undone, whether the handler returns or jumps out of it.
   uint64_t mask = 0;
-  std::memcpy(&mask, &static_cast<const ucontext_t*>(context)->uc_sigmask, sizeof mask);
+  std::memcpy(&mask, &static_cast<ucontext_t*>(context)->uc_sigmask, sizeof mask);
   mask |= action.mask;
   if ((action.flags & SA_NODEFER) == 0) mask |= SignalBit(signo);
   SetSignalMask(mask);
+  if ((action.flags & SA_RESTART) == 0) EndRestartedCall(static_cast<ucontext_t*>(context));
   return action.handler;
 }
 

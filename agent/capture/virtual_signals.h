@@ -39,6 +39,12 @@ struct KernelSigaction {
 };
 static_assert(sizeof(KernelSigaction) == 32);
 
+// What the kernel does of such an action is nothing at all.
+constexpr bool IgnoresSignal(int signo, const KernelSigaction& action) {
+  bool harmless = signo == SIGCHLD || signo == SIGCONT || signo == SIGURG || signo == SIGWINCH;
+  return action.is_ignored() || (harmless && action.is_default());
+}
+
 constexpr uint64_t SignalBit(int signo) { return uint64_t{1} << (signo - 1); }
 inline constexpr uint64_t kAllSignals = ~uint64_t{0};
 
@@ -138,8 +144,8 @@ class VirtualSignals {
 
   // For a kAlways signal that was not meant for us. The address of the application's handler, which the
   // caller jumps to on the kernel's own signal frame, so that everything is as if the kernel had called it:
-  // its mask is set then, SA_RESETHAND done. 0: SIG_IGN or SIG_DFL (`died_for`, if that would kill).
-  PROF_SIGNAL_SAFE uintptr_t NextHandler(int signo, const void* context, bool* would_kill);
+  // its mask is set then, SA_RESETHAND done, a system call ended that SA_RESTART was not asked for. 0: SIG_IGN or SIG_DFL (`died_for`, if that would kill).
+  PROF_SIGNAL_SAFE uintptr_t NextHandler(int signo, void* context, bool* would_kill);
 
   // For a kWhileDefault signal whose action changed while the agent's handler was on its way: queues the
   // signal again for this thread, so that the kernel gives it to the new action when the caller returns.

@@ -75,7 +75,12 @@ int Spawn(const ProgramFile& program, ExecEnvironment environment, Call call) {
     auto* room = static_cast<char**>(alloca((count + 1) * sizeof(char*)));
     environment = WithoutPreload(environment, room, static_cast<char*>(alloca(preload)));
   }
-  return call(environment);
+  const ProcessEvents* events = g_events.load(std::memory_order_acquire);
+  if (events == nullptr) return call(environment);
+  events->before_spawn();
+  int result = call(environment);
+  events->after_spawn();
+  return result;
 }
 
 }  // namespace

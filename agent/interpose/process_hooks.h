@@ -26,6 +26,9 @@ struct ProcessEvents {
   // process is the first of its lineage (and not a vfork child).
   ExecWord (*before_exec)();
   void (*exec_failed)();
+  // Around posix_spawn, in the parent: the child gets its mask and what it ignores.
+  void (*before_spawn)();
+  void (*after_spawn)();
   // daemon(3) forks, and this process, the parent, leaves from inside libc: nothing of ours will run in it again, unless it failed.
   void (*before_daemon)();
   void (*daemon_failed)();

@@ -10,6 +10,8 @@
 
 #include "agent/base/raw_syscall.h"
 #include "agent/base/signal_safe.h"
+#include "agent/capture/cpu_capture.h"
+#include "agent/capture/foreign_signals.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/real_functions.h"
 #include "agent/interpose/signal_masks.h"
@@ -35,12 +37,23 @@ void FromKernel(const KernelSigaction& kernel, struct sigaction* action) {
 
 bool IsVirtual(int signo) { return g_virtual_signals.IsTaken(signo); }
 
+// SIG_IGN, or a default that does nothing, takes away what is pending, as in the kernel.
+long Exchange(int signo, const KernelSigaction* action, KernelSigaction* old) {
+  long result = g_virtual_signals.Exchange(signo, action, old);
+  if (result == 0 && action != nullptr && g_cpu_capture.Owns(signo) && IgnoresSignal(signo, *action)) {
+    g_virtual_signals.ShowIgnoredToKernel(signo);  // which has some that no handler of ours has seen yet
+    g_virtual_signals.TakeAgain(signo);
+    g_foreign_signals.Discard();
+  }
+  return result;
+}
+
 int Sigaction(int signo, const struct sigaction* action, struct sigaction* old) {
   if (!IsVirtual(signo)) return Real().sigaction(signo, action, old);
   KernelSigaction wanted;
   KernelSigaction before;
   if (action != nullptr) wanted = ToKernel(*action);
-  long result = g_virtual_signals.Exchange(signo, action != nullptr ? &wanted : nullptr, &before);
+  long result = Exchange(signo, action != nullptr ? &wanted : nullptr, &before);
   if (result != 0) {
     errno = SyscallError(result);
     return -1;
@@ -57,7 +70,7 @@ sighandler_t SetHandler(int signo, sighandler_t handler, uint64_t flags, uint64_
   }
   KernelSigaction wanted{reinterpret_cast<uintptr_t>(handler), flags, 0, mask};
   KernelSigaction before;
-  long result = g_virtual_signals.Exchange(signo, &wanted, &before);
+  long result = Exchange(signo, &wanted, &before);
   if (result != 0) {
     errno = SyscallError(result);
     return SIG_ERR;

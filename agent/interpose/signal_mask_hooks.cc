@@ -19,6 +19,7 @@
 #include "agent/base/thread_state.h"
 #include "agent/capture/cpu_capture.h"
 #include "agent/capture/cpu_timers.h"
+#include "agent/capture/foreign_signals.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/real_functions.h"
 #include "agent/interpose/signal_masks.h"
@@ -39,30 +40,33 @@ int WaitForSignal(int signo, const sigset_t* set, siginfo_t* info, const struct 
     deadline = ReadClock(CLOCK_MONOTONIC).value + static_cast<uint64_t>(timeout->tv_sec) * kNanosPerSecond +
                static_cast<uint64_t>(timeout->tv_nsec);
   }
-  g_cpu_capture.WaitsForSignal(true);
   uint64_t before = ChangeSignalMask(SIG_BLOCK, bit);
+  g_foreign_signals.Wait(true);
   int result = -1;
-  if (t_state.holds_signal) {
-    t_state.holds_signal = false;
-    if (info != nullptr) *info = t_state.held;
-    result = signo;
-  } else {
-    siginfo_t seen;
-    struct timespec left = timeout != nullptr ? *timeout : timespec{};
-    for (;;) {
-      result = Real().sigtimedwait(set, &seen, timeout != nullptr ? &left : nullptr);
-      if (result != signo || !g_cpu_capture.CountIfOurs(seen)) break;
-      if (timeout == nullptr) continue;
-      uint64_t now = ReadClock(CLOCK_MONOTONIC).value;
-      uint64_t rest = now < deadline ? deadline - now : 0;
-      left = {static_cast<time_t>(rest / kNanosPerSecond), static_cast<long>(rest % kNanosPerSecond)};
+  siginfo_t seen;
+  struct timespec left = timeout != nullptr ? *timeout : timespec{};
+  for (;;) {
+    if (g_foreign_signals.TakeWhatWaits(&seen)) {
+      result = signo;
+      if (seen.si_code == SI_TKILL) seen.si_code = SI_USER;  // as libc shows it
+      break;
     }
-    if (result > 0 && info != nullptr) *info = seen;
+    result = Real().sigtimedwait(set, &seen, timeout != nullptr ? &left : nullptr);
+    if (result != signo || !g_cpu_capture.CountIfOurs(seen)) break;
+    if (timeout == nullptr) continue;
+    uint64_t now = ReadClock(CLOCK_MONOTONIC).value;
+    uint64_t rest = now < deadline ? deadline - now : 0;
+    left = {static_cast<time_t>(rest / kNanosPerSecond), static_cast<long>(rest % kNanosPerSecond)};
   }
+  if (result == signo) g_foreign_signals.RestoreCode(&seen);
+  if (result > 0 && info != nullptr) *info = seen;
   ErrnoSaver keep;
-  bool in_sandbox = g_cpu_capture.signo() == 0;  // entered meanwhile, by another thread
-  if ((before & bit) == 0 && !in_sandbox) ChangeSignalMask(SIG_UNBLOCK, bit);
-  if (!in_sandbox) g_cpu_capture.WaitsForSignal(false);
+  if (g_cpu_capture.signo() == 0) return result;  // a sandbox that another thread entered meanwhile
+  g_foreign_signals.Wait(false);
+  if ((before & bit) == 0) {
+    ChangeSignalMask(SIG_UNBLOCK, bit);
+    g_foreign_signals.LetThrough();
+  }
   return result;
 }
 
@@ -157,7 +161,7 @@ int XpgSigpause(int signo) { return profagent::Pause(signo, true); }
 
 PROF_EXPORT int sigpending(sigset_t* set) noexcept {
   int result = Real().sigpending(set);
-  if (result == 0 && profagent::t_state.holds_signal && g_cpu_capture.signo() != 0)
+  if (result == 0 && g_cpu_capture.signo() != 0 && profagent::g_foreign_signals.IsPending())
     sigaddset(set, g_cpu_capture.signo());
   return result;
 }
@@ -198,7 +202,8 @@ PROF_EXPORT int signalfd(int fd, const sigset_t* set, int flags) noexcept {
   if (result >= 0) {
     uint64_t mask = 0;
     std::memcpy(&mask, set, sizeof mask);
-    g_cpu_capture.ReadsSignal(result, mask);
+    profagent::ErrnoSaver keep;
+    if (g_cpu_capture.IsThisProcess()) profagent::g_foreign_signals.ReadBy(result, mask);
   }
   return result;
 }

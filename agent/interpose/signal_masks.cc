@@ -7,6 +7,7 @@
 #include "agent/base/raw_syscall.h"
 #include "agent/base/thread_state.h"
 #include "agent/capture/cpu_capture.h"
+#include "agent/capture/foreign_signals.h"
 #include "agent/capture/virtual_signals.h"
 
 namespace profagent {
@@ -25,18 +26,25 @@ void Put(sigset_t* set, uint64_t bit, bool value) {
   std::memcpy(set, &word, sizeof word);
 }
 
-// To this thread, with everything that it came with.
-void SendHeldSignal(int signo) {
-  t_state.holds_signal = false;
-  siginfo_t info = t_state.held;
-  g_virtual_signals.PassOn(signo, &info);
+bool IsVforkChild() {
+  if (g_cpu_capture.IsThisProcess()) {
+    t_state.real_mask_pid = 0;
+    return false;
+  }
+  g_cpu_capture.MakeMaskReal();
+  return true;
 }
 
 }  // namespace
 
 int ChangeMask(MaskFunction original, int how, const sigset_t* set, sigset_t* old) {
   int signo = g_cpu_capture.signo();
-  if (signo == 0 || t_state.reads_signal) return original(how, set, old);
+  if (signo == 0) return original(how, set, old);
+  if (t_state.reads_signal) {
+    int result = original(how, set, old);
+    if (set != nullptr && result == 0) g_foreign_signals.TellOthers();
+    return result;
+  }
   uint64_t bit = SignalBit(signo);
   bool asked_before = t_state.asked_to_block;
   bool asked = asked_before;
@@ -49,7 +57,8 @@ int ChangeMask(MaskFunction original, int how, const sigset_t* set, sigset_t* ol
     if (how == SIG_BLOCK && named) asked = true;
     if (how == SIG_UNBLOCK && named) asked = false;
     if (how == SIG_SETMASK) asked = named;
-    if (asked != asked_before && !g_cpu_capture.IsThisProcess()) return original(how, set, old);
+    if ((asked != asked_before || t_state.real_mask_pid != 0) && IsVforkChild())
+      return original(how, set, old);
     // Around fork and exec the agent itself blocks the signal; an application's fork handler must not undo
     // that.
     bool held_back = t_state.hold_depth > 0;
@@ -58,14 +67,16 @@ int ChangeMask(MaskFunction original, int how, const sigset_t* set, sigset_t* ol
   }
   int result = original(how, given, old);
   if (result != 0) return result;
-  t_state.asked_to_block = asked;
+  if (asked != asked_before) g_foreign_signals.Block(asked);
   // In the application's handler of the signal the kernel blocks it for real, and that is the application's
   // view too.
   if (old != nullptr) Put(old, bit, asked_before || (t_state.hold_depth == 0 && Holds(*old, bit)));
-  if (!asked && t_state.holds_signal) SendHeldSignal(signo);
+  if (set != nullptr && !asked) g_foreign_signals.LetThrough();
   return 0;
 }
 
+// A thread that blocks the signal and lets it through in the call only: for real, so that what comes just before or after the
+// call waits for the call, or is held. Before it, the call would wait for nothing.
 TemporaryMask::TemporaryMask(const sigset_t* wanted) : given_(wanted) {
   int signo = g_cpu_capture.signo();
   if (signo == 0 || wanted == nullptr || t_state.reads_signal) return;
@@ -75,22 +86,25 @@ TemporaryMask::TemporaryMask(const sigset_t* wanted) : given_(wanted) {
   bool asked = Holds(copy_, bit);
   Put(&copy_, bit, false);
   given_ = &copy_;
-  changed_ = true;
   asked_before_ = t_state.asked_to_block;
-  if (!asked && t_state.holds_signal) {
-    // It must arrive inside the call, which then ends with EINTR; before it, the call would wait for nothing.
-    blocked_ = true;
-    ChangeSignalMask(SIG_BLOCK, bit);
-    SendHeldSignal(signo);
-  }
-  t_state.asked_to_block = asked;
+  changed_ = asked != asked_before_;
+  if (!changed_) return;
+  blocked_ = asked_before_ && (ChangeSignalMask(SIG_BLOCK, bit) & bit) == 0;
+  g_foreign_signals.Block(asked);
+  g_foreign_signals.LetThrough();
 }
 
 TemporaryMask::~TemporaryMask() {
   if (!changed_) return;
-  t_state.asked_to_block = asked_before_;
-  int signo = g_cpu_capture.signo();  // 0: the process has entered a sandbox meanwhile
-  if (blocked_ && signo != 0) ChangeSignalMask(SIG_UNBLOCK, SignalBit(signo));
+  int signo = g_cpu_capture.signo();
+  if (signo == 0) {  // the process has entered a sandbox meanwhile
+    t_state.asked_to_block = asked_before_;
+    return;
+  }
+  ErrnoSaver keep;
+  g_foreign_signals.Block(asked_before_);
+  if (blocked_) ChangeSignalMask(SIG_UNBLOCK, SignalBit(signo));
+  g_foreign_signals.LetThrough();
 }
 
 }  // namespace profagent

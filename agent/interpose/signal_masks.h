@@ -6,8 +6,9 @@
 // Why:     programs block all signals in their worker threads; without this they would have no samples at
 //          all. The time in which the application's own handler of the CPU signal runs is the exception
 //          (VirtualSignals::NextHandler).
-// Waiting: a foreign CPU signal that meets a thread which "blocks" it is held in ThreadState, and sent again
-//          when the thread unblocks it.
+// Waiting: a foreign CPU signal that meets a thread which "blocks" it goes to another thread or is held
+//          (capture/foreign_signals.h), and sent again when a thread unblocks it.
+// Children: system() and popen() make theirs inside libc: there the signal is not blocked.
 // Beware:  siglongjmp restores the kernel's mask inside libc, where we do not see it: a CPU signal that was
 //          blocked in between stays "blocked" in the application's view until the next call here. The
 //          kernel's mask is right.

@@ -61,13 +61,12 @@ ThreadStart* Prepare(const pthread_attr_t* attributes, void* routine, void* argu
   start->argument = argument;
   start->stack_size = StackSize(attributes);
   start->slot = g_cpu_capture.PrepareThread();
-  if (ThreadSlot* slot = start->slot) {
-    slot->start_routine = routine;
-    sigset_t mask;
-    if (attributes != nullptr && pthread_attr_getsigmask_np(attributes, &mask) == 0) {
-      slot->started_with_signal_blocked = sigismember(&mask, g_cpu_capture.signo()) == 1;
-    }
-  }
+  start->blocks_signal = t_state.asked_to_block;
+  if (start->slot != nullptr) start->slot->start_routine = routine;
+  sigset_t mask;
+  int signo = g_cpu_capture.signo();
+  if (signo != 0 && attributes != nullptr && pthread_attr_getsigmask_np(attributes, &mask) == 0)
+    start->blocks_signal = sigismember(&mask, signo) == 1;
   return start;
 }
 
@@ -88,11 +87,12 @@ Result RunThread(void* prepared) {
   auto routine = reinterpret_cast<Result (*)(void*)>(start->routine);
   void* argument = start->argument;
   ThreadSlot* slot = start->slot;
+  bool blocks_signal = start->blocks_signal;
   StackBounds bounds = BoundsOfThread(start->stack_size);
   g_thread_starts.Give(start);
   t_state.stack_low = bounds.low;
   t_state.stack_high = bounds.high;
-  if (slot != nullptr) g_cpu_capture.BeginThread(slot, bounds);
+  g_cpu_capture.BeginThread(slot, bounds, blocks_signal);
   Result result = routine(argument);
   EndThread();
   return result;

@@ -261,6 +261,10 @@ void Agent::RestartAfterForkInChild() {
 
 void Agent::PauseThisThreadForExec() { g_cpu_capture.PauseThisThreadForExec(); }
 
+void Agent::BeforeSpawn() { g_cpu_capture.ShowSignalToChild(); }
+
+void Agent::AfterSpawn() { g_cpu_capture.HideSignalAgain(); }
+
 void Agent::ResumeAfterFailedExec() { g_cpu_capture.ResumeAfterFailedExec(); }
 
 void Agent::StopSampling() {

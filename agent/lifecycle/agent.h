@@ -44,9 +44,12 @@ class Agent {
 
   // In the thread that is about to exec: no CPU signal of ours may be pending when the new image starts (it
   // would die of it), and it inherits the mask and the ignored signals that the application believes to have.
-  // Does nothing in a vfork child, which has no timers. If exec returns, ResumeAfterFailedExec restores both.
+  // In a vfork child, which has no timers, only the latter is done. If exec returns, ResumeAfterFailedExec restores both.
   void PauseThisThreadForExec();
   void ResumeAfterFailedExec();
+  // Around posix_spawn, in the parent: the latter, for the child.
+  void BeforeSpawn();
+  void AfterSpawn();
 
   // In the thread that is about to shut the process up in a sandbox, where every system call may kill. After the first, no timer
   // runs and nothing is sampled; after the second, nothing that is left of the agent makes a system call, whatever the program

@@ -224,15 +224,16 @@ bool WasEverAlone() {
 ExecWord Word() { return g_life->first ? ExecWord::kFirst : ExecWord::kLater; }
 
 ExecWord BeforeExec() {
+  if (g_life == nullptr) return ExecWord::kLater;
   // Whether this is a vfork child cannot be asked. Without a word the next program finds out by itself whether it is the first;
   // but not that it is not to be profiled.
   if (InSandbox()) {
     return g_agent.options().follow_children && g_life->first ? ExecWord::kNone : ExecWord::kLater;
   }
+  ErrnoSaver keep_errno;
+  if (g_agent.active()) g_agent.PauseThisThreadForExec();  // a vfork child, too
   if (!IsOurProcess()) return ExecWord::kLater;
   if (!g_agent.active()) return Word();
-  ErrnoSaver keep_errno;
-  g_agent.PauseThisThreadForExec();
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExecuted);
   if (!g_agent.ledger().in_file()) {
@@ -358,6 +359,8 @@ void AfterForkInChild() {
 constexpr ProcessEvents kEvents = {
     .before_exec = BeforeExec,
     .exec_failed = ExecFailed,
+    .before_spawn = [] { g_agent.BeforeSpawn(); },
+    .after_spawn = [] { g_agent.AfterSpawn(); },
     .before_daemon = BeforeDaemon,
     .daemon_failed = DaemonFailed,
     .before_exit_handlers = BeforeExitHandlers,

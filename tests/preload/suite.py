@@ -17,6 +17,7 @@ import fork_exec_tests  # noqa: E402,F401
 import heap_tests  # noqa: E402,F401
 import limit_tests  # noqa: E402,F401
 import module_tests  # noqa: E402,F401
+import own_sigprof_tests  # noqa: E402,F401
 import run_command_tests  # noqa: E402,F401
 import run_kinds_tests  # noqa: E402,F401
 import run_tests  # noqa: E402,F401

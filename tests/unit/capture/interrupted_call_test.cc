@@ -1,5 +1,6 @@
 #include "agent/capture/interrupted_call.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
@@ -79,6 +80,31 @@ TEST_F(InterruptedCallTest, NothingIsReadBeforeAPageThatMayBeTheFirst) {
   context_.uc_mcontext.gregs[REG_RIP] = reinterpret_cast<greg_t>(page_ + 4098);
   context_.uc_mcontext.gregs[REG_RAX] = -EINTR;
   EXPECT_FALSE(RestartInterruptedCall(&context_));
+}
+
+// What the kernel restarts for our handler, and would have ended for the application's.
+TEST_F(InterruptedCallTest, ARestartedCallEnds) {
+  auto ends = [this](long number, long second = 0, greg_t behind = 2) {
+    memset(page_, 0x90, 8192);
+    page_[100] = 0x0f;
+    page_[101] = 0x05;
+    context_ = {};
+    pc_ = reinterpret_cast<greg_t>(page_ + 100);
+    context_.uc_mcontext.gregs[REG_RIP] = pc_;
+    context_.uc_mcontext.gregs[REG_RCX] = pc_ + behind;
+    context_.uc_mcontext.gregs[REG_RAX] = number;
+    context_.uc_mcontext.gregs[REG_RSI] = second;
+    return EndRestartedCall(&context_);
+  };
+  ASSERT_TRUE(ends(SYS_read));
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RIP], pc_ + 2);
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], -EINTR);
+  EXPECT_FALSE(ends(SYS_read, 0, 0)) << "it was not made yet";
+  EXPECT_FALSE(ends(SYS_close)) << "never ends so";
+  EXPECT_TRUE(ends(SYS_fcntl, F_SETLKW));
+  EXPECT_FALSE(ends(SYS_fcntl, F_SETLK));
+  EXPECT_TRUE(ends(SYS_futex, 0x80));  // FUTEX_WAIT_PRIVATE
+  EXPECT_FALSE(ends(SYS_futex, 0x81)) << "FUTEX_WAKE_PRIVATE";
 }
 
 // The libc of this machine: without the restart each of these waits ends with EINTR at the first signal.
