@@ -16,6 +16,7 @@
 #include "agent/capture/thread_starts.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/foreign_allocator.h"
+#include "agent/interpose/gprof_hooks.h"
 #include "agent/interpose/library_hooks.h"
 #include "agent/interpose/lock_hooks.h"
 #include "agent/interpose/real_functions.h"
@@ -223,6 +224,7 @@ void Agent::StartCpuCapture() {
   settings.measure_handler = g_options.verbosity >= Verbosity::kDebug;
   settings.main_stack = {t_state.stack_low, t_state.stack_high};
   settings.before_death = EndBySignal;
+  GprofPaused paused(settings.signo);
   g_cpu_capture.Start(settings);
 }
 

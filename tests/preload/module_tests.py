@@ -112,6 +112,18 @@ def program_built_for_gprof(t):
              "time is missing and the comments do not say so: %s" % profile.comments, run)
 
 
+@each(["timer", "perf"])
+def gprof_that_begins_before_the_agent(t, engine):
+    # Its end put SIG_DFL back behind our handler: `Profiling timer expired` in the destructors of libraries.
+    plain = t.run("gprof_early", agent=False)
+    os.rename(t.dir / "gmon.out", t.dir / "plain.gmon")
+    run = t.run("gprof_early", hz=250, env={"PROFAGENT_CPU_ENGINE": engine})
+    t.expect((run.status, run.out, run.err) == (plain.status, plain.out, plain.err), "behaves otherwise", run)
+    t.expect(os.path.getsize(t.dir / "gmon.out") == os.path.getsize(t.dir / "plain.gmon"), "gprof's output differs", run)
+    t.expect_work(run, "library_work", 0.3)
+    t.expect_work(run, "ending_work", 0.2)
+
+
 @test()
 def program_that_is_deleted_while_it_runs(t):
     # Updates replace binaries under running services. Without the file there may be no names, but no wrong ones either.
