@@ -12,8 +12,8 @@
 #include "agent/capture/walk_losses.h"
 
 extern "C" __attribute__((visibility("hidden"), used)) PROF_SIGNAL_SAFE uintptr_t
-profagent_on_cpu_signal(int signo, siginfo_t* info, void* context) {
-  return profagent::g_cpu_handler.OnSignal(signo, info, context);
+profagent_on_cpu_signal(int signo, siginfo_t* info, void* context, profagent::HandlerCall* call) {
+  return profagent::g_cpu_handler.OnSignal(signo, info, context, call);
 }
 extern "C" __attribute__((visibility("hidden"))) void profagent_cpu_signal_entry(int signo, siginfo_t* info,
                                                                                  void* context);
@@ -63,7 +63,7 @@ ThreadSlot* CpuHandler::OwnerOf(int perf_fd) const {
   return nullptr;
 }
 
-uintptr_t CpuHandler::OnSignal(int signo, siginfo_t* info, void* context) {
+uintptr_t CpuHandler::OnSignal(int signo, siginfo_t* info, void* context, HandlerCall* call) {
   const auto& interrupted = *static_cast<const ucontext_t*>(context);
   if (info->si_code == SI_TIMER) {
     ThreadSlots::Found found = settings_.slots->Find(reinterpret_cast<uint64_t>(info->si_value.sival_ptr));
@@ -71,12 +71,12 @@ uintptr_t CpuHandler::OnSignal(int signo, siginfo_t* info, void* context) {
     switch (found.meaning) {
       case ThreadSlots::Meaning::kThread:
         OnTick(*found.slot, found.slot, weight, interrupted);
-        return AfterTick(signo, info, context);
+        return AfterTick(signo, call);
       case ThreadSlots::Meaning::kProcess:
         OnTick(process_account_, ThisThread(), weight, interrupted);
         return 0;
       case ThreadSlots::Meaning::kStale:  // a timer that was stopped after it fired; what it owed is settled
-        return AfterTick(signo, info, context);
+        return AfterTick(signo, call);
       case ThreadSlots::Meaning::kForeign:
         break;
     }
@@ -84,16 +84,16 @@ uintptr_t CpuHandler::OnSignal(int signo, siginfo_t* info, void* context) {
     if (IsDescriptorSignal(info->si_code)) {
       ThreadSlot* slot = OwnerOf(info->si_fd);
       if (slot != nullptr) OnPerfTick(slot, interrupted);  // else an event that was closed after it fired
-      return AfterTick(signo, info, context);
+      return AfterTick(signo, call);
     }
     // The kernel had no memory for the signal's details (RLIMIT_SIGPENDING) and sent it bare.
     if (info->si_code == SI_USER && info->si_pid == 0) {
       ThreadSlot* slot = ThisThread();
       if (slot != nullptr) OnPerfTick(slot, interrupted);
-      return AfterTick(signo, info, context);
+      return AfterTick(signo, call);
     }
   }
-  return OnForeign(signo, info, context);
+  return OnForeign(signo, call);
 }
 
 void CpuHandler::OnPerfTick(ThreadSlot* slot, const ucontext_t& context) {
@@ -197,7 +197,8 @@ void CpuHandler::BecomeReader(int signo, void* context) {
   g_foreign_signals.BeginToRead();
 }
 
-uintptr_t CpuHandler::OnForeign(int signo, siginfo_t* info, void* context) {
+uintptr_t CpuHandler::OnForeign(int signo, HandlerCall* call) {
+  siginfo_t* info = call->info;
   ForeignSignals& foreign = g_foreign_signals;
   uint32_t age = foreign.age();
   bool offered = foreign.IsOffer(*info);
@@ -207,36 +208,38 @@ uintptr_t CpuHandler::OnForeign(int signo, siginfo_t* info, void* context) {
     if (!offered) foreign.Hold(*info, age);
     bool taken = process && foreign.OfferToTaker();
     if (!taken && foreign.IsReader()) {
-      BecomeReader(signo, context);
+      BecomeReader(signo, call->context);
     } else if (!taken && process) {
       foreign.OfferToReader();
     }
   } else if (!offered || foreign.Take(info)) {
     if (foreign.WaitsForThisThread()) foreign.OfferToItself();  // the next one, after this
-    return Deliver(signo, info, context);
+    return Deliver(signo, call);
   }
-  RestartInterruptedCall(static_cast<ucontext_t*>(context));
+  RestartInterruptedCall(static_cast<ucontext_t*>(call->context));
   return 0;
 }
 
-uintptr_t CpuHandler::Deliver(int signo, siginfo_t* info, void* context) {
-  g_foreign_signals.RestoreCode(info);
+uintptr_t CpuHandler::Deliver(int signo, HandlerCall* call) {
+  g_foreign_signals.RestoreCode(call->info);
   bool would_kill = false;
-  uintptr_t handler = g_virtual_signals.NextHandler(signo, context, &would_kill);
+  bool on_alternate_stack = true;
+  uintptr_t handler = g_virtual_signals.NextHandler(signo, call->context, &would_kill, &on_alternate_stack);
   if (handler == 0 && would_kill) {
     if (settings_.ledger->is_open()) settings_.ledger->Count(Loss::kForeignTick);
-    if (settings_.before_death != nullptr) settings_.before_death(signo, info, context);
+    if (settings_.before_death != nullptr) settings_.before_death(signo, call->info, call->context);
     g_virtual_signals.DieOf(signo);
   }
-  if (handler == 0) RestartInterruptedCall(static_cast<ucontext_t*>(context));
+  if (handler == 0) RestartInterruptedCall(static_cast<ucontext_t*>(call->context));
+  if (!on_alternate_stack) LeaveAlternateStack(call);
   return handler;
 }
 
 // The kernel drops an offer to a thread for which a tick is on its way: this is the tick.
-uintptr_t CpuHandler::AfterTick(int signo, siginfo_t* info, void* context) {
-  if (g_foreign_signals.WaitsForThisThread() && !t_state.asked_to_block && g_foreign_signals.Take(info))
-    return Deliver(signo, info, context);
-  RestartInterruptedCall(static_cast<ucontext_t*>(context));
+uintptr_t CpuHandler::AfterTick(int signo, HandlerCall* call) {
+  if (g_foreign_signals.WaitsForThisThread() && !t_state.asked_to_block && g_foreign_signals.Take(call->info))
+    return Deliver(signo, call);
+  RestartInterruptedCall(static_cast<ucontext_t*>(call->context));
   return 0;
 }
 

@@ -15,6 +15,7 @@
 
 #include "agent/base/signal_safe.h"
 #include "agent/capture/scratch_pool.h"
+#include "agent/capture/signal_frame.h"
 #include "agent/capture/thread_slots.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/ledger/ledger.h"
@@ -49,8 +50,8 @@ class CpuHandler {
   // The account of the process timer, which belongs to no thread.
   ThreadSlot& process_account() { return process_account_; }
 
-  // Returns the application's handler to jump to, or 0.
-  PROF_SIGNAL_SAFE uintptr_t OnSignal(int signo, siginfo_t* info, void* context);
+  // Returns the application's handler to jump to, with what `call` says by then, or 0.
+  PROF_SIGNAL_SAFE uintptr_t OnSignal(int signo, siginfo_t* info, void* context, HandlerCall* call);
 
   // A tick, or a word of one of our threads to another.
   PROF_SIGNAL_SAFE bool IsOurs(const siginfo_t& info) const;
@@ -66,9 +67,9 @@ class CpuHandler {
   PROF_SIGNAL_SAFE ThreadSlot* ThisThread() const;
   PROF_SIGNAL_SAFE ThreadSlot* OwnerOf(int perf_fd) const;
   PROF_SIGNAL_SAFE void OnPerfTick(ThreadSlot* slot, const ucontext_t& context);
-  PROF_SIGNAL_SAFE uintptr_t OnForeign(int signo, siginfo_t* info, void* context);
-  PROF_SIGNAL_SAFE uintptr_t Deliver(int signo, siginfo_t* info, void* context);
-  PROF_SIGNAL_SAFE uintptr_t AfterTick(int signo, siginfo_t* info, void* context);
+  PROF_SIGNAL_SAFE uintptr_t OnForeign(int signo, HandlerCall* call);
+  PROF_SIGNAL_SAFE uintptr_t Deliver(int signo, HandlerCall* call);
+  PROF_SIGNAL_SAFE uintptr_t AfterTick(int signo, HandlerCall* call);
   PROF_SIGNAL_SAFE void BecomeReader(int signo, void* context);
 
   Settings settings_{};

@@ -271,7 +271,7 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
   return 0;
 }
 
-uintptr_t VirtualSignals::NextHandler(int signo, void* context, bool* would_kill) {
+uintptr_t VirtualSignals::NextHandler(int signo, void* context, bool* would_kill, bool* on_alternate_stack) {
   *would_kill = false;
   Entry& entry = entries_[signo];
   KernelSigaction action = Read(entry);
@@ -290,6 +290,7 @@ uintptr_t VirtualSignals::NextHandler(int signo, void* context, bool* would_kill
     KernelSigaction ours = OurAction(entry);
     KernelExchange(signo, &ours, nullptr);
   }
+  if (on_alternate_stack != nullptr) *on_alternate_stack = (action.flags & SA_ONSTACK) != 0;
   // In the application's handler the CPU signal is masked for real if it asked for that: ticks wait, and
   // weigh more when they come. Nothing has to be undone, whether the handler returns or jumps out of it.
   uint64_t mask = 0;

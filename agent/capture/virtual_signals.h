@@ -68,7 +68,7 @@ class AllSignalsBlocked {
 };
 
 // Defines the assembly function `entry`, a handler for the kernel that calls `decide` (with the handler's
-// three arguments) and, when that returns an address, jumps there: the application's handler finds stack and
+// three arguments and a HandlerCall, in which it may change them) and, when that returns an address, jumps there: the application's handler finds stack and
 // registers as the kernel left them, and what it does there (return, siglongjmp, unwind, switch stacks) is
 // between it and the kernel.
 #define PROF_ENTER_APPLICATION_HANDLER(entry, decide)                          \
@@ -82,11 +82,14 @@ class AllSignalsBlocked {
       "  movq %rdi, 8(%rsp)\n"                                                 \
       "  movq %rsi, 16(%rsp)\n"                                                \
       "  movq %rdx, 24(%rsp)\n"                                                \
+      "  movq $0, 32(%rsp)\n"                                                  \
+      "  movq %rsp, %rcx\n"                                                    \
       "  call " decide                                                         \
       "\n"                                                                     \
       "  movq 8(%rsp), %rdi\n"                                                 \
       "  movq 16(%rsp), %rsi\n"                                                \
       "  movq 24(%rsp), %rdx\n"                                                \
+      "  movq 32(%rsp), %rcx\n"                                                \
       "  addq $40, %rsp\n"                                                     \
       "  .cfi_adjust_cfa_offset -40\n"                                         \
       "  movq %rax, %r11\n"                                                    \
@@ -94,6 +97,9 @@ class AllSignalsBlocked {
       "  jne 1f\n"                                                             \
       "  ret\n"                                                                \
       "1:\n"                                                                   \
+      "  testq %rcx, %rcx\n"                                                   \
+      "  cmoveq %rsp, %rcx\n"                                                  \
+      "  movq %rcx, %rsp\n"                                                    \
       "  xorl %eax, %eax\n"                                                    \
       "  jmp *%r11\n"                                                          \
       "  .cfi_endproc\n"                                                       \
@@ -145,7 +151,9 @@ class VirtualSignals {
   // For a kAlways signal that was not meant for us. The address of the application's handler, which the
   // caller jumps to on the kernel's own signal frame, so that everything is as if the kernel had called it:
   // its mask is set then, SA_RESETHAND done, a system call ended that SA_RESTART was not asked for. 0: SIG_IGN or SIG_DFL (`died_for`, if that would kill).
-  PROF_SIGNAL_SAFE uintptr_t NextHandler(int signo, void* context, bool* would_kill);
+  // `on_alternate_stack`, if given: whether its action has SA_ONSTACK.
+  PROF_SIGNAL_SAFE uintptr_t NextHandler(int signo, void* context, bool* would_kill,
+                                         bool* on_alternate_stack = nullptr);
 
   // For a kWhileDefault signal whose action changed while the agent's handler was on its way: queues the
   // signal again for this thread, so that the kernel gives it to the new action when the caller returns.

@@ -51,6 +51,34 @@ static void Flags(void) {
   }
 }
 
+// A handler without SA_ONSTACK that needs more than the alternate stack has, while floating point numbers are in registers.
+static void HandleDeep(int number) {
+  volatile char room[256 * 1024];
+  for (size_t i = 0; i < sizeof room; i += 512) room[i] = (char)number;
+  volatile double noise = 3.0;
+  for (int i = 0; i < 100; ++i) noise = noise * 1.5 - g_count;
+  ++g_count;
+}
+
+static void DeepHandler(void) {
+  static char stack[16384];
+  stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack};
+  REQUIRE(sigaltstack(&alternate, NULL) == 0);
+  signal(g_signal, HandleDeep);
+  struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = g_signal};
+  timer_t timer;
+  struct itimerspec often = {{0, 500000}, {0, 500000}};
+  REQUIRE(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 && timer_settime(timer, 0, &often, NULL) == 0);
+  double sum = 0, other = 1;
+  for (long i = 0; g_count < 200; ++i) {
+    sum = sum * 0.5 + 1;
+    other = other * 0.25 + 3;
+    REQUIRE(sum <= 2 && other <= 4);
+  }
+  timer_delete(timer);
+  printf("%g %g\n", sum, other);
+}
+
 static void Fork(void) {
   SetHandler(0);
   Mask(SIG_BLOCK);
@@ -217,6 +245,7 @@ static void TakerEnds(void) {
 static const struct Case kCases[] = {
     {"restart", Restart},
     {"flags", Flags},
+    {"deep_handler", DeepHandler},
     {"fork", Fork},
     {"exec", Exec},
     {"exec_pending", ExecPending},
