@@ -1,6 +1,19 @@
 #include "agent/lifecycle/profile_names.h"
 
 namespace profagent {
+namespace {
+
+// A file's name has 255 bytes at most: what stands around the program's, a pid among it, needs some of them.
+constexpr size_t kMaxProgramName = 200;
+
+std::string_view Shortened(std::string_view program) {
+  if (program.size() <= kMaxProgramName) return program;
+  size_t size = kMaxProgramName;
+  while (size > 0 && (program[size] & 0xc0) == 0x80) --size;  // not within a character of UTF-8
+  return program.substr(0, size);
+}
+
+}  // namespace
 
 bool NamesTheDump(std::string_view pattern) {
   for (size_t i = 0; i + 1 < pattern.size(); ++i) {
@@ -11,6 +24,7 @@ bool NamesTheDump(std::string_view pattern) {
 
 PathText ProfilePath(std::string_view pattern, const ProcessName& process, WrittenAt when,
                      uint32_t dump_number) {
+  const std::string_view program = Shortened(process.program);
   PathText path;
   bool names_pid = false;
   for (size_t i = 0; i < pattern.size(); ++i) {
@@ -19,7 +33,7 @@ PathText ProfilePath(std::string_view pattern, const ProcessName& process, Writt
       path.Add(process.pid);
       names_pid = true;
     } else if (next == 'e') {
-      path.Add(process.program);
+      path.Add(program);
     } else if (next == 'n') {
       path.Add(dump_number);
     } else if (next == '%') {
@@ -31,7 +45,7 @@ PathText ProfilePath(std::string_view pattern, const ProcessName& process, Writt
     ++i;
   }
   if (when == WrittenAt::kExec || (!names_pid && !process.first)) {
-    path.Add('.', process.program, '.', process.pid);
+    path.Add('.', program, '.', process.pid);
   }
   // A cut name would be somebody else's file.
   return path.view().size() + 1 < kMaxPath ? path : PathText{};

@@ -1,7 +1,7 @@
 // Which file a process writes its profile to.
 //
 // Context: `bootstrap`, `dump`, `hook`: no allocation.
-// Rules:   %p is the pid, %e the program's name, %n the number of the dump, %% a per cent sign. Without %p the first
+// Rules:   %p is the pid, %e the program's name (200 bytes of it at most), %n the number of the dump, %% a per cent sign. Without %p the first
 //          process of a run writes the plain name and every other process NAME.PROGRAM.PID, so that nobody overwrites
 //          anybody. Of first processes that run at the same time the one that ends first has it (AppearedMeanwhile).
 //          A process that becomes another program leaves the plain name to it and takes NAME.PROGRAM.PID with its old

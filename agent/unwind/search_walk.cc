@@ -58,11 +58,12 @@ uintptr_t Walker::StartOfBareCode(uintptr_t pc) {
   const Module* module = modules_->Find(pc);
   if (module == nullptr) return pc;
   const EhFrameTables& tables = modules_->TablesOf(*module);
-  if (tables.segment.empty()) return module->text.start;
+  uintptr_t start = SegmentAt(pc, module->load_bias, module->headers, PF_X).start;
+  if (tables.segment.empty()) return start;
   if (tables.table == 0) return pc;
   FrameEntry last;
   if (FindFrameEntry(tables, modules_->IndexOf(*module, tables), pc, &last)) return pc;
-  return last.limit > module->text.start && last.limit <= pc ? last.limit : module->text.start;
+  return last.limit > start && last.limit <= pc ? last.limit : start;
 }
 
 bool Walker::IsLoadedCode(uintptr_t address) {

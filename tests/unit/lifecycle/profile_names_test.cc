@@ -23,6 +23,17 @@ TEST(ProfileNames, ExpandsPidProgramAndDumpNumber) {
   EXPECT_EQ(Path("100%%.prof", true), "100%.prof");
 }
 
+// The file system takes 255 bytes: the profile of a child with such a name could not be written.
+TEST(ProfileNames, ShortensAProgramsNameThatLeavesNoRoom) {
+  auto path = [](const std::string& program) {
+    ProcessName process{.program = program, .pid = 42, .first = false};
+    return std::string(ProfilePath("cpu.prof", process, WrittenAt::kEnd, 3).view());
+  };
+  EXPECT_EQ(path(std::string(200, 'x')), "cpu.prof." + std::string(200, 'x') + ".42");
+  EXPECT_EQ(path(std::string(255, 'x')), "cpu.prof." + std::string(200, 'x') + ".42");
+  EXPECT_EQ(path(std::string(199, 'x') + "\u00e9y"), "cpu.prof." + std::string(199, 'x') + ".42");
+}
+
 TEST(ProfileNames, LeavesUnknownAndUnfinishedEscapesAlone) {
   EXPECT_EQ(Path("%x%", true), "%x%");
   EXPECT_EQ(Path("%", true), "%");
