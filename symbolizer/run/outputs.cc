@@ -18,7 +18,9 @@ namespace {
 std::string LastComponent(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 Output MakeOutput(ProfileKind kind, std::string file, Profile profile) {
-  Output output{.kind = kind, .file = std::move(file)};
+  Output output;
+  output.kind = kind;
+  output.file = std::move(file);
   output.weight = SumOfValues(profile, RunKindOf(kind).value);
   output.profile = std::move(profile);
   return output;

@@ -17,7 +17,7 @@ namespace profagent {
 
 // A profile that is written, or will be.
 struct Output {
-  ProfileKind kind;
+  ProfileKind kind = ProfileKind::kCpu;
   std::string file;
   // Keys, equal for all that is about one process, or about one program that it was: what one was at its peak says nothing of
   // what the other allocated.

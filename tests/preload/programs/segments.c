@@ -20,7 +20,8 @@ void hole_work(long millis) {
 #else
   const int how = MAP_FIXED_NOREPLACE;
 #endif
-  void* code = mmap((void*)middle, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | how, -1, 0);
+  void* code =
+      mmap((void*)middle, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | how, -1, 0);
   REQUIRE(code == (void*)middle);
   memcpy(code, kCode, sizeof kCode);
   int64_t end = ThreadCpuNanos() + millis * 1000000;

@@ -159,7 +159,7 @@ TEST_F(CpuCaptureTest, AThreadThatBeginsInASandboxMakesNoSystemCall) {
   std::atomic<bool> survived{false};
   std::thread worker([&] {
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0) return;
-    g_cpu_capture.BeginThread(slot, {});
+    g_cpu_capture.BeginThread(slot, {}, false);
     g_cpu_capture.EndThread();
     survived = true;
     syscall(SYS_exit, 0);
