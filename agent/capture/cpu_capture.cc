@@ -105,8 +105,7 @@ void CpuCapture::AbandonThread(ThreadSlot* slot) {
 }
 
 void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds, bool blocks_signal) {
-  if (slot != nullptr &&
-      !running()) {  // any more: the process may be in a sandbox by now, which allows no system call of ours
+  if (slot != nullptr && !running()) {  // any more: in a sandbox no system call of ours is made
     AbandonThread(slot);
     slot = nullptr;
   }
@@ -131,7 +130,7 @@ void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds, bool blocks_s
 
 void CpuCapture::EndThread() {
   ThreadSlot* slot = ThisThread();
-  if (slot == nullptr || !IsThisProcess()) return;
+  if (slot == nullptr || signo() == 0 || !IsThisProcess()) return;  // 0: in a sandbox
   g_foreign_signals.EndThread();
   if (!running()) return;
   HoldThisThread();

@@ -199,7 +199,7 @@ ERRORS = [
     ("-http=:8080 @cpu", 2, "-http of pprof is not in profagent yet"),
     ("-top=maybe @cpu", 2, 'invalid boolean value "maybe" for -top'),
     ("-top @cpu -nodecount", 2, "flag needs an argument: -nodecount"),
-    ("-nodecount=x @cpu", 2, "invalid value "x" for flag -nodecount: not a number"),
+    ("-nodecount=x @cpu", 2, 'invalid value "x" for flag -nodecount: not a number'),
     ("-top -raw @cpu", 2, "must set at most one output format"),
     ("-cum -flat @cpu", 2, "conflicting options set: [cum flat]"),
     ("-base=@cpu -diff_base=@cpu @cpu", 2, "-base and -diff_base flags cannot both be specified"),
