@@ -7,7 +7,9 @@
 // Choice:   of several, the one whose call goes where this function can begin: between the last function with unwind information
 //           and pc, the nearest first. Then those by a function pointer, whose target nobody knows, then the rest (a function that
 //           jumped to this one); from the stack pointer upwards.
-// Bounds:   8 KiB of stack and 6 places, each tried with 13 frame pointers at most.
+// Bounds:   8 KiB of stack, 256 bytes where a register points, and 6 places, each tried with 25 frame pointers at most.
+#include <cstring>
+
 #include "agent/unwind/frame_pointer.h"
 #include "agent/unwind/walker.h"
 
@@ -16,19 +18,24 @@ namespace {
 
 // Bytes of stack that are looked at; the first of them alone where a call says that it went to this function.
 constexpr uint32_t kFirstReach = 512, kReach = 8192;
+// The same from where a register points; how far that, or a frame pointer, may be.
+constexpr uint32_t kSavedReach = 256, kSavedFarthest = 1 << 20;
 constexpr size_t kMostPlaces = 6;       // that are tried
 constexpr uint32_t kMostFrames = 1024;  // above one of them
-// Registers that a function may save above its own room; one of them may be its caller's frame pointer.
-constexpr uintptr_t kSavedWords = 6;
+// Of what a function saves above its own room, one may be its caller's frame pointer.
+constexpr uintptr_t kSavedWords = 12;
 
-constexpr uint32_t kByPointer = UINT32_MAX - 1, kElsewhere = UINT32_MAX;
+// Ranks of calls that do not say that they went here: by a function pointer, close to the stack pointer or to where a register
+// points (code that aligns its stack keeps the old one there), or anywhere; of another function.
+constexpr uint32_t kByPointerNear = UINT32_MAX - 3, kByPointerSaved = UINT32_MAX - 2,
+                   kByPointer = UINT32_MAX - 1, kElsewhere = UINT32_MAX;
 
 // Whether the function at pc can begin at `target`; `start`: where the code without unwind information does.
 bool CanBegin(uintptr_t target, uintptr_t start, uintptr_t pc) { return target >= start && target <= pc; }
 
 // Where a return address stands that is behind a call. Small: a signal's stack may be, too.
 struct CallPlace {
-  uint32_t rank;    // bytes from the call's target to pc; kByPointer, kElsewhere
+  uint32_t rank;    // bytes from the call's target to pc, or kByPointerNear and so on
   uint32_t offset;  // from the stack pointer
 };
 
@@ -93,7 +100,7 @@ bool Walker::LeadsOut(const ucontext_t& context, const FramePosition& caller, Ba
 bool Walker::LeadsOutWithSaved(const ucontext_t& context, uintptr_t at, uintptr_t lowest,
                                FramePosition* caller, BareFrame* bare) {
   for (uintptr_t i = 1; i <= kSavedWords && at - 8 * i >= lowest && bare->unknown == 0; ++i) {
-    if (!memory_.Read(at - 8 * i, &caller->fp) || caller->fp - caller->sp > kReach) continue;
+    if (!memory_.Read(at - 8 * i, &caller->fp) || caller->fp - caller->sp > kSavedFarthest) continue;
     if (LeadsOut(context, *caller, bare)) return true;
   }
   return false;
@@ -106,18 +113,33 @@ bool Walker::MayBeItsCallersFrame(const FramePosition& callee, const FramePositi
   return target == 0 || !CanBegin(BehindStub(modules_, target), StartOfBareCode(callee.pc), callee.pc);
 }
 
-void Walker::AddPlaces(const FramePosition& callee, uint32_t from, uint32_t reach, CallPlaces* places) {
+void Walker::AddPlaces(const FramePosition& callee, uint32_t from, uint32_t reach, uint32_t by_pointer,
+                       CallPlaces* places) {
   const uintptr_t start = StartOfBareCode(callee.pc);
+  if (stack_ != 0 && stack_ - callee.sp < reach) reach = static_cast<uint32_t>(stack_ - callee.sp);
   uint64_t word = 0;
   for (uint32_t offset = from; offset < reach && memory_.Read(callee.sp + offset, &word); offset += 8) {
+    constexpr uint64_t kLowest = 4096, kHighest = uint64_t{1} << 47;  // most words are numbers
+    if (word < kLowest || word >= kHighest) continue;
     CallSite site = IsLoadedCode(word - 1) ? CallBefore(modules_, word) : CallSite{};
     if (!site.is_call) continue;
     uintptr_t target = site.target != 0 ? BehindStub(modules_, site.target) : 0;
-    bool here = CanBegin(target, start, callee.pc) && callee.pc - target < kByPointer;
-    places->Add({here          ? static_cast<uint32_t>(callee.pc - target)
-                 : target == 0 ? kByPointer
-                               : kElsewhere,
-                 offset});
+    uint32_t rank = target == 0 ? by_pointer : kElsewhere;
+    if (CanBegin(target, start, callee.pc) && callee.pc - target < kByPointerNear) {
+      rank = static_cast<uint32_t>(callee.pc - target);
+    }
+    places->Add({rank, offset});
+  }
+}
+
+void Walker::AddPlacesAtRegisters(const ucontext_t& context, const FramePosition& callee,
+                                  CallPlaces* places) {
+  for (uint8_t number : kCalleeSaved) {
+    uint64_t saved;
+    std::memcpy(&saved, reinterpret_cast<const char*>(&context) + SigcontextOffset(number), sizeof saved);
+    if (saved % 8 != 0 || saved - callee.sp >= kSavedFarthest) continue;
+    auto offset = static_cast<uint32_t>(saved - callee.sp);
+    AddPlaces(callee, offset, offset + kSavedReach, kByPointerSaved, places);
   }
 }
 
@@ -126,13 +148,15 @@ bool Walker::Search(const ucontext_t& context, const FramePosition& callee, bool
                     BareFrame* bare) {
   FramePosition caller;
   CallPlaces places;
-  uint32_t looked_at = 0;
-  for (uint32_t reach = kFirstReach;; reach = kReach) {
-    AddPlaces(callee, looked_at, reach, &places);
-    looked_at = reach;
+  AddPlaces(callee, 0, kFirstReach, kByPointerNear, &places);
+  for (bool all : {false, true}) {
+    if (all) {
+      AddPlacesAtRegisters(context, callee, &places);
+      AddPlaces(callee, kFirstReach, kReach, kByPointer, &places);
+    }
     for (const CallPlace& place : places) {
-      bool comes_here = place.rank < kByPointer;
-      if (!comes_here && (reach == kFirstReach || !by_any_call)) break;
+      bool comes_here = place.rank < kByPointerNear;
+      if (!comes_here && !(all && by_any_call)) break;
       uintptr_t at = callee.sp + place.offset;
       caller = {0, at + 8, callee.fp};
       if (!memory_.Read(at, &caller.pc)) continue;
@@ -149,8 +173,9 @@ bool Walker::Search(const ucontext_t& context, const FramePosition& callee, bool
       bare->caller = caller;
       return true;
     }
-    if (reach == kReach || !by_any_call) return false;
+    if (!by_any_call) break;
   }
+  return false;
 }
 
 // Moves `registers` from the interrupted instruction to the first frame with unwind information, or to one that steps by a signal's

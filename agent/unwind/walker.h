@@ -79,7 +79,11 @@ class Walker {
                                                          const FramePosition& callee, bool by_any_call,
                                                          BareFrame* bare);
   PROF_SIGNAL_SAFE __attribute__((noinline)) void AddPlaces(const FramePosition& callee, uint32_t from,
-                                                            uint32_t reach, CallPlaces* places);
+                                                            uint32_t reach, uint32_t by_pointer,
+                                                            CallPlaces* places);
+  PROF_SIGNAL_SAFE __attribute__((noinline)) void AddPlacesAtRegisters(const ucontext_t& context,
+                                                                       const FramePosition& callee,
+                                                                       CallPlaces* places);
   PROF_SIGNAL_SAFE __attribute__((noinline)) bool LeadsOut(const ucontext_t& context,
                                                            const FramePosition& caller, BareFrame* bare);
   PROF_ALWAYS_INLINE bool LeadsOutWithSaved(const ucontext_t& context, uintptr_t at, uintptr_t lowest,

@@ -7,7 +7,7 @@
 
 asm(R"(
 .text
-.globl BareTakesRoom, BareCallsBare, BareStub, BareOnEmptyStack
+.globl BareTakesRoom, BareCallsBare, BareAlignsStack, BareStub, BareOnEmptyStack
 .type BareTakesRoom, @function
 BareTakesRoom:          # rbp is a number here; what earlier calls left in the room stays there
   push %rbp
@@ -40,6 +40,33 @@ BareCallsBare:
   pop %r13
   ret
 .size BareCallsBare, . - BareCallsBare
+.type BareAlignsStack, @function
+BareAlignsStack:        # as OpenBLAS's dgemm kernels: where the stack was stands in rbx
+  sub $96, %rsp
+  mov %rbx, (%rsp)
+  mov %rbp, 8(%rsp)
+  mov %r12, 16(%rsp)
+  mov %rsp, %rbx
+  mov $0x1234567, %ebp
+  sub $28800, %rsp
+  and $-4096, %rsp
+  mov $39, %eax
+  syscall
+  mov %eax, %r12d
+  mov $186, %eax
+  syscall
+  mov %r12d, %edi
+  mov %eax, %esi
+  mov $10, %edx
+  mov $234, %eax
+  syscall
+  mov %rbx, %rsp
+  mov (%rsp), %rbx
+  mov 8(%rsp), %rbp
+  mov 16(%rsp), %r12
+  add $96, %rsp
+  ret
+.size BareAlignsStack, . - BareAlignsStack
 .type BareStub, @function
 BareStub:               # a PLT entry
   endbr64
@@ -80,6 +107,7 @@ kBarePointer:
 
 extern "C" void BareTakesRoom();
 extern "C" void BareCallsBare();
+extern "C" void BareAlignsStack();
 extern "C" void BareStub();
 extern "C" void BareOnEmptyStack(void* stack);
 
@@ -111,10 +139,15 @@ __attribute__((noinline)) void CallsThroughStub(size_t size) {
   BareStub();
   room[1] = 2;
 }
+__attribute__((noinline)) void ClearStackBelow() {
+  char room[65536];
+  std::memset(room, 0, sizeof room);
+  asm volatile("" ::"r"(room) : "memory");
+}
 __attribute__((noinline)) void CallsByPointer(size_t size, void (*function)()) {
   auto* room = static_cast<volatile char*>(alloca(size));
   room[0] = 1;
-  std::memset(alloca(4096), 0, 4096);  // no rubbish: what a function pointer went to cannot be seen
+  ClearStackBelow();  // what a function pointer went to cannot be seen
   function();
   room[1] = 2;
 }
@@ -154,6 +187,11 @@ TEST_F(SearchWalkTest, FindsWhoCalledByAFunctionPointer) {
 TEST_F(SearchWalkTest, FollowsBareCodeThatBareCodeCalled) {
   ExpectStack(CaptureBySignal([] { CallsByPointer(100, BareCallsBare); }),
               {"BareTakesRoom", "BareCallsBare", "_Z14CallsByPointermPFvvE"});
+}
+
+TEST_F(SearchWalkTest, KnowsAStackPointerThatARegisterKeeps) {
+  ExpectStack(CaptureBySignal([] { CallsByPointer(100, BareAlignsStack); }),
+              {"BareAlignsStack", "_Z14CallsByPointermPFvvE"});
 }
 
 TEST_F(SearchWalkTest, EndsWhereNothingIsToBeFound) {
