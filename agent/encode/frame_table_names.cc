@@ -106,11 +106,16 @@ void NameFromFrameTable(const ElfReader& file, std::string_view module_name,
     if (addresses[at] >= limit) return true;
     uint64_t start = table.FunctionOf(last);
     uint64_t size = have_last ? table.SizeOf(last) : 0;
-    std::string_view name;
+    std::string_view name, name_behind;
     do {
-      if (addresses[at] - start < size && (names[at].name.empty() || names[at].start < start)) {
+      bool inside = addresses[at] - start < size;
+      if (inside && (names[at].name.empty() || names[at].start < start)) {
         if (name.empty()) name = MakeName(module_name, start, arena);
         names[at] = {name, start};
+      } else if (!inside && size != 0 && names[at].name.empty()) {
+        // Assembly that nobody describes: which functions it holds is not known, but that it is no other one.
+        if (name_behind.empty()) name_behind = MakeName(module_name, start + size, arena);
+        names[at] = {name_behind, start + size};
       }
       ++at;
     } while (skip_named() && addresses[at] < limit);

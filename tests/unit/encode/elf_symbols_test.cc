@@ -290,6 +290,35 @@ TEST(ElfSymbols, KnowsThatALabelEndsWhereAFunctionBegins) {
   ExpectStartsOfFunctions("--add-symbol label=.text:0,function,global");
 }
 
+asm(R"(
+.text
+.globl UnwoundByNobody
+.type UnwoundByNobody, @function
+UnwoundByNobody:
+  .fill 200, 1, 0x90
+  ret
+.size UnwoundByNobody, . - UnwoundByNobody
+)");
+
+// As GMP's or x264's: where its functions begin is not known, but where it does.
+TEST(ElfSymbols, CallsCodeWithoutUnwindInformationAfterItsBeginning) {
+  std::string stripped = ::testing::TempDir() + "stripped_copy";
+  ASSERT_EQ(Output("objcopy --strip-all '" + OwnPath() + "' '" + stripped + "' 2>&1"), "");
+  uint64_t start = 0;
+  for (const NmSymbol& symbol : Nm("", OwnPath())) {
+    if (symbol.name == "UnwoundByNobody") start = symbol.start;
+  }
+  ASSERT_NE(start, 0u);
+  std::vector<std::string> names = Names({stripped, BuildIdOf(stripped)}, {start, start + 100, start + 200});
+  unsigned long named = 0;
+  ASSERT_EQ(sscanf(names[0].c_str(), "stripped_copy+0x%lx", &named), 1) << names[0];
+  EXPECT_LE(named, start);
+  EXPECT_LT(start - named, 64u) << "more than the padding behind the function in front of it";
+  EXPECT_EQ(names[1], names[0]);
+  EXPECT_EQ(names[2], names[0]);
+  unlink(stripped.c_str());
+}
+
 // A small file of its own: header, three sections (null, symbols, strings), symbols.
 struct SmallFile {
   Elf64_Ehdr elf;
