@@ -7,6 +7,7 @@ grandchild that inherited it). A failed expectation raises Failure with all that
 """
 
 import contextlib
+import errno
 import os
 import pathlib
 import re
@@ -109,11 +110,24 @@ class Running:
         self._out = tempfile.TemporaryFile()
         self._err = tempfile.TemporaryFile()
         self._started = time.monotonic()
-        self._process = subprocess.Popen(list(map(str, argv)), env=env, cwd=cwd, stdin=stdin, stdout=self._out,
-                                         stderr=self._err, start_new_session=True)
+        self._process = self._begin(list(map(str, argv)), env=env, cwd=cwd, stdin=stdin, stdout=self._out, stderr=self._err,
+                                    start_new_session=True)
         self.pid = self._process.pid
         self._timer = threading.Timer(timeout, self._time_out)
         self._timer.start()
+
+    @staticmethod
+    def _begin(argv, **options):
+        # A program that was just written, by a copy in a test, is busy as long as a child that another test's thread is starting
+        # holds the descriptor that wrote it.
+        for _ in range(200):
+            try:
+                return subprocess.Popen(argv, **options)
+            except OSError as error:
+                if error.errno != errno.ETXTBSY:
+                    raise
+                time.sleep(0.01)
+        return subprocess.Popen(argv, **options)
 
     def _time_out(self):
         self.timed_out = True

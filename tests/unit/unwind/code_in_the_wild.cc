@@ -4,13 +4,13 @@
 
 asm(R"(
 .text
-.macro RAISE_SIGUSR1   # tgkill(own pid, own tid, SIGUSR1)
+.macro RAISE_SIGUSR1 spare=ebx  # tgkill(own pid, own tid, SIGUSR1); `spare` is lost
   mov $39, %eax
   syscall
-  mov %eax, %ebx
+  mov %eax, %\spare
   mov $186, %eax
   syscall
-  mov %ebx, %edi
+  mov %\spare, %edi
   mov %eax, %esi
   mov $10, %edx
   mov $234, %eax
@@ -19,6 +19,7 @@ asm(R"(
 .globl NoCfiFrameless, NoCfiFramed, NoCfiFirstInstruction, WithWildRegisters
 .globl CallsAtItsEnd, FollowsImmediately, CfaInScratchRegister, WrongCfiAtReturn, CallsWrongCfi
 .globl LandsInItsCaller, ThrowsToLandingPad
+.globl BareTakesRoom, BareCallsBare, BareAlignsStack, BareStub, BareOnEmptyStack
 .type NoCfiFrameless, @function
 NoCfiFrameless:
   mov %rbx, %r9
@@ -153,6 +154,74 @@ kPad:                   # behind an instruction that has another rule
   ret
   .cfi_endproc
 .size ThrowsToLandingPad, . - ThrowsToLandingPad
+.type BareTakesRoom, @function
+BareTakesRoom:          # rbp is a number here; what earlier calls left in the room stays there
+  push %rbp
+  push %rbx
+  push %r12
+  sub $1000, %rsp
+  mov $0x1234567, %ebp
+  RAISE_SIGUSR1 ebx
+  add $1000, %rsp
+  pop %r12
+  pop %rbx
+  pop %rbp
+  ret
+.size BareTakesRoom, . - BareTakesRoom
+.type BareCallsBare, @function
+BareCallsBare:
+  push %r13
+  sub $32, %rsp
+  call BareTakesRoom
+  add $32, %rsp
+  pop %r13
+  ret
+.size BareCallsBare, . - BareCallsBare
+.type BareAlignsStack, @function
+BareAlignsStack:        # as OpenBLAS's dgemm kernels: where the stack was stands in rbx
+  sub $96, %rsp
+  mov %rbx, (%rsp)
+  mov %rbp, 8(%rsp)
+  mov %r12, 16(%rsp)
+  mov %rsp, %rbx
+  mov $0x1234567, %ebp
+  sub $28800, %rsp
+  and $-4096, %rsp
+  RAISE_SIGUSR1 r12d
+  mov %rbx, %rsp
+  mov (%rsp), %rbx
+  mov 8(%rsp), %rbp
+  mov 16(%rsp), %r12
+  add $96, %rsp
+  ret
+.size BareAlignsStack, . - BareAlignsStack
+.type BareStub, @function
+BareStub:               # a PLT entry
+  endbr64
+  bnd jmp *kBarePointer(%rip)
+.size BareStub, . - BareStub
+.type BareOnEmptyStack, @function
+BareOnEmptyStack:       # rdi: where a stack begins that nobody has written to
+  push %r12
+  push %r13
+  xchg %rdi, %rsp
+  push %rdi
+  sub $8, %rsp
+  mov $0x1234567, %r12d
+  xchg %rbp, %r12
+  RAISE_SIGUSR1 r13d
+  xchg %rbp, %r12
+  add $8, %rsp
+  pop %rsp
+  pop %r13
+  pop %r12
+  ret
+.size BareOnEmptyStack, . - BareOnEmptyStack
+.data
+.align 8
+kBarePointer:
+  .quad BareTakesRoom
+.text
 )");
 
 void KnownCaller(void (*function)()) {

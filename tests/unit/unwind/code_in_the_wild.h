@@ -14,6 +14,12 @@ void FollowsImmediately();
 void CfaInScratchRegister(void (*call)());
 void CallsWrongCfi();       // WrongCfiAtReturn: interrupted at kWrongReturn
 void ThrowsToLandingPad();  // LandsInItsCaller: interrupted at kLanding, about to go on at a landing pad
+// Without unwind information and frame pointer, as GMP's, x264's and OpenBLAS's.
+void BareTakesRoom();                // rbp is a number; what earlier calls left in its room stays there
+void BareCallsBare();                // BareTakesRoom
+void BareAlignsStack();              // takes 28 KiB; rbx keeps the old stack pointer
+void BareStub();                     // a PLT entry's jump to BareTakesRoom
+void BareOnEmptyStack(void* stack);  // where a stack begins that nobody has written to
 // Exported, so that they have names.
 __attribute__((noinline)) void KnownCaller(void (*function)());
 __attribute__((noinline)) void KnownHook(uint32_t skip);

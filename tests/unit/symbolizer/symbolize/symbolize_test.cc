@@ -10,98 +10,10 @@
 #include <random>
 
 #include "symbolizer/symbolize/elf_file.h"
-#include "tests/unit/symbolizer/symbolize/llvm_oracle.h"
-#include "tests/unit/symbolizer/symbolize/sample_program.h"
+#include "tests/unit/symbolizer/symbolize/symbolize_fixture.h"
 
 namespace profagent {
 namespace {
-
-using perftools::profiles::Profile;
-using testing::kSampleMain;
-using testing::kSampleSource;
-
-std::string NameOf(const Profile& profile, int location, int line = 0) {
-  const auto& function =
-      profile.function(static_cast<int>(profile.location(location).line(line).function_id()) - 1);
-  return profile.string_table(static_cast<int>(function.name()));
-}
-
-std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
-
-// "inner sample.cc:5 < middle..." with names as a person reads them.
-std::string Stack(const Profile& profile, int location) {
-  std::string text;
-  for (int i = 0; i < profile.location(location).line_size(); ++i) {
-    const auto& line = profile.location(location).line(i);
-    const auto& function = profile.function(static_cast<int>(line.function_id()) - 1);
-    if (i > 0) text += " < ";
-    text += NameOf(profile, location, i) + " " +
-            BaseName(profile.string_table(static_cast<int>(function.filename()))) + ":" +
-            std::to_string(line.line());
-  }
-  return text;
-}
-
-constexpr char kMarkerStack[] =
-    "sample::inner(int) sample.cc:5 < void sample::middle<long>(long) sample.cc:9 < "
-    "sample::outer(int, char const*) sample.cc:13";
-
-class SymbolizeTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    directory_.Write("sample.cc", kSampleSource);
-    directory_.Write("main.cc", kSampleMain);
-  }
-
-  // Compiles both files with the flags and links them as `sample`.
-  bool Build(const std::string& compiler, const std::string& flags) {
-    binary_ = directory_ / "sample";
-    return directory_.Run(compiler + " " + flags + " -c sample.cc && " + compiler + " " + flags +
-                          " -c main.cc && " + compiler + " " + flags + " sample.o main.o -o sample");
-  }
-
-  uint64_t Address(std::string_view symbol) {
-    std::vector<uint64_t> addresses = testing::SymbolAddresses(binary_, symbol);
-    EXPECT_EQ(addresses.size(), 1u) << symbol;
-    return addresses.empty() ? 0 : addresses[0];
-  }
-
-  // The profile with one location at the marker, made while the binary still has its symbols.
-  Profile MarkerProfile() {
-    std::vector<uint64_t> addresses = {Address("marker")};
-    return testing::ProfileOf(binary_, addresses);
-  }
-
-  // What the agent writes: one line, a name of the symbol table.
-  static void AddLine(Profile* profile, const std::string& name, int64_t line) {
-    auto* function = profile->add_function();
-    function->set_id(41);
-    profile->add_string_table(name);
-    function->set_name(profile->string_table_size() - 1);
-    function->set_system_name(profile->string_table_size() - 1);
-    auto* added = profile->mutable_location(0)->add_line();
-    added->set_function_id(41);
-    added->set_line(line);
-  }
-
-  std::string Symbolized(Profile* profile) {
-    report_ = {};
-    Status status = Symbolize(profile, options_, &report_);
-    EXPECT_TRUE(status) << status.error().text.view();
-    return Stack(*profile, 0);
-  }
-
-  const ModuleReport& Report() {
-    EXPECT_EQ(report_.modules.size(), 1u);
-    return report_.modules.empty() ? no_report_ : report_.modules[0];
-  }
-
-  testing::TemporaryDirectory directory_;
-  std::string binary_;
-  SymbolizeOptions options_;
-  SymbolizeReport report_;
-  const ModuleReport no_report_{};
-};
 
 struct Variant {
   friend void PrintTo(const Variant& variant, std::ostream* out) {
@@ -363,56 +275,6 @@ TEST_F(SymbolizeTest, SurvivesFilesThatAreNoBinaries) {
 
 // ---- What the profile has already ----
 
-TEST_F(SymbolizeTest, FallsBackToTheSymbolTable) {
-  ASSERT_TRUE(Build("g++", "-O2"));
-  Profile profile = MarkerProfile();
-  EXPECT_EQ(Symbolized(&profile), "sample::outer(int, char const*) :0");
-  EXPECT_EQ(Report().found, SymbolsFound::kSymbols);
-  EXPECT_TRUE(profile.mapping(0).has_functions());
-  EXPECT_FALSE(profile.mapping(0).has_line_numbers());
-  EXPECT_NE(Report().Text().find("compile it with -g"), std::string::npos) << Report().Text();
-}
-
-TEST_F(SymbolizeTest, ReplacesTheNamesThatTheAgentEmbedded) {
-  ASSERT_TRUE(Build("g++", "-g -O2"));
-  Profile profile = MarkerProfile();
-  AddLine(&profile, "_ZN6sample5outerEiPKc", 0);
-  EXPECT_EQ(Symbolized(&profile), kMarkerStack);
-  EXPECT_EQ(profile.function_size(), 3) << "the old function is gone";
-  const auto& mapping = profile.mapping(0);
-  EXPECT_TRUE(mapping.has_functions() && mapping.has_filenames() && mapping.has_line_numbers() &&
-              mapping.has_inline_frames());
-  const auto& outer = profile.function(2);
-  EXPECT_EQ(profile.string_table(static_cast<int>(outer.system_name())), "_ZN6sample5outerEiPKc");
-  EXPECT_EQ(outer.start_line(), 12);
-}
-
-TEST_F(SymbolizeTest, KeepsANameThatNothingBetterIsFoundFor) {
-  ASSERT_TRUE(Build("g++", "-O2"));
-  Profile profile = MarkerProfile();
-  ASSERT_TRUE(directory_.Run("strip sample"));
-  AddLine(&profile, "embedded_by_the_agent", 0);
-  EXPECT_EQ(Symbolized(&profile), "embedded_by_the_agent :0");
-}
-
-// An exported label of a stripped file is a guess; the agent may have known the function's start from the unwind table.
-TEST_F(SymbolizeTest, GuessesByAnExportedLabelOnlyWhereThereIsNoName) {
-  directory_.Write("code.s",
-                   ".text\n.globl marker\nmarker: .skip 64\n.section .note.GNU-stack,\"\",@progbits\n");
-  ASSERT_TRUE(
-      directory_.Run("gcc -c code.s -o code.o && ld -shared --build-id code.o -o code.so && strip code.so"));
-  binary_ = directory_ / "code.so";
-  Profile without_name = MarkerProfile();
-  EXPECT_EQ(Symbolized(&without_name), "marker :0");
-  Profile with_name = MarkerProfile();
-  AddLine(&with_name, "code.so+0x7", 0);
-  EXPECT_EQ(Symbolized(&with_name), "code.so+0x7 :0");
-  Profile with_address = MarkerProfile();
-  FixedText<64> address;
-  AddLine(&with_address, address.Add("code.so+", Hex{Address("marker")}).c_str(), 0);
-  EXPECT_EQ(Symbolized(&with_address), "marker :0");
-}
-
 // Symbolizing again on a machine without the debug files must not undo what was known.
 TEST_F(SymbolizeTest, DoesNotReplaceLinesByABareName) {
   ASSERT_TRUE(Build("g++", "-g -O2"));
@@ -444,50 +306,6 @@ TEST_F(SymbolizeTest, LeavesFramesWithoutAMappingAlone) {
   EXPECT_EQ(NameOf(profile, 0), "[truncated]");
 }
 
-TEST_F(SymbolizeTest, NamesCodeThatNoFileHas) {
-  Profile profile;
-  for (const char* text : {"", "//anon"}) profile.add_string_table(text);
-  auto* mapping = profile.add_mapping();
-  mapping->set_id(1);
-  mapping->set_memory_start(0x7000);
-  mapping->set_memory_limit(0x9000);
-  mapping->set_filename(1);
-  auto* location = profile.add_location();
-  location->set_id(1);
-  location->set_mapping_id(1);
-  location->set_address(0x7010);
-  EXPECT_EQ(Symbolized(&profile), "anon+0x10 :0");
-  EXPECT_NE(Report().problem.find("made while the program ran"), std::string::npos);
-}
-
-TEST_F(SymbolizeTest, NamesFunctionsOfTheVdso) {
-  auto vdso = ElfFile::OpenVdso();
-  if (!vdso) GTEST_SKIP() << vdso.error().text.view();
-  Profile profile;
-  for (const std::string& text : {std::string(), std::string("[vdso]"), (*vdso)->build_id()}) {
-    profile.add_string_table(text);
-  }
-  uint64_t start = getauxval(AT_SYSINFO_EHDR);
-  auto* mapping = profile.add_mapping();
-  mapping->set_id(1);
-  mapping->set_memory_start(start);
-  mapping->set_memory_limit(start + 8192);
-  mapping->set_filename(1);
-  mapping->set_build_id(2);
-  auto* location = profile.add_location();
-  location->set_id(1);
-  location->set_mapping_id(1);
-  std::vector<uint64_t> address = testing::SymbolAddresses(**vdso, "__vdso_clock_gettime");
-  ASSERT_EQ(address.size(), 1u);
-  location->set_address(start + address[0]);
-  std::string name = Symbolized(&profile);
-  EXPECT_TRUE(name == "clock_gettime :0" || name == "__vdso_clock_gettime :0") << name;
-  profile.set_string_table(2, "0123456789abcdef");
-  profile.mutable_location(0)->clear_line();
-  EXPECT_EQ(Symbolized(&profile).find("[vdso]+0x"), 0u);
-  EXPECT_NE(Report().problem.find("another kernel"), std::string::npos);
-}
-
 TEST_F(SymbolizeTest, RefusesAProfileThatContradictsItself) {
   Profile profile;
   EXPECT_FALSE(Symbolize(&profile, options_, nullptr)) << "no string table";
@@ -496,79 +314,6 @@ TEST_F(SymbolizeTest, RefusesAProfileThatContradictsItself) {
   Status status = Symbolize(&profile, options_, nullptr);
   ASSERT_FALSE(status);
   EXPECT_NE(status.error().text.view().find("mapping 3"), std::string_view::npos);
-}
-
-// GCC gives functions of internal linkage no linkage name: a row called `helper` or `operator()` says little.
-TEST_F(SymbolizeTest, QualifiesNamesThatHaveNoLinkageName) {
-  directory_.Write("sample.cc", R"(namespace app { namespace {
-volatile int sink;
-struct Worker {
-  __attribute__((always_inline)) void Step(int x) { __asm__ volatile(".globl marker\nmarker: nop"); sink = x; }
-};
-__attribute__((always_inline)) inline void helper(int x) { Worker().Step(x); }
-}  // namespace
-__attribute__((noinline)) int outer(int x) {
-  auto run = [&](int y) __attribute__((always_inline)) { helper(y); };
-  run(x);
-  return sink;
-}
-}  // namespace app
-)");
-  directory_.Write(
-      "main.cc",
-      "namespace app { int outer(int); }\nint main(int argc, char**) { return app::outer(argc); }\n");
-  ASSERT_TRUE(Build("g++", "-g -O2"));
-  Profile profile = MarkerProfile();
-  EXPECT_EQ(
-      Symbolized(&profile),
-      "app::(anonymous namespace)::Worker::Step sample.cc:4 < app::(anonymous namespace)::helper sample.cc:6 "
-      "< "
-      "app::outer(int)::{lambda}::operator() sample.cc:9 < app::outer(int) sample.cc:10");
-  // What the linker would say is still what it says.
-  const auto& step = profile.function(0);
-  EXPECT_EQ(profile.string_table(static_cast<int>(step.system_name())), "Step");
-}
-
-// Identical functions that were folded have one address and several names; the debug information knows whose code it is.
-TEST_F(SymbolizeTest, ChoosesTheNameThatTheCodeWasCompiledUnder) {
-  directory_.Write(
-      "sample.cc",
-      "extern \"C\" int zebra(int x) { __asm__ volatile(\".globl marker\\nmarker: nop\"); return x; }\n"
-      "extern \"C\" int aardvark(int) __attribute__((alias(\"zebra\")));\n");
-  directory_.Write("main.cc",
-                   "extern \"C\" int zebra(int);\nint main(int argc, char**) { return zebra(argc); }\n");
-  ASSERT_TRUE(Build("g++", "-g -O2"));
-  Profile profile = MarkerProfile();
-  EXPECT_EQ(Symbolized(&profile), "zebra sample.cc:1");
-}
-
-TEST_F(SymbolizeTest, KnowsRust) {
-  if (!testing::HasProgram("rustc")) GTEST_SKIP() << "rustc is not installed";
-  directory_.Write("sample.rs", R"(mod work {
-    #[inline(always)]
-    pub fn inner(value: u64) -> u64 {
-        unsafe { std::arch::asm!(".globl marker", "marker: nop"); }
-        value * 3
-    }
-    pub trait Job { fn run(&self) -> u64; }
-    pub struct Task(pub u64);
-    impl Job for Task {
-        #[inline(never)]
-        fn run(&self) -> u64 { inner(self.0) + 1 }
-    }
-}
-use work::Job;
-fn main() { println!("{}", work::Task(std::env::args().count() as u64).run()); }
-)");
-  for (const char* mangling : {"", "-C symbol-mangling-version=v0"}) {
-    ASSERT_TRUE(
-        directory_.Run(std::string("rustc -A named_asm_labels -g -O ") + mangling + " sample.rs -o sample"));
-    binary_ = directory_ / "sample";
-    Profile profile = MarkerProfile();
-    EXPECT_EQ(Symbolized(&profile),
-              "sample::work::inner sample.rs:4 < <sample::work::Task as sample::work::Job>::run sample.rs:11")
-        << mangling;
-  }
 }
 
 // A fuzzer in small: whatever the file says, we end, with our memory intact. Run with sanitizers.

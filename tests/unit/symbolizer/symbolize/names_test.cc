@@ -1,0 +1,178 @@
+// What functions are called: by their debug information, their symbols, or not at all.
+#include <sys/auxv.h>
+
+#include "symbolizer/symbolize/elf_file.h"
+#include "tests/unit/symbolizer/symbolize/symbolize_fixture.h"
+
+namespace profagent {
+namespace {
+
+TEST_F(SymbolizeTest, FallsBackToTheSymbolTable) {
+  ASSERT_TRUE(Build("g++", "-O2"));
+  Profile profile = MarkerProfile();
+  EXPECT_EQ(Symbolized(&profile), "sample::outer(int, char const*) :0");
+  EXPECT_EQ(Report().found, SymbolsFound::kSymbols);
+  EXPECT_TRUE(profile.mapping(0).has_functions());
+  EXPECT_FALSE(profile.mapping(0).has_line_numbers());
+  EXPECT_NE(Report().Text().find("compile it with -g"), std::string::npos) << Report().Text();
+}
+
+TEST_F(SymbolizeTest, ReplacesTheNamesThatTheAgentEmbedded) {
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  AddLine(&profile, "_ZN6sample5outerEiPKc", 0);
+  EXPECT_EQ(Symbolized(&profile), kMarkerStack);
+  EXPECT_EQ(profile.function_size(), 3) << "the old function is gone";
+  const auto& mapping = profile.mapping(0);
+  EXPECT_TRUE(mapping.has_functions() && mapping.has_filenames() && mapping.has_line_numbers() &&
+              mapping.has_inline_frames());
+  const auto& outer = profile.function(2);
+  EXPECT_EQ(profile.string_table(static_cast<int>(outer.system_name())), "_ZN6sample5outerEiPKc");
+  EXPECT_EQ(outer.start_line(), 12);
+}
+
+TEST_F(SymbolizeTest, KeepsANameThatNothingBetterIsFoundFor) {
+  ASSERT_TRUE(Build("g++", "-O2"));
+  Profile profile = MarkerProfile();
+  ASSERT_TRUE(directory_.Run("strip sample"));
+  AddLine(&profile, "embedded_by_the_agent", 0);
+  EXPECT_EQ(Symbolized(&profile), "embedded_by_the_agent :0");
+}
+
+// An exported label of a stripped file is a guess; the agent may have known the function's start from the unwind table.
+TEST_F(SymbolizeTest, GuessesByAnExportedLabelOnlyWhereThereIsNoName) {
+  directory_.Write("code.s",
+                   ".text\n.globl marker\nmarker: .skip 64\n.section .note.GNU-stack,\"\",@progbits\n");
+  ASSERT_TRUE(
+      directory_.Run("gcc -c code.s -o code.o && ld -shared --build-id code.o -o code.so && strip code.so"));
+  binary_ = directory_ / "code.so";
+  Profile without_name = MarkerProfile();
+  EXPECT_EQ(Symbolized(&without_name), "marker :0");
+  Profile with_name = MarkerProfile();
+  AddLine(&with_name, "code.so+0x7", 0);
+  EXPECT_EQ(Symbolized(&with_name), "code.so+0x7 :0");
+  Profile with_address = MarkerProfile();
+  FixedText<64> address;
+  AddLine(&with_address, address.Add("code.so+", Hex{Address("marker")}).c_str(), 0);
+  EXPECT_EQ(Symbolized(&with_address), "marker :0");
+}
+
+TEST_F(SymbolizeTest, NamesCodeThatNoFileHas) {
+  Profile profile;
+  for (const char* text : {"", "//anon"}) profile.add_string_table(text);
+  auto* mapping = profile.add_mapping();
+  mapping->set_id(1);
+  mapping->set_memory_start(0x7000);
+  mapping->set_memory_limit(0x9000);
+  mapping->set_filename(1);
+  auto* location = profile.add_location();
+  location->set_id(1);
+  location->set_mapping_id(1);
+  location->set_address(0x7010);
+  EXPECT_EQ(Symbolized(&profile), "anon+0x10 :0");
+  EXPECT_NE(Report().problem.find("made while the program ran"), std::string::npos);
+}
+
+TEST_F(SymbolizeTest, NamesFunctionsOfTheVdso) {
+  auto vdso = ElfFile::OpenVdso();
+  if (!vdso) GTEST_SKIP() << vdso.error().text.view();
+  Profile profile;
+  for (const std::string& text : {std::string(), std::string("[vdso]"), (*vdso)->build_id()}) {
+    profile.add_string_table(text);
+  }
+  uint64_t start = getauxval(AT_SYSINFO_EHDR);
+  auto* mapping = profile.add_mapping();
+  mapping->set_id(1);
+  mapping->set_memory_start(start);
+  mapping->set_memory_limit(start + 8192);
+  mapping->set_filename(1);
+  mapping->set_build_id(2);
+  auto* location = profile.add_location();
+  location->set_id(1);
+  location->set_mapping_id(1);
+  std::vector<uint64_t> address = testing::SymbolAddresses(**vdso, "__vdso_clock_gettime");
+  ASSERT_EQ(address.size(), 1u);
+  location->set_address(start + address[0]);
+  std::string name = Symbolized(&profile);
+  EXPECT_TRUE(name == "clock_gettime :0" || name == "__vdso_clock_gettime :0") << name;
+  profile.set_string_table(2, "0123456789abcdef");
+  profile.mutable_location(0)->clear_line();
+  EXPECT_EQ(Symbolized(&profile).find("[vdso]+0x"), 0u);
+  EXPECT_NE(Report().problem.find("another kernel"), std::string::npos);
+}
+
+// GCC gives functions of internal linkage no linkage name: a row called `helper` or `operator()` says little.
+TEST_F(SymbolizeTest, QualifiesNamesThatHaveNoLinkageName) {
+  directory_.Write("sample.cc", R"(namespace app { namespace {
+volatile int sink;
+struct Worker {
+  __attribute__((always_inline)) void Step(int x) { __asm__ volatile(".globl marker\nmarker: nop"); sink = x; }
+};
+__attribute__((always_inline)) inline void helper(int x) { Worker().Step(x); }
+}  // namespace
+__attribute__((noinline)) int outer(int x) {
+  auto run = [&](int y) __attribute__((always_inline)) { helper(y); };
+  run(x);
+  return sink;
+}
+}  // namespace app
+)");
+  directory_.Write(
+      "main.cc",
+      "namespace app { int outer(int); }\nint main(int argc, char**) { return app::outer(argc); }\n");
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  EXPECT_EQ(
+      Symbolized(&profile),
+      "app::(anonymous namespace)::Worker::Step sample.cc:4 < app::(anonymous namespace)::helper sample.cc:6 "
+      "< "
+      "app::outer(int)::{lambda}::operator() sample.cc:9 < app::outer(int) sample.cc:10");
+  // What the linker would say is still what it says.
+  const auto& step = profile.function(0);
+  EXPECT_EQ(profile.string_table(static_cast<int>(step.system_name())), "Step");
+}
+
+// Identical functions that were folded have one address and several names; the debug information knows whose code it is.
+TEST_F(SymbolizeTest, ChoosesTheNameThatTheCodeWasCompiledUnder) {
+  directory_.Write(
+      "sample.cc",
+      "extern \"C\" int zebra(int x) { __asm__ volatile(\".globl marker\\nmarker: nop\"); return x; }\n"
+      "extern \"C\" int aardvark(int) __attribute__((alias(\"zebra\")));\n");
+  directory_.Write("main.cc",
+                   "extern \"C\" int zebra(int);\nint main(int argc, char**) { return zebra(argc); }\n");
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  Profile profile = MarkerProfile();
+  EXPECT_EQ(Symbolized(&profile), "zebra sample.cc:1");
+}
+
+TEST_F(SymbolizeTest, KnowsRust) {
+  if (!testing::HasProgram("rustc")) GTEST_SKIP() << "rustc is not installed";
+  directory_.Write("sample.rs", R"(mod work {
+    #[inline(always)]
+    pub fn inner(value: u64) -> u64 {
+        unsafe { std::arch::asm!(".globl marker", "marker: nop"); }
+        value * 3
+    }
+    pub trait Job { fn run(&self) -> u64; }
+    pub struct Task(pub u64);
+    impl Job for Task {
+        #[inline(never)]
+        fn run(&self) -> u64 { inner(self.0) + 1 }
+    }
+}
+use work::Job;
+fn main() { println!("{}", work::Task(std::env::args().count() as u64).run()); }
+)");
+  for (const char* mangling : {"", "-C symbol-mangling-version=v0"}) {
+    ASSERT_TRUE(
+        directory_.Run(std::string("rustc -A named_asm_labels -g -O ") + mangling + " sample.rs -o sample"));
+    binary_ = directory_ / "sample";
+    Profile profile = MarkerProfile();
+    EXPECT_EQ(Symbolized(&profile),
+              "sample::work::inner sample.rs:4 < <sample::work::Task as sample::work::Job>::run sample.rs:11")
+        << mangling;
+  }
+}
+
+}  // namespace
+}  // namespace profagent
