@@ -3,7 +3,8 @@
 //
 // Context:  `signal`, from the interrupted function on, as long as no frame had unwind information.
 // Believes: a word behind a call instruction of a loaded object, from which the walk by unwind information comes to a stack's
-//           outermost frame, each return address on the way behind a call. A word that an earlier call left there seldom does.
+//           outermost frame, or goes on for 64, each return address on the way behind a call. A word that an earlier call
+//           left there seldom does.
 // Choice:   of several, the one whose call goes where this function can begin: between the last function with unwind information
 //           and pc, the nearest first. Then those by a function pointer, whose target nobody knows, then the rest (a function that
 //           jumped to this one); from the stack pointer upwards.
@@ -20,8 +21,9 @@ namespace {
 constexpr uint32_t kFirstReach = 512, kReach = 8192;
 // The same from where a register points; how far that, or a frame pointer, may be.
 constexpr uint32_t kSavedReach = 256, kSavedFarthest = 1 << 20;
-constexpr size_t kMostPlaces = 6;       // that are tried
-constexpr uint32_t kMostFrames = 1024;  // above one of them
+constexpr size_t kMostPlaces = 6;  // that are tried
+// So many frames above one of them prove it, too; so often the search is made anew when a recipe was missing.
+constexpr uint32_t kEnoughFrames = 64, kMostTries = 256;
 // Of what a function saves above its own room, one may be its caller's frame pointer.
 constexpr uintptr_t kSavedWords = 12;
 
@@ -84,7 +86,7 @@ bool Walker::LeadsOut(const ucontext_t& context, const FramePosition& caller, Ba
   Registers registers;
   LoadRegisters(context, &registers);
   Place(caller, &registers);
-  for (uint32_t i = 0; i < kMostFrames; ++i) {
+  for (uint32_t i = 0; i < kEnoughFrames; ++i) {
     uintptr_t address = registers.pc() - 1, sp = registers.sp();
     if (!IsLoadedCode(address) || FollowsNoCall(modules_, registers.pc())) return false;
     Recipe recipe = cache_->Find(address).recipe;
@@ -93,7 +95,7 @@ bool Walker::LeadsOut(const ucontext_t& context, const FramePosition& caller, Ba
     if (recipe.kind() == RecipeKind::kNone || recipe.kind() > RecipeKind::kRealigned) return false;
     if (ApplyRecipe(recipe, &registers) != Step::kCaller || registers.sp() <= sp) return false;
   }
-  return false;
+  return true;
 }
 
 // The same with a frame pointer that was saved below `at`, where the return address of who saved it stands.
@@ -199,7 +201,7 @@ uint32_t Walker::LeaveBareCode(const ucontext_t& context, Registers* registers) 
       bare.caller = {registers->pc(), registers->sp(), registers->fp()};
       const bool by_chain = step == FramePointerStep::kCaller;
       bool doubtful = !by_chain || MayBeItsCallersFrame(here, bare.caller);
-      for (uint32_t tries = 0; doubtful && tries < kMostFrames; ++tries) {
+      for (uint32_t tries = 0; doubtful && tries < kMostTries; ++tries) {
         bare.unknown = 0;
         if (Search(context, here, !by_chain, &bare)) step = FramePointerStep::kCaller;
         if (bare.unknown == 0) break;

@@ -47,6 +47,15 @@ __attribute__((noinline)) void CallsByPointer(size_t size, void (*function)()) {
   room[1] = 2;
 }
 
+__attribute__((noinline)) void CallsBareCodeFromTheDeep(int depth) {
+  if (depth > 0) {
+    CallsBareCodeFromTheDeep(depth - 1);
+  } else {
+    CallsBareCode(100);
+  }
+  asm volatile("" ::: "memory");
+}
+
 namespace profagent {
 namespace {
 
@@ -64,6 +73,12 @@ class SearchWalkTest : public UnwinderTest {
 
 TEST_F(SearchWalkTest, FindsTheFunctionThatCalled) {
   ExpectStack(CaptureBySignal([] { CallsBareCode(100); }), {"BareTakesRoom", "_Z13CallsBareCodem"});
+}
+
+TEST_F(SearchWalkTest, FindsItInADeepStack) {
+  Capture capture = CaptureBySignal([] { CallsBareCodeFromTheDeep(200); }, true, 256);
+  ExpectStack(capture, {"BareTakesRoom", "_Z13CallsBareCodem"});
+  EXPECT_GT(capture.frames.size(), 203u);
 }
 
 TEST_F(SearchWalkTest, FindsItOnAStackOfUnknownBounds) {
