@@ -108,9 +108,10 @@ bool Walker::LeadsOutWithSaved(const ucontext_t& context, uintptr_t at, uintptr_
   return false;
 }
 
-// Code that leaves rbp alone has its caller's frame there, whose return address is the caller's own.
-bool Walker::MayBeItsCallersFrame(const FramePosition& callee, const FramePosition& caller) {
-  if (caller.sp != callee.fp + 16 || !IsLoadedCode(callee.pc)) return false;
+// What a frame pointer leads to may be the caller's caller, where the code has left its caller's frame in rbp. What stands on top of
+// the stack may have been left there by an earlier call. Unless the call in front of it says that it went here.
+bool Walker::IsDoubtful(const FramePosition& callee, const FramePosition& caller) {
+  if (!IsLoadedCode(callee.pc)) return false;
   uintptr_t target = CallBefore(modules_, caller.pc).target;
   return target == 0 || !CanBegin(BehindStub(modules_, target), StartOfBareCode(callee.pc), callee.pc);
 }
@@ -190,7 +191,10 @@ uint32_t Walker::LeaveBareCode(const ucontext_t& context, Registers* registers) 
     uintptr_t address = here.pc - (interrupted ? 0 : 1);
     auto [recipe, module] = Look(address);
     if (recipe.kind() != RecipeKind::kFramePointer || depth == frames_.size()) return depth;
-    FramePointerStep step = StepByFramePointer(modules_, &memory_, interrupted, registers);
+    FramePointerStep step =
+        interrupted ? StepByInstruction(modules_, &memory_, registers) : FramePointerStep::kNothing;
+    const bool sure = step == FramePointerStep::kCaller;
+    if (!sure) step = StepByFramePointer(modules_, &memory_, interrupted, registers);
     if (step == FramePointerStep::kSignalReturn) return depth;
     frames_[depth++] = FrameOf(address, module);
     if (!interrupted && IsFunctionStart(here.pc)) {
@@ -199,8 +203,8 @@ uint32_t Walker::LeaveBareCode(const ucontext_t& context, Registers* registers) 
       step = FramePointerStep::kOutermost;
     } else if (here.sp % 8 == 0) {
       bare.caller = {registers->pc(), registers->sp(), registers->fp()};
-      const bool by_chain = step == FramePointerStep::kCaller;
-      bool doubtful = !by_chain || MayBeItsCallersFrame(here, bare.caller);
+      const bool by_chain = step == FramePointerStep::kCaller && bare.caller.sp == here.fp + 16;
+      bool doubtful = step != FramePointerStep::kCaller || (!sure && IsDoubtful(here, bare.caller));
       for (uint32_t tries = 0; doubtful && tries < kMostTries; ++tries) {
         bare.unknown = 0;
         if (Search(context, here, !by_chain, &bare)) step = FramePointerStep::kCaller;

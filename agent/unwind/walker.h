@@ -73,8 +73,8 @@ class Walker {
   // Code without CFI at the leaf (search_walk.cc).
   PROF_SIGNAL_SAFE __attribute__((noinline)) uint32_t LeaveBareCode(const ucontext_t& context,
                                                                     Registers* registers);
-  PROF_SIGNAL_SAFE __attribute__((noinline)) bool MayBeItsCallersFrame(const FramePosition& callee,
-                                                                       const FramePosition& caller);
+  PROF_SIGNAL_SAFE __attribute__((noinline)) bool IsDoubtful(const FramePosition& callee,
+                                                             const FramePosition& caller);
   PROF_SIGNAL_SAFE __attribute__((noinline)) bool Search(const ucontext_t& context,
                                                          const FramePosition& callee, bool by_any_call,
                                                          BareFrame* bare);

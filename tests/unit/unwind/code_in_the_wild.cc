@@ -85,6 +85,7 @@ CfaInScratchRegister:   # as libcrypto: the CFA is in a callee-saved register th
   sub $200, %rsp
   and $-64, %rsp
   call *%rdi
+kBehindACall:
   mov %r12, %rsp
   .cfi_def_cfa_register %rsp
   pop %r12
@@ -155,11 +156,13 @@ kPad:                   # behind an instruction that has another rule
   .cfi_endproc
 .size ThrowsToLandingPad, . - ThrowsToLandingPad
 .type BareTakesRoom, @function
-BareTakesRoom:          # rbp is a number here; what earlier calls left in the room stays there
+BareTakesRoom:          # rbp is a number here; what earlier calls left in the room stays there, and one such on top
   push %rbp
   push %rbx
   push %r12
   sub $1000, %rsp
+  lea kBehindACall(%rip), %rax
+  mov %rax, (%rsp)
   mov $0x1234567, %ebp
   RAISE_SIGUSR1 ebx
   add $1000, %rsp
