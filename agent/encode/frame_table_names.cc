@@ -61,6 +61,16 @@ class FrameTable {
     return header_->sh_addr + static_cast<uint64_t>(int64_t{entry.function});
   }
 
+  // Whether both are in one section of code.
+  bool AreTogether(uint64_t function, uint64_t address) const {
+    for (const Elf64_Shdr& section : file_.sections()) {
+      if ((section.sh_flags & SHF_EXECINSTR) == 0) continue;
+      if (function - section.sh_addr < section.sh_size && address - section.sh_addr < section.sh_size)
+        return true;
+    }
+    return false;
+  }
+
   // The size of the function, as its FDE says; 0: not known.
   uint64_t SizeOf(Entry entry) const {
     uint64_t fde = header_->sh_addr + static_cast<uint64_t>(int64_t{entry.fde});
@@ -112,7 +122,7 @@ void NameFromFrameTable(const ElfReader& file, std::string_view module_name,
       if (inside && (names[at].name.empty() || names[at].start < start)) {
         if (name.empty()) name = MakeName(module_name, start, arena);
         names[at] = {name, start};
-      } else if (!inside && size != 0 && names[at].name.empty()) {
+      } else if (!inside && size != 0 && names[at].name.empty() && table.AreTogether(start, addresses[at])) {
         // Assembly that nobody describes: which functions it holds is not known, but that it is no other one.
         if (name_behind.empty()) name_behind = MakeName(module_name, start + size, arena);
         names[at] = {name_behind, start + size};
