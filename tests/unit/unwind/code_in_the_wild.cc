@@ -201,7 +201,8 @@ BareAlignsStack:        # as OpenBLAS's dgemm kernels: where the stack was stand
 .type BareStub, @function
 BareStub:               # a PLT entry
   endbr64
-  bnd jmp *kBarePointer(%rip)
+  .byte 0xf2            # bnd, which clang does not know
+  jmp *kBarePointer(%rip)
 .size BareStub, . - BareStub
 .type BareOnEmptyStack, @function
 BareOnEmptyStack:       # rdi: where a stack begins that nobody has written to
