@@ -214,7 +214,7 @@ std::string OutputNames::NameOf(ProfileKind kind, const ImageName& image, bool p
                                                  std::tie(prepared_.tv_sec, prepared_.tv_nsec);
   };
   for (uint32_t number = 1;; ++number) {
-    const std::string name = Expand(kind, image, plain, number);
+    std::string name = Expand(kind, image, plain, number);
     const bool numbered = name != Expand(kind, image, plain, number + 1);
     if (!numbered || number == kMostDumps) return name;
     if (std::ranges::none_of(patterns_, [&](const auto& pattern) {
@@ -242,7 +242,7 @@ uint32_t OutputNames::NumberOf(const ImageName& image) {
 }
 
 std::string OutputNames::Next(ProfileKind kind, const ImageName& image, bool plain) {
-  const std::string name = NameOf(kind, image, plain);
+  std::string name = NameOf(kind, image, plain);
   if (is_device_) return name;
   std::string unused;
   for (uint32_t number = plain ? 1 : NumberOf(image);; ++number) {
