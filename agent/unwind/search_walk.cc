@@ -88,7 +88,7 @@ bool Walker::LeadsOut(const ucontext_t& context, const FramePosition& caller, Ba
   Place(caller, &registers);
   for (uint32_t i = 0; i < kEnoughFrames; ++i) {
     uintptr_t address = registers.pc() - 1, sp = registers.sp();
-    if (!IsLoadedCode(address) || FollowsNoCall(modules_, registers.pc())) return false;
+    if (!IsLoadedCode(address) || !CallBefore(modules_, registers.pc()).is_call) return false;
     Recipe recipe = cache_->Find(address).recipe;
     if (recipe.kind() == RecipeKind::kNone) bare->unknown = address;
     if (recipe.kind() == RecipeKind::kOutermost) return true;

@@ -130,7 +130,6 @@ TEST_F(CpuCaptureTest, GoesOnAfterARetreat) {
   });
   clockid_t workers = 0;
   ASSERT_EQ(pthread_getcpuclockid(worker.native_handle(), &workers), 0);
-  usleep(1000);
   g_cpu_capture.LookAround(true);
   Burn(0.1);
   g_cpu_capture.Retreat();
