@@ -105,7 +105,7 @@ __attribute__((noinline)) void HeapSampler::Record(void* block, size_t size) {
   WalkResult walked = settings_.unwinder->WalkFromHere(bounds, 0, buffer, memorable ? &memo : nullptr);
   HeapSiteRecord* site = ledger.At<HeapSiteRecord>(static_cast<RecordId>(memo.known()));
   if (memo.known() == 0) {
-    if (memorable) ledger.PopulateAhead();
+    ledger.PopulateAhead();
     StackId stack = Intern(buffer.first(walked.depth), &walked.end);
     site = ledger.FindHeapSite(stack, Bytes{size});
     if (site == nullptr) return;

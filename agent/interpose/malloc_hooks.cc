@@ -32,9 +32,9 @@ __attribute__((noinline)) void* CallocSlowly(size_t count, size_t size, size_t b
   return AllocateByName(AllocationName::kCalloc, bytes, [&] { return g_allocator.calloc(count, size); });
 }
 
-__attribute__((noinline)) void FreeSlowly(void* block, void (*real_free)(void*)) {
+__attribute__((noinline)) void FreeSlowly(void* block) {
   ForgetBlock(block);
-  real_free(block);
+  g_allocator.free(block);
 }
 
 __attribute__((noinline)) void* ReallocSlowly(void* block, size_t size) {
@@ -86,14 +86,15 @@ PROF_EXPORT void* malloc(size_t size) noexcept {
 PROF_EXPORT void free(void* block) noexcept {
   if (!profagent::MayBeSampled(block)) [[likely]]
     return g_allocator.free(block);
-  profagent::FreeSlowly(block, g_allocator.free);
+  profagent::FreeSlowly(block);
 }
 
 // An old name of free, which programs of 2017 and before may still call.
 PROF_EXPORT void cfree(void* block) noexcept {
   if (!profagent::MayBeSampled(block)) [[likely]]
     return g_allocator.cfree(block);
-  profagent::FreeSlowly(block, g_allocator.cfree);
+  profagent::ForgetBlock(block);
+  g_allocator.cfree(block);
 }
 
 PROF_EXPORT void* calloc(size_t count, size_t size) noexcept {

@@ -24,8 +24,11 @@ namespace {
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kReserveStep = 64 * 1024;
 constexpr uint64_t kFirstReserve = 512 * 1024;
-constexpr uint64_t kPopulateFrom = uint64_t{4} << 20;
-constexpr uint64_t kPopulateStep = uint64_t{1} << 20;
+// PopulateAhead. A program that samples little (some thirty stacks and the first table of live blocks) has its few page faults.
+constexpr uint64_t kPopulateFrom = 96 * 1024;
+constexpr uint64_t kPopulateStep = 64 * 1024;
+constexpr uint64_t kLargeLedger = uint64_t{4} << 20;
+constexpr uint64_t kLargePopulateStep = uint64_t{1} << 20;
 // Without MADV_POPULATE_WRITE (before Linux 5.14, or forbidden) a file is reserved whole, so it gets no more
 // than this.
 constexpr uint64_t kReservedWholeSize = uint64_t{16} << 20;
@@ -271,14 +274,18 @@ bool Ledger::ReserveUpTo(uint64_t end) {
 void Ledger::PopulateAhead() {
   if (in_file_ || !CanRecord()) return;
   uint64_t used = header()->used.load(std::memory_order_relaxed);
+  if (used < first_record_ + kPopulateFrom) return;
   std::atomic_ref<uint64_t> populated(populated_);
   uint64_t until = populated.load(std::memory_order_relaxed);
-  if (used < kPopulateFrom || used + kPopulateStep / 4 < until) return;
+  uint64_t step = used < kLargeLedger ? kPopulateStep : kLargePopulateStep;
+  if (used + step / 4 < until) return;
   uint64_t from = RoundUp(used, kPage);
   if (from < until) from = until;
-  if (from + kPopulateStep > size_) return;
-  if (!populated.compare_exchange_strong(until, from + kPopulateStep, std::memory_order_relaxed)) return;
-  RawSyscall(SYS_madvise, base_ + from, kPopulateStep, MADV_POPULATE_WRITE);  // refused: page faults as ever
+  uint64_t to = from + step;
+  // Hashes hit every page of the buckets soon: they come with the first step.
+  if (until == 0) from = RoundDown(SampleBucketsStart(), kPage);
+  if (to > size_ || !populated.compare_exchange_strong(until, to, std::memory_order_relaxed)) return;
+  RawSyscall(SYS_madvise, base_ + from, to - from, MADV_POPULATE_WRITE);  // refused: page faults as ever
 }
 
 // Only pages that the sampling alone touches: a thread that is still at work may intern a text, whose buckets stand in the
@@ -346,7 +353,9 @@ Record* Ledger::FindOrMake(std::atomic<RecordId>& bucket, const Place& place, Sa
   // Everything from here on down the chain was compared already. (A chain can also end at 0 before it: when a
   // fork wiped it under us.)
   RecordId seen = 0;
-  RecordId head = bucket.load(std::memory_order_acquire);
+  // A load that writes: a page of buckets that nobody has touched would be faulted in to be read, and again to be written.
+  RecordId head = 0;
+  bucket.compare_exchange_strong(head, 0, std::memory_order_acquire);
   for (;;) {
     for (RecordId id = head; id != seen && id != 0; id = At<Record>(id)->next) {
       if (same(*At<Record>(id))) return At<Record>(id);

@@ -257,10 +257,19 @@ TEST(Ledger, PopulatesAheadOnlyWhenItHasGrown) {
   Ledger ledger;
   ASSERT_TRUE(ledger.CreateAnonymous(Bytes{uint64_t{8} << 20}));
   auto used = [&] { return ledger.header()->used.load(); };
+  uint64_t first_buckets = ledger.header()->stacks.first * kRecordUnit;
+  uint64_t bucket_pages = (used() - first_buckets) / 4096 - 1;
   ledger.PopulateAhead();
-  EXPECT_EQ(PagesInMemory(ledger, used() + 4096, 256), 0u);
+  EXPECT_EQ(PagesInMemory(ledger, first_buckets + 4096, 256), 0u);
+  ASSERT_NE(ledger.AllocateTable(Bytes{96 * 1024}, Loss::kLedgerFull), nullptr);
+  ledger.PopulateAhead();
+  EXPECT_EQ(PagesInMemory(ledger, first_buckets + 4096, bucket_pages), bucket_pages);
+  EXPECT_EQ(PagesInMemory(ledger, used() + 4096, 256), 16u);
+  // A table is touched page by page, as blocks come: only what will follow it is populated.
+  uint64_t table = used() + 17 * 4096;
   ASSERT_NE(ledger.AllocateTable(Bytes{uint64_t{4} << 20}, Loss::kLedgerFull), nullptr);
   ledger.PopulateAhead();
+  EXPECT_EQ(PagesInMemory(ledger, table, 256), 0u);
   EXPECT_EQ(PagesInMemory(ledger, used() + 4096, 256), 256u);
   ledger.PopulateAhead();  // there is enough
   EXPECT_EQ(PagesInMemory(ledger, used() + 4096, 512), 256u);

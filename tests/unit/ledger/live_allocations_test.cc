@@ -66,6 +66,31 @@ TEST_F(LiveAllocationsTest, TellsNearbyAndDistantAddressesApart) {
   for (size_t i = 0; i < addresses.size(); ++i) EXPECT_EQ(live_->Take(Block(addresses[i])), Site(i + 1));
 }
 
+// What a free costs: with a gigabyte of heap, sampled at 512 KiB, a block that is not in here is nearly always known by one look.
+// 2048 of 65536 classes are taken, at most: 3.1 %, and no more when blocks are aligned alike.
+TEST_F(LiveAllocationsTest, LooksCloserAtFewBlocksThatAreNotHere) {
+  std::mt19937_64 random(3);
+  for (uint64_t alignment : {16, 4096, 1 << 16, 1 << 18}) {
+    std::vector<uint64_t> blocks;
+    auto draw = [&] { return 0x7f12'3400'0000 + random() % (uint64_t{1} << 30) / alignment * alignment; };
+    for (int i = 0; i < 2048; ++i) {
+      blocks.push_back(draw());
+      live_->Take(Block(blocks.back()));  // drawn twice
+      ASSERT_TRUE(live_->Insert(Block(blocks.back()), Site(1)));
+    }
+    std::sort(blocks.begin(), blocks.end());
+    int others = 0, closer = 0;
+    for (int i = 0; i < 100'000; ++i) {
+      uint64_t address = draw();
+      if (std::binary_search(blocks.begin(), blocks.end(), address)) continue;
+      ++others;
+      closer += live_->MayHold(Block(address));
+    }
+    EXPECT_LT(closer, others / 25) << "aligned to " << alignment;
+    for (uint64_t block : blocks) live_->Take(Block(block));
+  }
+}
+
 // A long-lived process allocates and frees for months: places must be used again, not pile up.
 TEST_F(LiveAllocationsTest, NeedsNoMoreRoomForBlocksThatComeAndGo) {
   HeapSiteRecord* site = Site(1);
