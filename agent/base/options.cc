@@ -162,7 +162,7 @@ bool ReadSignal(const Source& source, std::string_view name, bool zero_is_none, 
   if (parsed == 0) {
     source.Refuse(value,
                   "a signal's name or number (1 to 64; not KILL, STOP, SEGV, BUS, FPE, ILL, SYS, 32, 33)",
-                  zero_is_none ? " or 0 for none" : "", " is accepted; using ", *signal);
+                  zero_is_none ? " or 0 for none" : "", " is accepted; using ", SignalText(*signal).view());
     return false;
   }
   *signal = parsed;
@@ -321,6 +321,16 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
 
   options->memory = Bytes(kOptionDefaultMemory);
   ReadSize(source, "PROFAGENT_MEMORY", kOptionMinMemory, kOptionMaxMemory, &options->memory);
+}
+
+FixedText<16> SignalText(int number) {
+  FixedText<16> text;
+  for (const SignalName& known : kSignalNames) {
+    if (known.number == number) return text.Add("SIG", known.name);
+  }
+  if (number < kFirstRealTime || number > kLastSignal) return text.Add("signal ", number);
+  text.Add("SIGRTMIN");
+  return number == kFirstRealTime ? text : text.Add("+", number - kFirstRealTime);
 }
 
 }  // namespace profagent

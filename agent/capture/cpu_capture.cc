@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "agent/base/log.h"
+#include "agent/base/options.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/thread_state.h"
 #include "agent/capture/cpu_timers.h"
@@ -42,7 +43,8 @@ bool CpuCapture::Start(const Settings& settings) {
   g_foreign_signals.Start(&slots_, settings.signo);
   if (!g_virtual_signals.Take(AllSignalsBlocked(), settings.signo, CpuHandler::Entry(),
                               VirtualSignals::Hold::kAlways)) {
-    Log(Verbosity::kErrors, "no CPU profile: the kernel refuses a handler for signal ", settings.signo);
+    Log(Verbosity::kErrors, "no CPU profile: the kernel refuses a handler for ",
+        SignalText(settings.signo).view());
     return false;
   }
   census_.Start(&slots_);

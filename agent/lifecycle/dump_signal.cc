@@ -6,6 +6,7 @@
 
 #include "agent/base/errno_saver.h"
 #include "agent/base/log.h"
+#include "agent/base/options.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/capture/interrupted_call.h"
 #include "agent/capture/virtual_signals.h"
@@ -46,8 +47,8 @@ void OnDumpSignal(int signo, siginfo_t* info, void* context) {
 
 void OnHandlerOfTheApplication(int signo) {
   if (g_said.exchange(true, std::memory_order_relaxed)) return;
-  Log(g_writer.loud ? Verbosity::kErrors : Verbosity::kFiles, "the program handles signal ", signo,
-      " itself: no profile is written on it; choose another with PROFAGENT_SIGNAL");
+  Log(g_writer.loud ? Verbosity::kErrors : Verbosity::kFiles, "the program handles ",
+      SignalText(signo).view(), " itself: no profile is written on it; choose another with PROFAGENT_SIGNAL");
 }
 
 }  // namespace
@@ -58,7 +59,8 @@ void StartDumpSignal(int signo, const DumpWriter& writer) {
   if (signo == 0) return;
   if (!g_virtual_signals.Take(AllSignalsBlocked(), signo, OnDumpSignal, VirtualSignals::Hold::kWhileDefault,
                               OnHandlerOfTheApplication)) {
-    Log(Verbosity::kErrors, "no profile on a signal: the kernel refuses a handler for signal ", signo);
+    Log(Verbosity::kErrors, "no profile on a signal: the kernel refuses a handler for ",
+        SignalText(signo).view());
   }
 }
 

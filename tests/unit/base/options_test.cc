@@ -121,6 +121,22 @@ TEST_F(OptionsTest, EveryBadValueGetsOneLineThatNamesItAndTheDefaultIsUsed) {
     EXPECT_NE(line.find(" cannot be used: "), std::string::npos) << line;
 }
 
+// What a message names can be set.
+TEST_F(OptionsTest, NamesEverySignalAsItTakesIt) {
+  for (int number = 1; number <= 64; ++number) {
+    std::string name(SignalText(number).view());
+    if (Parse({("PROFAGENT_CPU_SIGNAL=" + std::to_string(number)).c_str()}).cpu_signal == number) {
+      EXPECT_EQ(Parse({("PROFAGENT_CPU_SIGNAL=" + name).c_str()}).cpu_signal, number) << name;
+      EXPECT_EQ(name.substr(0, 3), "SIG");
+    } else {
+      EXPECT_EQ(name, "signal " + std::to_string(number));
+    }
+  }
+  EXPECT_EQ(SignalText(SIGUSR2).view(), "SIGUSR2");
+  EXPECT_EQ(SignalText(SIGRTMIN).view(), "SIGRTMIN");
+  EXPECT_EQ(SignalText(64).view(), "SIGRTMIN+30");
+}
+
 TEST_F(OptionsTest, SignalsHaveNamesAndNumbers) {
   EXPECT_EQ(Parse({"PROFAGENT_CPU_SIGNAL=26"}).cpu_signal, 26);
   EXPECT_EQ(Parse({"PROFAGENT_CPU_SIGNAL=VTALRM"}).cpu_signal, SIGVTALRM);
