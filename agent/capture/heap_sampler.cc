@@ -22,8 +22,9 @@ constexpr double kLongestMean = 1e15;
 // A stack that is recorded, and what is left out of it later.
 constexpr uint32_t kExtraFrames = HookFrames::kOwn + kHiddenLeafRoom;
 
-// Up to here (bytes a sample) so many blocks are recorded that it pays to remember their stacks.
+// Up to here (bytes a sample), or from so many samples on, it pays to remember their stacks.
 constexpr uint64_t kMemoRate = 4096;
+constexpr uint32_t kManySamples = 256;
 
 uint64_t Seed() {
   struct timespec now = {};
@@ -101,7 +102,7 @@ __attribute__((noinline)) void HeapSampler::Record(void* block, size_t size) {
   std::span<Frame> buffer = collected.buffer();
   StackBounds bounds{t_state.stack_low, t_state.stack_high};
   StackMemo memo(size);
-  bool memorable = settings_.rate <= kMemoRate;
+  bool memorable = HasMany();
   WalkResult walked = settings_.unwinder->WalkFromHere(bounds, 0, buffer, memorable ? &memo : nullptr);
   HeapSiteRecord* site = ledger.At<HeapSiteRecord>(static_cast<RecordId>(memo.known()));
   if (memo.known() == 0) {
@@ -117,6 +118,14 @@ __attribute__((noinline)) void HeapSampler::Record(void* block, size_t size) {
     CountFree(ledger.header(), before);
   }
   if (live_.Insert(block, site)) CountAllocation(ledger.header(), site);
+}
+
+// True of a process that samples much: its stacks come again.
+bool HeapSampler::HasMany() {
+  if (settings_.rate <= kMemoRate) return true;
+  if (samples_.load(std::memory_order_relaxed) >= kManySamples) return true;
+  samples_.fetch_add(1, std::memory_order_relaxed);
+  return false;
 }
 
 StackId HeapSampler::Intern(std::span<Frame> frames, WalkEnd* end) {

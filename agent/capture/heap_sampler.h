@@ -67,12 +67,14 @@ class HeapSampler {
 
  private:
   uint64_t DrawGap();
+  bool HasMany();
   StackId Intern(std::span<Frame> frames, WalkEnd* end);
 
   Settings settings_{};
   std::atomic<bool> running_{false};
   std::atomic<bool> decided_{false};  // Start was called
   std::atomic<bool> suspended_{false};
+  std::atomic<uint32_t> samples_{0};  // counted as long as it is few
   ModuleId own_module_ = ModuleId::kNone;
   ScratchPool deep_frames_;  // for depths that a stack buffer is too small for
   LiveAllocations live_;

@@ -13,7 +13,7 @@
 // Sharing: found by the stack pointer and a number of the hook's own (`hint`), in sets of four. Who finds his memo taken (by a
 //          signal handler's hook, another thread of the same set) does without.
 // fork:    the child's pool is wiped, maybe in the middle of a walk: nothing in here relies on what it read before.
-// Memory:  0.8 MiB reserved, touched a page for each few different stacks: not for hooks that sample rarely.
+// Memory:  0.8 MiB reserved, touched a page for each few different stacks: not for processes that sample little.
 #pragma once
 
 #include <atomic>

@@ -191,6 +191,16 @@ def heap_values_are_within_their_error(t, rate):
         t.expect_near(name + " live", profile.cum(name, "inuse_objects"), objects, 4 * math.sqrt(objects * (1 - p) / p), run)
 
 
+@each([1, 4096, 65536])
+def callers_that_look_alike_are_told_apart(t, rate):
+    # Who samples much remembers stacks that come again (stack_memo.h): at small rates, and from the 257th sample on.
+    run = run_heap(t, "alike", 100_000, rate)
+    profile = run.profile("heap.prof")
+    for name, (objects, size) in heap_truth(run).items():
+        p = 1 - math.exp(-size / objects / rate) if rate > 1 else 1
+        t.expect_near(name, profile.cum(name, "alloc_objects"), objects, 4 * math.sqrt(objects * (1 - p) / p), run)
+
+
 JEMALLOC = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"
 
 

@@ -19,6 +19,10 @@ ALLOCATES(alloc_512, 512)
 ALLOCATES(alloc_16k, 16 * 1024)
 ALLOCATES(alloc_256, 256)
 
+// The same size from the same place on the stack: only the return address tells them apart.
+ALLOCATES(like_one, 1000)
+ALLOCATES(like_two, 1000)
+
 #define REALLOCATES(name, size)                   \
   static WHOLE_FUNCTION void* name(void* block) { \
     block = realloc(block, size);                 \
@@ -71,6 +75,11 @@ int main(int argc, char** argv) {
     Print("grow_800", count, 800);
     Print("grow_3200", count, 3200);
     Print("shrink_3000", count, 3000);
+    return 0;
+  } else if (strcmp(argv[1], "alike") == 0) {
+    for (long i = 0; i < count; ++i) (i % 4 == 0 ? like_one : like_two)();
+    Print("like_one", count / 4, 1000);
+    Print("like_two", count / 4 * 3, 1000);
     return 0;
   } else {
     for (long i = 0; i < count; ++i) {
