@@ -146,6 +146,14 @@ void Contention::AddEnded(WaiterRecord* record) {
   Add(settings_.ledger->At<ContentionSiteRecord>(site), sample.count, sample.nanos);
 }
 
+void Contention::GiveRecord(WaitSlot* slot) {
+  WaiterRecord* record = slot->record;
+  slot->record = nullptr;
+  if (record == nullptr || !settings_.ledger->CanRecord()) return;
+  AddEnded(record);
+  Ledger::GiveWaiter(record);
+}
+
 void Contention::TakeBackAbandoned(uintptr_t here) {
   ThreadWaits& mine = t_waits;
   while (mine.depth > 0 && IsLeft(mine.slots[mine.depth - 1].frame, here)) {
@@ -221,6 +229,8 @@ void Contention::End(WaitSlot* slot, bool waited, bool late) {
     locks_.Leave(slot->lock, slot->arrival);
   }
   if (slot->condition_entry != 0) LeaveCondition(slot, false);
+  if (mine.ended) [[unlikely]]
+    GiveRecord(slot);
   slot->frame = 0;
   OrderForHandlers();
   mine.depth = index;
@@ -319,14 +329,8 @@ void Contention::EndThread() {
   ThreadWaits& mine = t_waits;
   while (mine.depth > 0) Abandon(&mine.slots[mine.depth - 1]);
   LeaveLate();
-  for (WaitSlot& slot : mine.slots) {
-    if (slot.record == nullptr) continue;
-    if (settings_.ledger->CanRecord()) {
-      AddEnded(slot.record);
-      Ledger::GiveWaiter(slot.record);
-    }
-    slot.record = nullptr;
-  }
+  for (WaitSlot& slot : mine.slots) GiveRecord(&slot);
+  mine.ended = true;
 }
 
 }  // namespace profagent

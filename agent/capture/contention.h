@@ -70,6 +70,7 @@ struct ThreadWaits {
   const void* late;  // a lock that this thread holds and is still counted among the waiters of; nullptr: none
   uint32_t tid;      // 0: not asked yet
   uint64_t random;   // 0: not seeded
+  bool ended;  // what waits still (destructors of thread-local objects, cleanup handlers) keeps no record
 };
 extern __thread ThreadWaits t_waits __attribute__((tls_model("initial-exec")));
 
@@ -125,7 +126,8 @@ class Contention {
   // For tests: how many wait for `lock` and were drawn, or were woken and want it back.
   uint32_t CountWaiters(const void* lock) const;
 
-  // This thread ends: what it has not added yet is added, its records are given back.
+  // This thread ends: what it has not added yet is added, its records are given back. Waits that come still give theirs back
+  // themselves.
   void EndThread();
 
  private:
@@ -133,6 +135,7 @@ class Contention {
   TextId LabelOf(const void* object);
   WaiterRecord* RecordOf(WaitSlot* slot);
   void AddEnded(WaiterRecord* record);
+  void GiveRecord(WaitSlot* slot);
   void TakeBackAbandoned(uintptr_t here);
   void LeaveCondition(WaitSlot* slot, bool was_woken);
   void LeaveOthers();

@@ -76,10 +76,13 @@ void Abandon(ThreadStart* start) {
   g_thread_starts.Give(start);
 }
 
+// More than once, where a thread leaves by pthread_exit: its cleanup handlers come between.
 void EndThread() {
   g_contention.EndThread();
   g_cpu_capture.EndThread();
 }
+
+void EndRunThread(void*) { EndThread(); }
 
 template <class Result>
 Result RunThread(void* prepared) {
@@ -93,8 +96,10 @@ Result RunThread(void* prepared) {
   t_state.stack_low = bounds.low;
   t_state.stack_high = bounds.high;
   g_cpu_capture.BeginThread(slot, bounds, blocks_signal);
-  Result result = routine(argument);
-  EndThread();
+  Result result;
+  pthread_cleanup_push(EndRunThread, nullptr);  // a cancelled thread does not return
+  result = routine(argument);
+  pthread_cleanup_pop(1);
   return result;
 }
 

@@ -16,6 +16,16 @@ def five_hundred_threads_that_come_and_go(t):
 
 
 @test()
+def short_threads_that_are_cancelled(t):
+    # They end without returning; what their timers owe is settled all the same.
+    run = t.run("threads", "come_and_are_cancelled", hz=250)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_near("CPU seconds in the profile", run.profile().cpu_seconds(), run.cpu_seconds,
+                  0.05 * run.cpu_seconds + 3 * 8 * 0.004, run)
+
+
+@test()
 def detached_threads(t):
     run = t.run("threads", "detached", hz=250)
     t.expect_exit(run)

@@ -17,6 +17,12 @@ static void* Short(void* unused) {
   return NULL;
 }
 
+static void* ShortUntilCancelled(void* begun) {
+  short_work(4);
+  atomic_store((atomic_int*)begun, 1);
+  for (;;) pause();
+}
+
 static void* Work(void* millis) {
   thread_work((long)(intptr_t)millis);
   return NULL;
@@ -121,6 +127,15 @@ int main(int argc, char** argv) {
     while (file != NULL && fgets(line, sizeof line, file) != NULL) timers += strncmp(line, "ID:", 3) == 0;
     if (timers > 100) printf("%d timers are left\n", timers);
     return timers > 100 ? 98 : 0;
+  }
+  if (Is(how, "come_and_are_cancelled")) {
+    for (int i = 0; i < 250; ++i) {
+      atomic_int begun = 0;
+      pthread_t thread = Start(NULL, ShortUntilCancelled, &begun);
+      while (!atomic_load(&begun)) usleep(500);
+      REQUIRE(pthread_cancel(thread) == 0 && pthread_join(thread, NULL) == 0);
+    }
+    return 0;
   }
   if (Is(how, "detached")) {
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
