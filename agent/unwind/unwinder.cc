@@ -92,6 +92,7 @@ void Unwinder::AfterLibraryClose() {
 }
 
 Frame Unwinder::FrameAt(CodeAddress address) {
+  if (pools_ == nullptr) return Frame::Of(ModuleId::kNone, address.value);
   ModuleMap::Reader reader(&modules_);
   const Module* module = modules_.FindLoaded(address.value);
   if (module == nullptr) return Frame::Of(ModuleId::kNone, address.value);

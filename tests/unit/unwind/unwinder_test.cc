@@ -440,6 +440,7 @@ TEST(Unwinder, GivesTheLeafWhenItWasNotStarted) {
   EXPECT_EQ(result.depth, 1u);
   EXPECT_EQ(frames[0].offset(), static_cast<uint64_t>(context.uc_mcontext.gregs[REG_RIP]));
   EXPECT_EQ(unwinder->Walk(context, {}, {}).depth, 0u);
+  EXPECT_EQ(unwinder->FrameAt(CodeAddress{0x1234}), Frame::Of(ModuleId::kNone, 0x1234));
   delete unwinder;
 }
 
