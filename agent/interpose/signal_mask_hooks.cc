@@ -11,7 +11,9 @@
 #include <sys/signalfd.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 
 #include "agent/base/errno_saver.h"
@@ -31,15 +33,19 @@ bool Names(const sigset_t* set, int signo) {
   return set != nullptr && signo != 0 && sigismember(set, signo) == 1;
 }
 
+// As the kernel has it: what 64 bits of nanoseconds cannot hold is for ever.
+uint64_t NanosOf(const struct timespec& time) {
+  constexpr uint64_t kLongest = INT64_MAX / kNanosPerSecond;
+  uint64_t seconds = std::min(static_cast<uint64_t>(time.tv_sec), kLongest);
+  return seconds * kNanosPerSecond + static_cast<uint64_t>(time.tv_nsec);
+}
+
 // sigtimedwait on a set that holds the CPU signal. The signal is blocked for real meanwhile, so that the
 // kernel keeps what arrives; ticks of ours among it are counted and the wait goes on.
 int WaitForSignal(int signo, const sigset_t* set, siginfo_t* info, const struct timespec* timeout) {
   uint64_t bit = SignalBit(signo);
   uint64_t deadline = 0;
-  if (timeout != nullptr) {
-    deadline = ReadClock(CLOCK_MONOTONIC).value + static_cast<uint64_t>(timeout->tv_sec) * kNanosPerSecond +
-               static_cast<uint64_t>(timeout->tv_nsec);
-  }
+  if (timeout != nullptr) deadline = ReadClock(CLOCK_MONOTONIC).value + NanosOf(*timeout);
   uint64_t before = ChangeSignalMask(SIG_BLOCK, bit);
   g_foreign_signals.Wait(true);
   int result = -1;

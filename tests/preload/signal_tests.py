@@ -58,6 +58,13 @@ def thread_that_waits_for_all_signals(t, how):
 
 
 @test()
+def wait_for_signals_that_never_times_out(t):
+    # Its end in nanoseconds does not fit into 64 bits: one that had wrapped around was over at the next tick.
+    run = t.run("signals", "sigtimedwait_for_ever", hz=10000)
+    t.expect_exit(run)
+
+
+@test()
 def waits_are_not_interrupted(t):
     # CPU clocks do not run in a sleeper, so no wait should end with EINTR; a tick that falls on the way into the call
     # can still do it (SA_RESTART does not help poll), so one in 300 is let pass.

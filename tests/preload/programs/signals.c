@@ -76,6 +76,16 @@ static void ActByLibcsSyscall(int signo) {
   REQUIRE(syscall(SYS_rt_sigaction, signo, NULL, &old, 8) == 0 && IsSame(&old, &counts));
 }
 
+static atomic_int g_asked;
+static void* SendWhenAsked(void* to) {
+  for (;;) {
+    int asked = 1;
+    if (atomic_compare_exchange_strong(&g_asked, &asked, 0)) pthread_kill(*(pthread_t*)to, SIGUSR1);
+    if (asked == -1) return NULL;
+    sched_yield();
+  }
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   sigset_t set;
@@ -213,6 +223,22 @@ int main(int argc, char** argv) {
     struct timespec soon = {0, 100000000};
     REQUIRE(sigtimedwait(&set, NULL, &soon) == -1 && errno == EAGAIN);
     g_stop = 1;
+    pthread_join(thread, NULL);
+    return 0;
+  }
+  if (Is(how, "sigtimedwait_for_ever")) {  // a tick in the middle of it must not end it
+    sigemptyset(&set);
+    sigaddset(&set, SIGPROF);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    pthread_t self = pthread_self(), thread;
+    REQUIRE(pthread_create(&thread, NULL, SendWhenAsked, &self) == 0);
+    struct timespec longest = {INT64_MAX, 0};
+    for (time_t end = time(NULL) + 4; time(NULL) < end;) {
+      atomic_store(&g_asked, 1);
+      REQUIRE(sigtimedwait(&set, NULL, &longest) == SIGUSR1);
+    }
+    atomic_store(&g_asked, -1);
     pthread_join(thread, NULL);
     return 0;
   }
