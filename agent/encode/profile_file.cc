@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <iterator>
 
 #include "agent/base/holding.h"
 #include "agent/base/raw_syscall.h"
@@ -66,6 +67,24 @@ class Descriptor : private Holding {
   Owner owner_;
   int error_ = 0;
 };
+
+// A file that is written to, never by the number of a standard stream: where the program has closed one, its threads may go on
+// writing there. So those numbers are taken meanwhile, by what nobody can write to.
+long OpenForWriting(const char* path, int flags, int mode) {
+  constexpr long kLastStandard = 2;
+  long low[kLastStandard + 1];
+  size_t count = 0;
+  long taken;
+  for (;;) {
+    taken = RawSyscall(SYS_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC);
+    if (taken < 0 || taken > kLastStandard || count == std::size(low)) break;
+    low[count++] = taken;
+  }
+  if (taken >= 0) RawSyscall(SYS_close, taken);
+  long fd = RawSyscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC | flags, mode);
+  while (count > 0) RawSyscall(SYS_close, low[--count]);
+  return fd;
+}
 
 // Removes what has not been renamed to its true name.
 class TemporaryName : private Holding {
@@ -158,7 +177,7 @@ Status WriteTo(int fd, Descriptor::Owner owner, std::string_view path,
 
 Status WriteDirectly(const char* path, int flags, FunctionRef<Status(ByteSink)> produce) {
   // O_NONBLOCK: a FIFO without a reader would block for ever; so it says ENXIO.
-  long fd = RawSyscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, 0);
+  long fd = OpenForWriting(path, O_NOCTTY | O_NONBLOCK | flags, 0);
   if (SyscallError(fd) == ENXIO) {
     return Error::Of("cannot write ", Shown(path).cut, Shown(path).end, ": nobody reads from it");
   }
@@ -173,8 +192,7 @@ Status WriteAndRename(const PathBuffer& path, bool exists, FunctionRef<Status(By
   for (int attempt = 0; SyscallError(fd) == EEXIST && attempt < 100; ++attempt) {
     temporary = PathBuffer();
     temporary.Add(directory, ".profagent.", RawSyscall(SYS_getpid), ".", attempt, ".tmp");
-    fd = RawSyscall(SYS_openat, AT_FDCWD, temporary.c_str(),
-                    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    fd = OpenForWriting(temporary.c_str(), O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
   }
   int error = SyscallError(fd);
   if (exists && (error == EACCES || error == EPERM || error == EROFS)) {

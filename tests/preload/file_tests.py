@@ -156,6 +156,16 @@ def program_closes_descriptors_that_it_does_not_know(t, how):
 
 
 @test()
+def thread_writes_to_a_closed_stderr(t):
+    # The number is free, and the next file has it: a profile must not.
+    run = t.run("closes", "write_to_closed", hz=250)
+    t.expect_exit(run, 7)
+    for path in t.dir.glob("cpu.prof*"):
+        t.expect(b"not a profile" not in path.read_bytes(), "the program wrote into %s" % path, run)
+    t.expect_work(run, "work_after_close", 0.3)
+
+
+@test()
 def stderr_is_somebody_elses_file(t):
     # Descriptor 2 was closed and is a data file now: an error line of ours would corrupt it.
     run = t.run("closes", "reuse_stderr", t.dir / "data", hz=250)

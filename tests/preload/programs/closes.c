@@ -27,6 +27,12 @@ static void BeginWith(const char* kind, char* self) {
   _exit(98);
 }
 
+static void* WriteForEver(void* unused) {
+  for (;;) {
+    if (write(2, "not a profile\n", 14) == 14) _exit(98);
+  }
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   work_after_close(50);
@@ -38,6 +44,12 @@ int main(int argc, char** argv) {
     for (int fd = 0; fd < 20000; ++fd) close(fd);
   } else if (Is(how, "close_stderr")) {
     close(2);
+  } else if (Is(how,
+                "write_to_closed")) {  // while profiles are written: no file of ours may have that number
+    pthread_t thread;
+    close(2);
+    REQUIRE(pthread_create(&thread, NULL, WriteForEver, NULL) == 0);
+    for (int i = 0; i < 60; ++i) REQUIRE(kill(getpid(), SIGUSR2) == 0 && usleep(5000) == 0);
   } else if (
       Is(how,
          "reuse_stderr")) {  // descriptor 2 is now a file of the program's: not a byte of ours may land there
