@@ -5,6 +5,7 @@
 #include <linux/seccomp.h>
 #include <spawn.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -81,6 +82,15 @@ int Spawn(const ProgramFile& program, ExecEnvironment environment, Call call) {
   int result = call(environment);
   events->after_spawn();
   return result;
+}
+
+// Before the call: of what is mapped by then, all counts.
+void BeforeLimit(pid_t process, int resource, const struct rlimit64* limit) {
+  if ((resource != RLIMIT_AS && resource != RLIMIT_DATA) || limit == nullptr) return;
+  const ProcessEvents* events = g_events.load(std::memory_order_acquire);
+  if (events == nullptr || events->in_sandbox() || limit->rlim_cur == RLIM_INFINITY) return;
+  ErrnoSaver keep;
+  if (process == 0 || process == getpid()) events->before_limit(limit->rlim_cur, resource == RLIMIT_DATA);
 }
 
 }  // namespace
@@ -258,3 +268,21 @@ PROF_EXPORT int daemon(int nochdir, int noclose) noexcept {
   errno = failed_with;
   return result;
 }
+
+// Two names each, by which our headers would call one function, and whose arguments they promise to be there.
+PROF_EXPORT int Setrlimit(int resource, const struct rlimit64* limit) noexcept __asm__("setrlimit");
+PROF_EXPORT int Setrlimit(int resource, const struct rlimit64* limit) noexcept {
+  profagent::BeforeLimit(0, resource, limit);
+  return Real().setrlimit(resource, limit);
+}
+PROF_EXPORT int Setrlimit64(int, const struct rlimit64*) noexcept __asm__("setrlimit64")
+    __attribute__((alias("setrlimit")));
+
+PROF_EXPORT int Prlimit(pid_t, int, const struct rlimit64*, struct rlimit64*) noexcept __asm__("prlimit");
+PROF_EXPORT int Prlimit(pid_t process, int resource, const struct rlimit64* limit,
+                        struct rlimit64* old) noexcept {
+  profagent::BeforeLimit(process, resource, limit);
+  return Real().prlimit(process, resource, limit, old);
+}
+PROF_EXPORT int Prlimit64(pid_t, int, const struct rlimit64*, struct rlimit64*) noexcept __asm__("prlimit64")
+    __attribute__((alias("prlimit")));

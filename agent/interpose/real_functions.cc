@@ -42,6 +42,8 @@ void ResolveRealFunctions() {
   find(real._Fork, "_Fork");
   find(real.exit, "exit");
   find(real.daemon, "daemon");
+  find(real.setrlimit, "setrlimit");
+  find(real.prlimit, "prlimit");
   find(real.monstartup, "__monstartup");
   find(real.moncontrol, "moncontrol");
   find(real.profil, "profil");

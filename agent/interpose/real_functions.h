@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <threads.h>
 #include <time.h>
 
@@ -53,6 +54,8 @@ struct RealFunctions {
   pid_t (*_Fork)();
   void (*exit)(int);
   int (*daemon)(int, int);
+  int (*setrlimit)(int, const struct rlimit64*);
+  int (*prlimit)(pid_t, int, const struct rlimit64*, struct rlimit64*);
 
   // libc's own profiler, which sets its handler inside libc
   void (*monstartup)(unsigned long, unsigned long);

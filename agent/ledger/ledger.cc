@@ -240,10 +240,43 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
   return Done{};
 }
 
+// The gap is handed out like a record, so that nobody else can be given any of it.
+void Ledger::KeepToLimit(Bytes limit) {
+  if (!CanRecord()) return;
+  uint64_t kept = limit.value / kShareOfLimit;
+  if (kept < kLedgerMinSize) kept = kLedgerMinSize;
+  if (kept >= size_) return;
+  uint64_t end = RoundDown(size_ - kept, kPage);
+  std::atomic<uint64_t>& used = header()->used;
+  uint64_t at = used.load(std::memory_order_relaxed);
+  uint64_t none = 0;
+  if (at < first_record_ || RoundUp(at, kPage) >= end ||
+      !std::atomic_ref<uint64_t>(gap_end_).compare_exchange_strong(none, end)) {
+    return;
+  }
+  gap_start_ = end;
+  while (!used.compare_exchange_weak(at, end, std::memory_order_relaxed)) {
+    if (RoundUp(at, kPage) >= end) return;
+  }
+  uint64_t start = RoundUp(at, kPage);
+  // Records that are being made below the gap find their space reserved, those behind it theirs not.
+  if (in_file_ && ReserveUpTo(start)) {
+    uint64_t reserved = header()->reserved.load(std::memory_order_relaxed);
+    while (reserved < end &&
+           !header()->reserved.compare_exchange_weak(reserved, end, std::memory_order_acq_rel)) {
+    }
+  }
+  gap_start_ = start;
+  RawSyscall(SYS_munmap, base_ + start, end - start);
+}
+
 void Ledger::Close() {
   Ledger old = *this;
   *this = Ledger{};  // first, so that a handler that comes now finds it closed
-  if (old.base_ != nullptr) RawSyscall(SYS_munmap, old.base_, old.size_);
+  if (old.base_ != nullptr) {
+    if (old.gap_start_ != 0) RawSyscall(SYS_munmap, old.base_, old.gap_start_);
+    RawSyscall(SYS_munmap, old.base_ + old.gap_end_, old.size_ - old.gap_end_);
+  }
   if (old.owner_page_ != nullptr) RawSyscall(SYS_munmap, old.owner_page_, kPage);
 }
 

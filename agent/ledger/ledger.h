@@ -10,7 +10,8 @@
 //            cannot give is SIGBUS. Where that call does not exist or is forbidden, a smaller file is reserved
 //            whole at the start. No descriptor stays open: the application may close any number it likes.
 // Share:     an address space limit is the application's to live in too, so the ledger takes at most a
-//            sixteenth of it.
+//            sixteenth of it. Of one that it sets itself later, too: then the region has a gap between its records
+//            so far and those to come, which belongs to the application.
 // When full: the record is not made, the caller gets 0, the loss is counted. What was recorded stays.
 // fork:      a child is inert: an anonymous region is empty there (MADV_WIPEONFORK); a file's region is still
 //            the parent's, and a wiped page beside it says so. A walk along a chain that a fork wiped ends.
@@ -58,6 +59,10 @@ class Ledger {
   // The same in a new file (0600; must not exist). On any failure nothing is left behind, and the caller
   // creates an anonymous one and says so.
   Status CreateInFile(const char* path, Bytes size);
+
+  // The application limits its address space (or its data) to so much from now on: gives back what a ledger made then would not
+  // have taken. Once; after that it is small enough.
+  void KeepToLimit(Bytes limit);
 
   // Unmaps the region; the file, if any, stays. Only when no thread of the process can be recording.
   void Close();
@@ -149,6 +154,7 @@ class Ledger {
   std::byte* base_ = nullptr;
   uint64_t size_ = 0;
   uint64_t first_record_ = 0;             // where records begin
+  uint64_t gap_start_ = 0, gap_end_ = 0;  // what KeepToLimit gave back: no longer ours to touch or to unmap
   const uint32_t* owner_mark_ = nullptr;  // in memory that fork wipes: 0 in a child
   const uint32_t* mark_aside_ = nullptr;  // of one that is suspended: its owner_mark_
   uint32_t* owner_page_ = nullptr;        // of a ledger in a file: the page that holds the mark

@@ -356,6 +356,12 @@ void AfterForkInChild() {
   g_agent.RestartAfterForkInChild();
 }
 
+// Space that the program could have had without us would not be there. What a file takes is no data.
+void BeforeLimit(uint64_t bytes, bool data) {
+  if (!IsOurProcess() || (data && g_agent.ledger().in_file())) return;
+  g_agent.ledger().KeepToLimit(Bytes{bytes});
+}
+
 constexpr ProcessEvents kEvents = {
     .before_exec = BeforeExec,
     .exec_failed = ExecFailed,
@@ -368,6 +374,7 @@ constexpr ProcessEvents kEvents = {
     .before_fork = BeforeFork,
     .after_fork_in_parent = AfterForkInParent,
     .after_fork_in_child = AfterForkInChild,
+    .before_limit = BeforeLimit,
     .before_sandbox = BeforeSandbox,
     .sandbox_refused = SandboxRefused,
     .in_sandbox = InSandbox,

@@ -93,6 +93,16 @@ def little_address_space(t, size, unit):
         t.expect_work(run, "app_work", 0.3)
 
 
+@each(["as", "data", "prlimit"])
+def program_limits_itself(t, way):
+    # ulimit -v in a shell: what the ledger had reserved counted, and the program got no memory any more.
+    t.expect_exit(t.run("limits", way, agent=False), 7)
+    run = t.run("limits", way, hz=250)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "limited_work", 0.2)
+
+
 @test()
 def memory_limit_is_kept_and_losses_are_counted(t):
     # A full ledger drops samples and says how many: kept and lost together are the whole CPU time.

@@ -33,6 +33,14 @@ def work(outcome, function):
                if ("cpu", "nanoseconds") in profile.sample_types) / 1e9
 
 
+@each(["as", "data", "prlimit"])
+def limited_by_itself_when_run(t, way):
+    # The ledger is a mapped file, which a fork inherits with its gap.
+    outcome = run(t, "limits", way)
+    t.expect_exit(outcome, 7)
+    t.expect_near("CPU seconds of two processes", work(outcome, "limited_work"), 0.4, 0.1, outcome)
+
+
 @test()
 def killed_program_leaves_its_samples(t):
     # kill -9, the OOM killer: nothing runs in the program any more, and the ledger file still has it all.

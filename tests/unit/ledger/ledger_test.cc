@@ -226,6 +226,48 @@ TEST(Ledger, TakesASixteenthOfALimitAndSaysSo) {
   }
 }
 
+// What the application maps there then is its own: Close leaves it alone.
+void ExpectToKeepToALaterLimit(Ledger& ledger) {
+  StackId before = ledger.InternStack(std::vector<Frame>{Frame{5}}, WalkEnd::kOutermost);
+  uint64_t used = ledger.header()->used.load();
+  ledger.KeepToLimit(Bytes{uint64_t{64} << 30});  // room for all of it
+  EXPECT_EQ(ledger.header()->used.load(), used);
+  ledger.KeepToLimit(Bytes{uint64_t{64} << 20});
+  ledger.KeepToLimit(Bytes{uint64_t{32} << 20});
+  auto* base = const_cast<std::byte*>(ledger.bytes().data());
+  uint64_t start = (used + 4095) / 4096 * 4096, end = kLedgerDefaultSize - (uint64_t{4} << 20);
+  std::vector<unsigned char> in_memory((end - start) / 4096);
+  EXPECT_NE(mincore(base + start, 4096, in_memory.data()), 0);
+  EXPECT_NE(mincore(base + end - 4096, 4096, in_memory.data()), 0);
+  void* gap = mmap(base + start, end - start, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  EXPECT_EQ(gap, base + start);
+  StackId behind = ledger.InternStack(std::vector<Frame>{Frame{6}}, WalkEnd::kOutermost);
+  EXPECT_GE(behind.value, end / kRecordUnit);
+  EXPECT_EQ(ledger.InternStack(std::vector<Frame>{Frame{5}}, WalkEnd::kOutermost), before);
+  EXPECT_TRUE(ledger.AddCpuTicks(behind, kNoText, 3));
+  EXPECT_TRUE(LedgerView::Over(ledger.bytes()));
+  EXPECT_NE(ledger.AllocateTable(Bytes{uint64_t{3} << 20}, Loss::kLedgerFull), nullptr);
+  EXPECT_EQ(ledger.AllocateTable(Bytes{uint64_t{1} << 20}, Loss::kLedgerFull), nullptr);
+  ledger.Close();
+  EXPECT_EQ(mincore(gap, end - start, in_memory.data()), 0);
+  munmap(gap, end - start);
+}
+
+TEST(Ledger, KeepsToALimitThatComesLater) {
+  Ledger ledger;
+  ASSERT_TRUE(ledger.CreateAnonymous(Bytes{kLedgerDefaultSize}));
+  ExpectToKeepToALaterLimit(ledger);
+}
+
+TEST(Ledger, InAFileKeepsToALimitThatComesLater) {
+  std::string path = testing::TempDir() + "later_limit." + std::to_string(getpid());
+  Ledger ledger;
+  ASSERT_TRUE(ledger.CreateInFile(path.c_str(), Bytes{kLedgerDefaultSize}));
+  ExpectToKeepToALaterLimit(ledger);
+  unlink(path.c_str());
+}
+
 TEST(Ledger, SaysNothingWhenAllIsAsAsked) {
   Ledger ledger;
   ASSERT_TRUE(ledger.CreateAnonymous(Bytes{kLedgerMinSize}));
