@@ -32,11 +32,12 @@ struct ThreadState {
   uint32_t slot_plus_one;
 
   // The application's view of the CPU signal in this thread (agent/capture/foreign_signals.h).
-  bool asked_to_block;    // its mask holds the signal; the kernel's does not
-  bool waits_for_signal;  // it is in sigwait or its kin
-  bool reads_signal;      // a signalfd of this thread reads it: its masks are the kernel's
-  bool holds_signal;      // `held` arrived meanwhile and waits for the signal to be unblocked
-  uint32_t held_age;      // unless the application set SIG_IGN since then
+  uint64_t blocks_beside;  // others in that mask, as far as libc was told; not more than the kernel has
+  bool asked_to_block;     // its mask holds the signal; the kernel's does not
+  bool waits_for_signal;   // it is in sigwait or its kin
+  bool reads_signal;       // a signalfd of this thread reads it: its masks are the kernel's
+  bool holds_signal;       // `held` arrived meanwhile and waits for the signal to be unblocked
+  uint32_t held_age;       // unless the application set SIG_IGN since then
   siginfo_t held;
   uint32_t real_mask_pid;  // of the vfork child, if any, whose masks are the kernel's
 

@@ -122,7 +122,9 @@ void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds, bool blocks_s
   if (signo() == 0) return;
   g_foreign_signals.Block(blocks_signal);
   // The mask of its attributes, or its creator's when that was masked behind our back.
-  ChangeSignalMask(SIG_UNBLOCK, SignalBit(signo()));
+  uint64_t bit = SignalBit(signo());
+  uint64_t mask = ChangeSignalMask(SIG_UNBLOCK, bit);
+  t_state.blocks_beside = blocks_signal ? mask & ~bit : 0;
   if (slot != nullptr) {
     ReadName(slot);
     engines_.StartTimer(slot, CpuEngines::Since::kBirth);

@@ -197,13 +197,19 @@ void CpuHandler::BecomeReader(int signo, void* context) {
   g_foreign_signals.BeginToRead();
 }
 
+bool CpuHandler::Blocks(const void* context) {
+  uint64_t mask = 0;
+  std::memcpy(&mask, &static_cast<const ucontext_t*>(context)->uc_sigmask, sizeof mask);
+  return ForeignSignals::Blocks(mask);
+}
+
 uintptr_t CpuHandler::OnForeign(int signo, HandlerCall* call) {
   siginfo_t* info = call->info;
   ForeignSignals& foreign = g_foreign_signals;
   uint32_t age = foreign.age();
   bool offered = foreign.IsOffer(*info);
   if (t_state.waits_for_signal) foreign.Wait(false);  // it left the wait by longjmp, from a handler
-  if (t_state.asked_to_block) {
+  if (Blocks(call->context)) {
     bool process = offered || info->si_code != SI_TKILL;
     if (!offered) foreign.Hold(*info, age);
     bool taken = process && foreign.OfferToTaker();
@@ -237,7 +243,7 @@ uintptr_t CpuHandler::Deliver(int signo, HandlerCall* call) {
 
 // The kernel drops an offer to a thread for which a tick is on its way: this is the tick.
 uintptr_t CpuHandler::AfterTick(int signo, HandlerCall* call) {
-  if (g_foreign_signals.WaitsForThisThread() && !t_state.asked_to_block && g_foreign_signals.Take(call->info))
+  if (g_foreign_signals.WaitsForThisThread() && !Blocks(call->context) && g_foreign_signals.Take(call->info))
     return Deliver(signo, call);
   RestartInterruptedCall(static_cast<ucontext_t*>(call->context));
   return 0;

@@ -70,6 +70,7 @@ class CpuHandler {
   PROF_SIGNAL_SAFE uintptr_t OnForeign(int signo, HandlerCall* call);
   PROF_SIGNAL_SAFE uintptr_t Deliver(int signo, HandlerCall* call);
   PROF_SIGNAL_SAFE uintptr_t AfterTick(int signo, HandlerCall* call);
+  PROF_SIGNAL_SAFE static bool Blocks(const void* context);
   PROF_SIGNAL_SAFE void BecomeReader(int signo, void* context);
 
   Settings settings_{};

@@ -35,6 +35,12 @@ class ForeignSignals {
   // In a forked child: pending signals are not inherited.
   void ResetAfterFork();
 
+  // Whether this thread's mask holds the signal, to the application; `mask` is the kernel's. Not when of the others that it
+  // blocks beside none is blocked any more: it has set another mask past libc. The Go runtime does so in every thread, which
+  // began with all blocked.
+  PROF_ALWAYS_INLINE static bool Blocks(uint64_t mask) {
+    return t_state.asked_to_block && (t_state.blocks_beside == 0 || (t_state.blocks_beside & mask) != 0);
+  }
   // What this thread's mask is to the application; whether it is in sigwait or its kin for the signal.
   void Block(bool block);
   PROF_SIGNAL_SAFE void Wait(bool wait);

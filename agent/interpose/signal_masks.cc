@@ -13,15 +13,19 @@
 namespace profagent {
 namespace {
 
-bool Holds(const sigset_t& set, uint64_t bit) {
+// The kernel and libc (its signals for cancellation and setuid) take them out of every mask.
+constexpr uint64_t kNeverBlocked = SignalBit(SIGKILL) | SignalBit(SIGSTOP) | SignalBit(32) | SignalBit(33);
+
+uint64_t WordOf(const sigset_t& set) {
   uint64_t word = 0;
   std::memcpy(&word, &set, sizeof word);
-  return (word & bit) != 0;
+  return word;
 }
 
+bool Holds(const sigset_t& set, uint64_t bit) { return (WordOf(set) & bit) != 0; }
+
 void Put(sigset_t* set, uint64_t bit, bool value) {
-  uint64_t word = 0;
-  std::memcpy(&word, set, sizeof word);
+  uint64_t word = WordOf(*set);
   word = value ? word | bit : word & ~bit;
   std::memcpy(set, &word, sizeof word);
 }
@@ -46,18 +50,25 @@ int ChangeMask(MaskFunction original, int how, const sigset_t* set, sigset_t* ol
     return result;
   }
   uint64_t bit = SignalBit(signo);
+  if (t_state.blocks_beside != 0 && t_state.real_mask_pid == 0 &&
+      !ForeignSignals::Blocks(ChangeSignalMask(SIG_BLOCK, 0))) {
+    g_foreign_signals.Block(false);
+    t_state.blocks_beside = 0;
+  }
   bool asked_before = t_state.asked_to_block;
   bool asked = asked_before;
   sigset_t copy;
   const sigset_t* given = set;
+  uint64_t named_beside = 0;
   if (set != nullptr) {
     copy = *set;
     given = &copy;
+    named_beside = WordOf(copy) & ~(bit | kNeverBlocked);
     bool named = Holds(copy, bit);
     if (how == SIG_BLOCK && named) asked = true;
     if (how == SIG_UNBLOCK && named) asked = false;
     if (how == SIG_SETMASK) asked = named;
-    if ((asked != asked_before || t_state.real_mask_pid != 0) && IsVforkChild())
+    if ((asked || asked_before || t_state.real_mask_pid != 0) && IsVforkChild())
       return original(how, set, old);
     // Around fork and exec the agent itself blocks the signal; an application's fork handler must not undo
     // that.
@@ -65,8 +76,13 @@ int ChangeMask(MaskFunction original, int how, const sigset_t* set, sigset_t* ol
     if (how == SIG_SETMASK) Put(&copy, bit, held_back);
     if (how == SIG_BLOCK || held_back) Put(&copy, bit, how == SIG_SETMASK);
   }
+  // At no time more than the kernel's mask holds.
+  if (set != nullptr && how == SIG_SETMASK) t_state.blocks_beside &= named_beside;
+  if (how == SIG_UNBLOCK) t_state.blocks_beside &= ~named_beside;
   int result = original(how, given, old);
   if (result != 0) return result;
+  if (how != SIG_UNBLOCK) t_state.blocks_beside |= named_beside;
+  if (!asked) t_state.blocks_beside = 0;
   if (asked != asked_before) g_foreign_signals.Block(asked);
   // In the application's handler of the signal the kernel blocks it for real, and that is the application's
   // view too.
@@ -77,7 +93,7 @@ int ChangeMask(MaskFunction original, int how, const sigset_t* set, sigset_t* ol
 
 // A thread that blocks the signal and lets it through in the call only: for real, so that what comes just before or after the
 // call waits for the call, or is held. Before it, the call would wait for nothing.
-TemporaryMask::TemporaryMask(const sigset_t* wanted) : given_(wanted) {
+TemporaryMask::TemporaryMask(const sigset_t* wanted) : given_(wanted), beside_before_(t_state.blocks_beside) {
   int signo = g_cpu_capture.signo();
   if (signo == 0 || wanted == nullptr || t_state.reads_signal) return;
   ErrnoSaver keep;
@@ -86,6 +102,7 @@ TemporaryMask::TemporaryMask(const sigset_t* wanted) : given_(wanted) {
   bool asked = Holds(copy_, bit);
   Put(&copy_, bit, false);
   given_ = &copy_;
+  t_state.blocks_beside &= WordOf(copy_);
   asked_before_ = t_state.asked_to_block;
   changed_ = asked != asked_before_;
   if (!changed_) return;
@@ -95,6 +112,7 @@ TemporaryMask::TemporaryMask(const sigset_t* wanted) : given_(wanted) {
 }
 
 TemporaryMask::~TemporaryMask() {
+  t_state.blocks_beside = beside_before_;
   if (!changed_) return;
   int signo = g_cpu_capture.signo();
   if (signo == 0) {  // the process has entered a sandbox meanwhile

@@ -38,6 +38,7 @@ class TemporaryMask {
  private:
   const sigset_t* given_;
   sigset_t copy_;
+  uint64_t beside_before_;
   bool changed_ = false;
   bool asked_before_ = false;
   bool blocked_ = false;

@@ -6,7 +6,7 @@ from runner import each, test
 from signal_tests import same_as_without
 
 # Who gets it, and when.
-WAYS = ["kill_thread_wants", "kill_main_wants", "timer_thread_wants", "wait_before", "wait_after", "unblock_after", "begin_after",
+WAYS = ["kill_thread_wants", "kill_main_wants", "timer_thread_wants", "unblocked_past_libc", "wait_before", "wait_after", "unblock_after", "begin_after",
         "thread_directed", "temporary_masks", "suspend_race", "wait_race", "signalfd", "signalfd_epoll", "ignored",
         "not_interrupted"]
 # How it is handled, and what is left of it.

@@ -67,6 +67,40 @@ static void TimerThreadWants(void) {
   ShowInfo(&info);
 }
 
+// A thread that begins with all blocked, and sets another mask past libc (the Go runtime).
+static void* UnblockPastLibc(void* unused) {
+  uint64_t none = 0;
+  long result;
+  register long size asm("r10") = sizeof none;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "a"(SYS_rt_sigprocmask), "D"(SIG_SETMASK), "S"(&none), "d"(NULL), "r"(size)
+               : "rcx", "r11", "memory");
+  REQUIRE(result == 0);
+  sigset_t old;
+  REQUIRE(pthread_sigmask(SIG_SETMASK, &g_it, &old) == 0 && !sigismember(&old, g_signal));
+  REQUIRE(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
+  struct sigevent event = {
+      .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = g_signal, .sigev_value.sival_int = 5};
+  event._sigev_un._tid = g_thread_tid = gettid();
+  timer_t timer;
+  struct itimerspec once = {{0, 0}, {0, 1000000}};
+  REQUIRE(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 && timer_settime(timer, 0, &once, NULL) == 0);
+  UntilCount(1);
+  Show("timer");
+  REQUIRE(pthread_kill(pthread_self(), g_signal) == 0);
+  Show("pthread_kill");
+  return unused;
+}
+
+static void UnblockedPastLibc(void) {
+  SetHandler(0);
+  sigset_t all;
+  sigfillset(&all);
+  REQUIRE(pthread_sigmask(SIG_SETMASK, &all, NULL) == 0);
+  REQUIRE(pthread_create(&g_thread, NULL, UnblockPastLibc, NULL) == 0 && pthread_join(g_thread, NULL) == 0);
+}
+
 // All block it.
 static void WaitBefore(void) {
   SetHandler(0);
@@ -331,6 +365,7 @@ static const struct Case kCases[] = {
     {"kill_thread_wants", KillThreadWants},
     {"kill_main_wants", KillMainWants},
     {"timer_thread_wants", TimerThreadWants},
+    {"unblocked_past_libc", UnblockedPastLibc},
     {"wait_before", WaitBefore},
     {"wait_after", WaitAfter},
     {"unblock_after", UnblockAfter},
