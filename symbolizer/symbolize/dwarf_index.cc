@@ -241,8 +241,12 @@ Result<std::unique_ptr<DwarfIndex>> DwarfIndex::Open(ElfFile* file, ElfFile* alt
   if (index->dwarf_ == nullptr) return Error::Of(file->path(), ": ", dwarf_errmsg(-1));
   if (alternate != nullptr) {
     index->alternate_ = dwarf_begin_elf(alternate->elf(), DWARF_C_READ, nullptr);
-    if (index->alternate_ == nullptr) return Error::Of(alternate->path(), ": ", dwarf_errmsg(-1));
-    dwarf_setalt(index->dwarf_, index->alternate_);
+    if (index->alternate_ != nullptr) {
+      dwarf_setalt(index->dwarf_, index->alternate_);
+    } else {
+      // One that has but strings is none to libdw.
+      index->gaps_.bad_alternate = alternate->path() + ": " + dwarf_errmsg(-1) + ": some names are missing";
+    }
   }
   index->line_sections_ = {file->Section(".debug_line"), file->Section(".debug_line_str"),
                            file->Section(".debug_str")};

@@ -52,6 +52,7 @@ struct DwarfGaps {
   uint64_t split_units = 0;          // units whose functions are in a .dwo file
   uint64_t missing_split_units = 0;  // of them, those whose .dwo file is not there
   std::string missing_split_file;    // the first of them
+  std::string bad_alternate;         // what is wrong with the file that .gnu_debugaltlink names
   uint64_t bad_line_tables = 0;
   std::string bad_line_table;  // what is wrong with the first
 };

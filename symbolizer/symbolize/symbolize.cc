@@ -294,6 +294,7 @@ class Rewriter {
             ")");
         report->advice = "keep the build directory with its .dwo files, or compile without -gsplit-dwarf";
       }
+      if (!gaps->bad_alternate.empty()) add(gaps->bad_alternate);
       if (gaps->bad_line_tables > 0) add(gaps->bad_line_table);
       return;
     }

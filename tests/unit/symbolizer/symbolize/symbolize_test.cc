@@ -190,6 +190,20 @@ TEST_F(SeparateDebugTest, IsFetchedFromDebuginfodWhenTheUserAsks) {
   EXPECT_FALSE(SymbolizeOptions::FromEnvironment().use_debuginfod);
 }
 
+// What two programs have in common may be strings alone, and such a file is none to libdw.
+TEST_F(SymbolizeTest, FindsLinesThoughTheAlternateFileIsOfNoUse) {
+  if (!testing::HasProgram("dwz")) GTEST_SKIP() << "dwz is not installed";
+  ASSERT_TRUE(Build("g++", "-g -O2"));
+  ASSERT_TRUE(
+      directory_.Run("cp sample other && dwz -m common.dwz sample other && objcopy -R .debug_info -R "
+                     ".debug_line common.dwz"));
+  Profile profile = MarkerProfile();
+  std::string found = Symbolized(&profile);
+  EXPECT_NE(found.find("sample.cc:5 < "), std::string::npos) << found;
+  EXPECT_NE(found.find("sample.cc:13"), std::string::npos) << found;
+  EXPECT_NE(Report().Text().find("common.dwz: "), std::string::npos) << Report().Text();
+}
+
 TEST_F(SymbolizeTest, SaysWhichSplitDwarfFileIsMissing) {
   ASSERT_TRUE(Build("g++", "-g -O2 -gsplit-dwarf"));
   ASSERT_TRUE(directory_.Run("rm sample.dwo"));
