@@ -315,8 +315,8 @@ void Ledger::PopulateAhead() {
   uint64_t from = RoundUp(used, kPage);
   if (from < until) from = until;
   uint64_t to = from + step;
-  // Hashes hit every page of the buckets soon: they come with the first step.
-  if (until == 0) from = RoundDown(SampleBucketsStart(), kPage);
+  // Hashes hit every page of the buckets soon: they come with the first step. Not across a gap, which is not ours.
+  if (until == 0 && gap_end_ == 0) from = RoundDown(SampleBucketsStart(), kPage);
   if (to > size_ || !populated.compare_exchange_strong(until, to, std::memory_order_relaxed)) return;
   RawSyscall(SYS_madvise, base_ + from, to - from, MADV_POPULATE_WRITE);  // refused: page faults as ever
 }

@@ -21,6 +21,7 @@ static void* ShortUntilCancelled(void* begun) {
   short_work(4);
   atomic_store((atomic_int*)begun, 1);
   for (;;) pause();
+  return NULL;
 }
 
 static void* Work(void* millis) {

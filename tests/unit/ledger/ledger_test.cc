@@ -226,6 +226,16 @@ TEST(Ledger, TakesASixteenthOfALimitAndSaysSo) {
   }
 }
 
+// Pages of the ledger that are in memory, from byte `from` on.
+size_t PagesInMemory(const Ledger& ledger, size_t from, size_t count) {
+  std::vector<unsigned char> in_memory(count);
+  auto* start = const_cast<std::byte*>(ledger.bytes().data()) + from / 4096 * 4096;
+  EXPECT_EQ(mincore(start, count * 4096, in_memory.data()), 0);
+  size_t found = 0;
+  for (unsigned char each : in_memory) found += each & 1;
+  return found;
+}
+
 // What the application maps there then is its own: Close leaves it alone.
 void ExpectToKeepToALaterLimit(Ledger& ledger) {
   StackId before = ledger.InternStack(std::vector<Frame>{Frame{5}}, WalkEnd::kOutermost);
@@ -242,6 +252,9 @@ void ExpectToKeepToALaterLimit(Ledger& ledger) {
   void* gap = mmap(base + start, end - start, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
   EXPECT_EQ(gap, base + start);
+  EXPECT_NE(ledger.AllocateTable(Bytes{128 * 1024}, Loss::kLedgerFull), nullptr);
+  ledger.PopulateAhead();
+  EXPECT_EQ(PagesInMemory(ledger, start, 256), 0u);
   StackId behind = ledger.InternStack(std::vector<Frame>{Frame{6}}, WalkEnd::kOutermost);
   EXPECT_GE(behind.value, end / kRecordUnit);
   EXPECT_EQ(ledger.InternStack(std::vector<Frame>{Frame{5}}, WalkEnd::kOutermost), before);
@@ -279,16 +292,6 @@ TEST(Ledger, SaysNothingWhenAllIsAsAsked) {
   ledger.Count(Loss::kReentered);
   EXPECT_FALSE(ledger.AddModule({}));
   EXPECT_EQ(ledger.AddThread(1, kNoText), nullptr);
-}
-
-// Pages of the ledger that are in memory, from byte `from` on.
-size_t PagesInMemory(const Ledger& ledger, size_t from, size_t count) {
-  std::vector<unsigned char> in_memory(count);
-  auto* start = const_cast<std::byte*>(ledger.bytes().data()) + from / 4096 * 4096;
-  EXPECT_EQ(mincore(start, count * 4096, in_memory.data()), 0);
-  size_t found = 0;
-  for (unsigned char each : in_memory) found += each & 1;
-  return found;
 }
 
 TEST(Ledger, PopulatesAheadOnlyWhenItHasGrown) {
