@@ -70,15 +70,20 @@ class AllSignalsBlocked {
 // Defines the assembly function `entry`, a handler for the kernel that calls `decide` (with the handler's
 // three arguments and a HandlerCall, in which it may change them) and, when that returns an address, jumps there: the application's handler finds stack and
 // registers as the kernel left them, and what it does there (return, siglongjmp, unwind, switch stacks) is
-// between it and the kernel.
+// between it and the kernel. qemu's user mode enters handlers with a stack that is not aligned: `decide` has it aligned.
 #define PROF_ENTER_APPLICATION_HANDLER(entry, decide)                          \
   asm(".pushsection prof_sigsafe,\"ax\",@progbits\n"                           \
       ".globl " entry "\n.hidden " entry "\n.type " entry ",@function\n" entry \
       ":\n"                                                                    \
       "  .cfi_startproc\n"                                                     \
       "  endbr64\n"                                                            \
-      "  subq $40, %rsp\n"                                                     \
-      "  .cfi_adjust_cfa_offset 40\n"                                          \
+      "  pushq %rbp\n"                                                         \
+      "  .cfi_def_cfa_offset 16\n"                                             \
+      "  .cfi_offset %rbp, -16\n"                                              \
+      "  movq %rsp, %rbp\n"                                                    \
+      "  .cfi_def_cfa_register %rbp\n"                                         \
+      "  andq $-16, %rsp\n"                                                    \
+      "  subq $48, %rsp\n"                                                     \
       "  movq %rdi, 8(%rsp)\n"                                                 \
       "  movq %rsi, 16(%rsp)\n"                                                \
       "  movq %rdx, 24(%rsp)\n"                                                \
@@ -90,8 +95,9 @@ class AllSignalsBlocked {
       "  movq 16(%rsp), %rsi\n"                                                \
       "  movq 24(%rsp), %rdx\n"                                                \
       "  movq 32(%rsp), %rcx\n"                                                \
-      "  addq $40, %rsp\n"                                                     \
-      "  .cfi_adjust_cfa_offset -40\n"                                         \
+      "  leave\n"                                                              \
+      "  .cfi_def_cfa %rsp, 8\n"                                               \
+      "  .cfi_restore %rbp\n"                                                  \
       "  movq %rax, %r11\n"                                                    \
       "  testq %rax, %rax\n"                                                   \
       "  jne 1f\n"                                                             \

@@ -58,6 +58,14 @@ def thread_that_waits_for_all_signals(t, how):
 
 
 @test()
+def handler_is_entered_with_a_misaligned_stack(t):
+    # qemu-x86_64 of `profagent run -- qemu-x86_64 ./app` hands its environment to the guest: that died at the first tick.
+    run = t.run("signals", "misaligned", hz=1000)
+    t.expect_exit(run)
+    t.expect_work(run, "thread_work", 0.3)
+
+
+@test()
 def wait_for_signals_that_never_times_out(t):
     # Its end in nanoseconds does not fit into 64 bits: one that had wrapped around was over at the next tick.
     run = t.run("signals", "sigtimedwait_for_ever", hz=10000)

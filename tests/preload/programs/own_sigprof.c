@@ -70,13 +70,7 @@ static void TimerThreadWants(void) {
 // A thread that begins with all blocked, and sets another mask past libc (the Go runtime).
 static void* UnblockPastLibc(void* unused) {
   uint64_t none = 0;
-  long result;
-  register long size asm("r10") = sizeof none;
-  asm volatile("syscall"
-               : "=a"(result)
-               : "a"(SYS_rt_sigprocmask), "D"(SIG_SETMASK), "S"(&none), "d"(NULL), "r"(size)
-               : "rcx", "r11", "memory");
-  REQUIRE(result == 0);
+  REQUIRE(RawSystemCall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof none) == 0);
   sigset_t old;
   REQUIRE(pthread_sigmask(SIG_SETMASK, &g_it, &old) == 0 && !sigismember(&old, g_signal));
   REQUIRE(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);

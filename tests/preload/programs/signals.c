@@ -76,6 +76,26 @@ static void ActByLibcsSyscall(int signo) {
   REQUIRE(syscall(SYS_rt_sigaction, signo, NULL, &old, 8) == 0 && IsSame(&old, &counts));
 }
 
+// As qemu's user mode enters handlers: eight bytes beside.
+__attribute__((used)) static void* g_handler;
+void MisalignedEntry(int signo);
+asm("MisalignedEntry: call *g_handler(%rip)\n  ret");
+
+static void ActPastLibc(int signo, const KernelAction* action, KernelAction* old) {
+  REQUIRE(RawSystemCall(SYS_rt_sigaction, signo, (long)action, (long)old, 8) == 0);
+}
+
+static void WorkMisaligned(void) {
+  KernelAction agents, misaligned;
+  ActPastLibc(SIGPROF, NULL, &agents);
+  misaligned = agents;
+  g_handler = (void*)agents.handler;
+  misaligned.handler = MisalignedEntry;
+  ActPastLibc(SIGPROF, &misaligned, NULL);
+  thread_work(300);
+  ActPastLibc(SIGPROF, &agents, NULL);
+}
+
 static atomic_int g_asked;
 static void* SendWhenAsked(void* to) {
   for (;;) {
@@ -224,6 +244,10 @@ int main(int argc, char** argv) {
     REQUIRE(sigtimedwait(&set, NULL, &soon) == -1 && errno == EAGAIN);
     g_stop = 1;
     pthread_join(thread, NULL);
+    return 0;
+  }
+  if (Is(how, "misaligned")) {
+    WorkMisaligned();
     return 0;
   }
   if (Is(how, "sigtimedwait_for_ever")) {  // a tick in the middle of it must not end it
