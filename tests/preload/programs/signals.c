@@ -118,10 +118,12 @@ int main(int argc, char** argv) {
     SetProfTimer(20000);
     signal_work(600);
     SetProfTimer(0);
-    // 30 of the program's own; ours (at 1000 Hz there would be 150 to 600) must not reach it.
+    // 30 of the program's own, by a clock that counts whole ticks: on a busy machine it is a third off, without us, too. Ours
+    // (at 1000 Hz there would be 150 to 600) must not reach it.
     int count = g_count;
-    printf("%s\n", count >= 24 && count <= 36 && !g_bad_info ? "own ticks" : "foreign ticks");
-    if (count < 24 || count > 36) printf("%d\n", count);
+    bool own = count >= 15 && count <= 60;
+    printf("%s\n", own && !g_bad_info ? "own ticks" : "foreign ticks");
+    if (!own) printf("%d\n", count);
     REQUIRE(signal(SIGPROF, SIG_DFL) != SIG_ERR);
     signal_work(100);
     return 0;
