@@ -96,8 +96,8 @@ def little_address_space(t, size, unit):
 @each(["as", "data", "prlimit"])
 def program_limits_itself(t, way):
     # ulimit -v in a shell: what the ledger had reserved counted, and the program got no memory any more.
-    t.expect_exit(t.run("limits", way, agent=False), 7)
-    run = t.run("limits", way, hz=250)
+    t.expect_exit(t.run("own_limits", way, agent=False), 7)
+    run = t.run("own_limits", way, hz=250)
     t.expect_exit(run, 7)
     t.expect_silent(run)
     t.expect_work(run, "limited_work", 0.2)

@@ -36,7 +36,7 @@ def work(outcome, function):
 @each(["as", "data", "prlimit"])
 def limited_by_itself_when_run(t, way):
     # The ledger is a mapped file, which a fork inherits with its gap.
-    outcome = run(t, "limits", way)
+    outcome = run(t, "own_limits", way)
     t.expect_exit(outcome, 7)
     t.expect_near("CPU seconds of two processes", work(outcome, "limited_work"), 0.4, 0.1, outcome)
 

@@ -34,7 +34,7 @@ int main(int argc, char** argv) {
     if (child == 0) {  // its ledger is a new one: what the parent's left behind goes, and no more
       Check(1);
       free(g_block);
-      execl("/proc/self/exe", "limits", "executed", "child", NULL);
+      execl("/proc/self/exe", "own_limits", "executed", "child", NULL);
       _exit(98);
     }
     ExpectExit(child, 7);
