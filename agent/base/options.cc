@@ -6,6 +6,8 @@
 #include <iterator>
 #include <span>
 
+#include "agent/base/signal_text.h"
+
 namespace profagent {
 namespace {
 
@@ -321,16 +323,6 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
 
   options->memory = Bytes(kOptionDefaultMemory);
   ReadSize(source, "PROFAGENT_MEMORY", kOptionMinMemory, kOptionMaxMemory, &options->memory);
-}
-
-FixedText<16> SignalText(int number) {
-  FixedText<16> text;
-  for (const SignalName& known : kSignalNames) {
-    if (known.number == number) return text.Add("SIG", known.name);
-  }
-  if (number < kFirstRealTime || number > kLastSignal) return text.Add("signal ", number);
-  text.Add("SIGRTMIN");
-  return number == kFirstRealTime ? text : text.Add("+", number - kFirstRealTime);
 }
 
 }  // namespace profagent

@@ -11,7 +11,6 @@
 #include <string_view>
 
 #include "agent/base/log.h"
-#include "agent/base/text.h"
 #include "agent/base/units.h"
 
 namespace profagent {
@@ -73,8 +72,5 @@ using OptionReporter = void (*)(std::string_view line);
 // `environment` is null-terminated, as `environ`. Of a variable that is there twice the first counts, as for
 // getenv.
 void ParseOptions(const char* const* environment, OptionReporter report, Options* options);
-
-// As PROFAGENT_SIGNAL takes it: "SIGUSR2", "SIGRTMIN+3"; "signal 9" for one that it does not take.
-FixedText<16> SignalText(int number);
 
 }  // namespace profagent

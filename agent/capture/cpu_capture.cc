@@ -11,8 +11,8 @@
 #include <type_traits>
 
 #include "agent/base/log.h"
-#include "agent/base/options.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/base/signal_text.h"
 #include "agent/base/thread_state.h"
 #include "agent/capture/cpu_timers.h"
 #include "agent/capture/foreign_signals.h"

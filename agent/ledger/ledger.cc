@@ -316,7 +316,8 @@ void Ledger::PopulateAhead() {
   if (from < until) from = until;
   uint64_t to = from + step;
   // Hashes hit every page of the buckets soon: they come with the first step. Not across a gap, which is not ours.
-  if (until == 0 && gap_end_ == 0) from = RoundDown(SampleBucketsStart(), kPage);
+  bool has_gap = std::atomic_ref<uint64_t>(gap_end_).load(std::memory_order_relaxed) != 0;
+  if (until == 0 && !has_gap) from = RoundDown(SampleBucketsStart(), kPage);
   if (to > size_ || !populated.compare_exchange_strong(until, to, std::memory_order_relaxed)) return;
   RawSyscall(SYS_madvise, base_ + from, to - from, MADV_POPULATE_WRITE);  // refused: page faults as ever
 }

@@ -6,8 +6,8 @@
 
 #include "agent/base/errno_saver.h"
 #include "agent/base/log.h"
-#include "agent/base/options.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/base/signal_text.h"
 #include "agent/capture/interrupted_call.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/lifecycle/agent.h"

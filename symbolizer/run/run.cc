@@ -18,6 +18,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "agent/base/signal_text.h"
 #include "symbolizer/check/check_binary.h"
 #include "symbolizer/profile/write_profile.h"
 #include "symbolizer/run/agent_library.h"
@@ -30,7 +31,6 @@
 #include "symbolizer/run/run_environment.h"
 #include "symbolizer/run/run_report.h"
 #include "symbolizer/run/run_summary.h"
-#include "symbolizer/run/signal_text.h"
 #include "symbolizer/run/symbolize_together.h"
 
 namespace profagent {
@@ -120,7 +120,8 @@ void TellDeath(const std::string& command, const ProcessProfiles* main_image, in
                RunReport& report) {
   const bool recorded = main_image != nullptr && main_image->end != ProcessEnd::kExecuted;
   report.Line((recorded ? ProcessText(*main_image) : command) + " was killed by " +
-              SignalText(WTERMSIG(wait_status)) + (WCOREDUMP(wait_status) ? " (core dumped)" : "") +
+              std::string(SignalText(WTERMSIG(wait_status)).view()) +
+              (WCOREDUMP(wait_status) ? " (core dumped)" : "") +
               (recorded ? "; its profiles have all samples up to then" : ""));
 }
 

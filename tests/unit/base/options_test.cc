@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "agent/base/signal_text.h"
+
 namespace profagent {
 namespace {
 
@@ -128,13 +130,8 @@ TEST_F(OptionsTest, NamesEverySignalAsItTakesIt) {
     if (Parse({("PROFAGENT_CPU_SIGNAL=" + std::to_string(number)).c_str()}).cpu_signal == number) {
       EXPECT_EQ(Parse({("PROFAGENT_CPU_SIGNAL=" + name).c_str()}).cpu_signal, number) << name;
       EXPECT_EQ(name.substr(0, 3), "SIG");
-    } else {
-      EXPECT_EQ(name, "signal " + std::to_string(number));
     }
   }
-  EXPECT_EQ(SignalText(SIGUSR2).view(), "SIGUSR2");
-  EXPECT_EQ(SignalText(SIGRTMIN).view(), "SIGRTMIN");
-  EXPECT_EQ(SignalText(64).view(), "SIGRTMIN+30");
 }
 
 TEST_F(OptionsTest, SignalsHaveNamesAndNumbers) {
