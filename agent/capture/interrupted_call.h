@@ -15,6 +15,8 @@
 // Foreign: a signal of the application's that its thread blocks or ignores would not have ended the call, and does not:
 //          there the thread may have slept for long, and a timeout begins again as a whole. No signal would have been
 //          exact, EINTR would be what the program does not expect.
+// Handler: a handler of the application's that has ended the call, and returned just before, keeps its EINTR: the program may
+//          have waited for that signal alone (capture/handler_return.h).
 // Which:   calls on a list, all of which have done nothing when they say EINTR (not close, not connect), and
 //          only where the call's number stands in the code right before it, as libc's own calls have it.
 //          Others keep their EINTR.

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "agent/capture/handler_return.h"
 #include "agent/capture/interrupted_call.h"
 
 namespace profagent {
@@ -107,7 +108,7 @@ uint32_t LoadLength(const uint8_t* code) {
 
 bool RestartInterruptedCall(ucontext_t* context) {
   greg_t* registers = context->uc_mcontext.gregs;
-  if (registers[REG_RAX] != -EINTR) return false;
+  if (registers[REG_RAX] != -EINTR || CameFromHandler(*context)) return false;
   auto pc = static_cast<uintptr_t>(registers[REG_RIP]);
   // The page before this one may not be there.
   constexpr uint32_t kFurthest = 2 + 5 + kMovLength;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "agent/base/raw_syscall.h"
+#include "agent/capture/handler_return.h"
 #include "agent/capture/interrupted_call.h"
 
 // Where the kernel enters for an application's handler with SA_RESETHAND: the kernel itself would put SIG_DFL
@@ -100,7 +101,7 @@ AgentSignalHandler VirtualSignals::OurHandler(const Entry& entry) {
 }
 
 KernelSigaction VirtualSignals::OurAction(const Entry& entry) const {
-  return {reinterpret_cast<uintptr_t>(OurHandler(entry)), kOurFlags, restorer_, kAllSignals};
+  return {reinterpret_cast<uintptr_t>(OurHandler(entry)), kOurFlags, HandlerReturn(), kAllSignals};
 }
 
 // What the kernel holds of a signal that is held so, when the application wants `wanted`.
@@ -116,27 +117,12 @@ KernelSigaction VirtualSignals::ActionFor(Hold hold, const Entry& entry,
   return given;
 }
 
-bool VirtualSignals::LearnRestorer(int signo, AgentSignalHandler handler) {
-  struct sigaction probe = {};
-  probe.sa_sigaction = handler;
-  probe.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
-  sigfillset(&probe.sa_mask);
-  KernelSigaction seen;
-  if (libc_sigaction_(signo, &probe, nullptr) != 0 || KernelExchange(signo, nullptr, &seen) != 0)
-    return false;
-  restorer_ = seen.restorer;
-  return true;
-}
-
 bool VirtualSignals::Take(const AllSignalsBlocked& blocked, int signo, AgentSignalHandler handler, Hold hold,
                           void (*on_other_handler)(int signo)) {
-  if (!InRange(signo) || libc_sigaction_ == nullptr) return false;
+  if (!InRange(signo)) return false;
   Entry& entry = entries_[signo];
   Locked lock(blocked, entry);
-  // The first signal teaches the restorer, by which its own action is lost: it is asked for before.
   KernelSigaction before;
-  bool asked = restorer_ == 0;
-  if (asked && (KernelExchange(signo, nullptr, &before) != 0 || !LearnRestorer(signo, handler))) return false;
   entry.handler = handler;
   entry.on_other_handler = on_other_handler;
   entry.hold.store(hold, std::memory_order_release);
@@ -145,7 +131,7 @@ bool VirtualSignals::Take(const AllSignalsBlocked& blocked, int signo, AgentSign
     // One call says what was there and takes its place. Our handler, if the signal comes just now to another thread,
     // waits in Read until it can be told.
     Rewrite rewrite(entry);
-    if (KernelExchange(signo, &ours, asked ? nullptr : &before) != 0) {
+    if (KernelExchange(signo, &ours, &before) != 0) {
       entry.hold.store(Hold::kNot, std::memory_order_release);
       return false;
     }
@@ -165,13 +151,12 @@ void VirtualSignals::GiveBack(int signo) {
 }
 
 bool VirtualSignals::Guard(const AllSignalsBlocked& blocked, int signo, AgentSignalHandler handler) {
-  if (!InRange(signo) || libc_sigaction_ == nullptr) return false;
+  if (!InRange(signo)) return false;
   Entry& entry = entries_[signo];
   Locked lock(blocked, entry);
   KernelSigaction found;
   Hold hold = entry.hold.load(std::memory_order_relaxed);
   if (hold == Hold::kGuarded || KernelExchange(signo, nullptr, &found) != 0) return false;
-  if (restorer_ == 0 && !LearnRestorer(signo, handler)) return false;
   // Otherwise a raw system call put it there, or the signal was not taken.
   bool known = hold != Hold::kNot && found.handler == ActionFor(hold, entry, Read(entry)).handler;
   if (!known) Write(entry, found);
@@ -232,18 +217,23 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
                               Restorer restorer) {
   Entry& entry = entries_[signo];
   if (action == nullptr) {
-    if (old != nullptr) *old = Read(entry);
+    if (old != nullptr) *old = ApplicationAction(signo);
     return 0;
   }
   // Copied before anything is written: the two may be the same object. A fault here is the application's, as
   // in libc.
   KernelSigaction wanted = *action;
   KernelSigaction before;
-  if (restorer == Restorer::kLibcs) {
+  if (restorer == Restorer::kOurs) {
     wanted.flags |= kSaRestorer;
-    wanted.restorer = restorer_;
+    wanted.restorer = HandlerReturn();
   }
   wanted.mask &= ~(SignalBit(SIGKILL) | SignalBit(SIGSTOP));
+  if (!IsTaken(signo)) {
+    long result = KernelExchange(signo, &wanted, &before);
+    if (result == 0 && old != nullptr) *old = before;
+    return result;
+  }
   if (entry.hold.load(std::memory_order_relaxed) == Hold::kLeftBehind) {
     before = Read(entry);
     long result = wanted.is_default() ? 0 : KernelExchange(signo, &wanted, nullptr);

@@ -112,15 +112,10 @@ class AllSignalsBlocked {
       ".size " entry ", . - " entry "\n.popsection\n");
 
 using AgentSignalHandler = void (*)(int signo, siginfo_t* info, void* context);
-using LibcSigaction = int (*)(int, const struct sigaction*, struct sigaction*);
 
 class VirtualSignals {
  public:
   enum class Hold : uint8_t { kNot, kAlways, kWhileDefault, kGuarded, kLeftBehind };
-
-  // Before the first Take: libc's own sigaction, which is used once, to learn the restorer that debuggers and
-  // unwinders recognise a signal frame by.
-  void Start(LibcSigaction libc_sigaction) { libc_sigaction_ = libc_sigaction; }
 
   // Installs `handler` (SA_SIGINFO, SA_ONSTACK, SA_RESTART, every signal masked): now or, with kWhileDefault
   // while another action is in force, as soon as the application returns to SIG_DFL. False: the kernel
@@ -148,11 +143,11 @@ class VirtualSignals {
   bool IsDefault(int signo) const { return ApplicationAction(signo).is_default(); }
   KernelSigaction ApplicationAction(int signo) const;
 
-  // What sigaction(signo, action, old) must do and say for a signal that is taken; either may be nullptr. 0,
-  // or the kernel's -errno. For a call of libc's functions the action gets libc's restorer.
-  enum class Restorer : uint8_t { kLibcs, kAsGiven };
+  // What sigaction(signo, action, old) must do and say; either may be nullptr. 0, or the kernel's -errno. For a call of libc's
+  // functions, which have a restorer of libc's, the action gets ours.
+  enum class Restorer : uint8_t { kOurs, kAsGiven };
   long Exchange(int signo, const KernelSigaction* action, KernelSigaction* old,
-                Restorer restorer = Restorer::kLibcs);
+                Restorer restorer = Restorer::kOurs);
 
   // For a kAlways signal that was not meant for us. The address of the application's handler, which the
   // caller jumps to on the kernel's own signal frame, so that everything is as if the kernel had called it:
@@ -211,10 +206,7 @@ class VirtualSignals {
   PROF_SIGNAL_SAFE KernelSigaction OurAction(const Entry& entry) const;
   PROF_SIGNAL_SAFE KernelSigaction ActionFor(Hold hold, const Entry& entry,
                                              const KernelSigaction& wanted) const;
-  bool LearnRestorer(int signo, AgentSignalHandler handler);
 
-  LibcSigaction libc_sigaction_ = nullptr;
-  uintptr_t restorer_ = 0;
   Entry entries_[kSignals] = {};
 };
 

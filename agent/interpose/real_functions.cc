@@ -1,6 +1,7 @@
 #include "agent/interpose/real_functions.h"
 
 #include <dlfcn.h>
+#include <gnu/libc-version.h>
 
 #include <cstring>
 #include <type_traits>
@@ -8,6 +9,18 @@
 namespace profagent {
 
 constinit RealFunctions g_real_functions{};
+
+namespace {
+
+bool IsLibcs(const void* function) {
+  Dl_info here;
+  Dl_info libc;
+  return dladdr(function, &here) != 0 &&
+         dladdr(reinterpret_cast<const void*>(&gnu_get_libc_version), &libc) != 0 &&
+         here.dli_fbase == libc.dli_fbase;
+}
+
+}  // namespace
 
 // Two threads may do this at once: both write the same.
 void ResolveRealFunctions() {
@@ -28,6 +41,8 @@ void ResolveRealFunctions() {
   find(real.sigset, "sigset");
   find(real.sigignore, "sigignore");
   find(real.siginterrupt, "siginterrupt");
+  real.signal_actions_are_libcs = IsLibcs(reinterpret_cast<const void*>(real.sigaction)) &&
+                                  IsLibcs(reinterpret_cast<const void*>(real.signal));
   find(real.execve, "execve");
   find(real.execvpe, "execvpe");
   find(real.execveat, "execveat");

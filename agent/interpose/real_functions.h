@@ -39,6 +39,7 @@ struct RealFunctions {
   sighandler_t (*sigset)(int, sighandler_t);
   int (*sigignore)(int);
   int (*siginterrupt)(int, int);
+  bool signal_actions_are_libcs;  // nobody else stands between
 
   // processes
   int (*execve)(const char*, char* const*, char* const*);

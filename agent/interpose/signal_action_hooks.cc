@@ -1,6 +1,7 @@
-// sigaction and its older relatives, for the signals that the agent handles (capture/virtual_signals.h).
-// Every other signal goes straight through.
+// sigaction and its older relatives: what libc's do, but that the agent stands before the handlers of some signals
+// (capture/virtual_signals.h), and that all return our way (capture/handler_return.h).
 //
+// Others:  where somebody else interposes sigaction after us (Java's libjsig), signals that are not the agent's go to them.
 // Context: `hook`; async-signal-safe as the originals are: no lock that a handler could wait for, errno only
 //          on error.
 #include <signal.h>
@@ -35,7 +36,14 @@ void FromKernel(const KernelSigaction& kernel, struct sigaction* action) {
   std::memcpy(&action->sa_mask, &kernel.mask, sizeof kernel.mask);
 }
 
-bool IsVirtual(int signo) { return g_virtual_signals.IsTaken(signo); }
+constexpr int kFirstOfLibc = 32;  // for cancellation and setuid; libc says that there are no such signals
+constexpr int kLastOfLibc = 33;
+
+bool IsOurs(int signo) {
+  if (g_virtual_signals.IsTaken(signo)) return true;
+  bool exists = signo > 0 && signo < NSIG && signo != kFirstOfLibc && signo != kLastOfLibc;
+  return exists && Real().signal_actions_are_libcs;
+}
 
 // SIG_IGN, or a default that does nothing, takes away what is pending, as in the kernel.
 long Exchange(int signo, const KernelSigaction* action, KernelSigaction* old) {
@@ -49,7 +57,7 @@ long Exchange(int signo, const KernelSigaction* action, KernelSigaction* old) {
 }
 
 int Sigaction(int signo, const struct sigaction* action, struct sigaction* old) {
-  if (!IsVirtual(signo)) return Real().sigaction(signo, action, old);
+  if (!IsOurs(signo)) return Real().sigaction(signo, action, old);
   KernelSigaction wanted;
   KernelSigaction before;
   if (action != nullptr) wanted = ToKernel(*action);
@@ -83,14 +91,14 @@ sighandler_t SetHandler(int signo, sighandler_t handler, uint64_t flags, uint64_
 constinit std::atomic<uint64_t> g_interrupting{0};
 
 sighandler_t BsdSignal(int signo, sighandler_t handler) {
-  if (!IsVirtual(signo)) return Real().signal(signo, handler);
+  if (!IsOurs(signo)) return Real().signal(signo, handler);
   bool interrupts = (g_interrupting.load(std::memory_order_relaxed) & SignalBit(signo)) != 0;
   return SetHandler(signo, handler, interrupts ? 0 : SA_RESTART, SignalBit(signo));
 }
 
 sighandler_t SysvSignal(int signo, sighandler_t handler) {
-  if (!IsVirtual(signo)) return Real().sysv_signal(signo, handler);
-  return SetHandler(signo, handler, SA_RESETHAND | SA_NODEFER | SA_INTERRUPT, 0);
+  if (!IsOurs(signo)) return Real().sysv_signal(signo, handler);
+  return SetHandler(signo, handler, SA_RESETHAND | SA_NODEFER, 0);
 }
 
 }  // namespace
@@ -121,7 +129,7 @@ PROF_EXPORT sighandler_t __sysv_signal(int signo, sighandler_t handler) noexcept
 // System V: a disposition and the mask in one. SIG_HOLD is a mask, not an action.
 PROF_EXPORT sighandler_t sigset(int signo, sighandler_t handler) noexcept {
   using namespace profagent;  // NOLINT(google-build-using-namespace): a function of ours in all but its name
-  if (!IsVirtual(signo)) return Real().sigset(signo, handler);
+  if (!IsOurs(signo)) return Real().sigset(signo, handler);
   sigset_t one;
   sigset_t before;
   sigemptyset(&one);
@@ -138,13 +146,13 @@ PROF_EXPORT sighandler_t sigset(int signo, sighandler_t handler) noexcept {
 
 PROF_EXPORT int sigignore(int signo) noexcept {
   using namespace profagent;  // NOLINT(google-build-using-namespace): a function of ours in all but its name
-  if (!IsVirtual(signo)) return Real().sigignore(signo);
+  if (!IsOurs(signo)) return Real().sigignore(signo);
   return SetHandler(signo, SIG_IGN, 0, 0) == SIG_ERR ? -1 : 0;
 }
 
 PROF_EXPORT int siginterrupt(int signo, int interrupt) noexcept {
   using namespace profagent;  // NOLINT(google-build-using-namespace): a function of ours in all but its name
-  if (!IsVirtual(signo)) return Real().siginterrupt(signo, interrupt);
+  if (!IsOurs(signo)) return Real().siginterrupt(signo, interrupt);
   KernelSigaction action = g_virtual_signals.ApplicationAction(signo);
   if (interrupt != 0) {
     g_interrupting.fetch_or(SignalBit(signo), std::memory_order_relaxed);

@@ -109,7 +109,6 @@ void Agent::Start(const char* const* arguments) {
   Status unwinder = unwinder_.Start(&ledger_);
   if (!unwinder) Log(Verbosity::kErrors, "stacks have one frame: ", unwinder.error().text.view());
   SetLibraryEvents(&kLibraryEvents);
-  g_virtual_signals.Start(Real().sigaction);
   StackBounds stack = MainStack();
   t_state.stack_low = stack.low;
   t_state.stack_high = stack.high;

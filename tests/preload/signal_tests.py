@@ -72,6 +72,17 @@ def wait_for_signals_that_never_times_out(t):
     t.expect_exit(run)
 
 
+# SIGURG is none that the agent handles.
+@each([(by, signo) for by in ("sigaction", "signal", "sysv_signal") for signo in (signal.SIGALRM, signal.SIGURG)])
+def handler_ends_a_wait(t, set_by, signo):
+    # A tick that the handler's mask holds up comes when the handler returns, behind the call that it has ended: begun again, the
+    # call would wait for a signal that has been.
+    run = same_as_without(t, "signals", "ended_waits", set_by, int(signo))
+    t.expect_exit(run)
+    recorded = run.profile().total("cpu") / 1e9
+    t.expect(recorded > 0.05, "the handlers' 0.1 s were not recorded, but %.3f s" % recorded, run)
+
+
 @test()
 def waits_are_not_interrupted(t):
     # CPU clocks do not run in a sleeper, so no wait should end with EINTR; a tick that falls on the way into the call

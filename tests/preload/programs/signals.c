@@ -18,6 +18,53 @@ static void CountInfo(int number, siginfo_t* info, void* context) {
   if (info == NULL || context == NULL || info->si_signo != number) g_bad_info = 1;
 }
 
+// Ticks come meanwhile, and wait where its mask holds them: until it returns.
+static void CountAndWork(int number) {
+  thread_work(20);
+  ++g_count;
+}
+
+// Waits that only a handler ends.
+static const char* const kWaits[] = {"poll", "ppoll", "pause", "nanosleep", "sigsuspend"};
+static int Wait(const char* how) {
+  const struct timespec minute = {60, 0};
+  sigset_t none;
+  sigemptyset(&none);
+  if (Is(how, "poll")) return poll(NULL, 0, 60000);
+  if (Is(how, "ppoll")) return ppoll(NULL, 0, &minute, &none);
+  if (Is(how, "pause")) return pause();
+  if (Is(how, "nanosleep")) return nanosleep(&minute, NULL);
+  return sigsuspend(&none);
+}
+
+static void EndWaits(const char* set_by, int signo) {
+  timer_t timer;
+  struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = signo};
+  REQUIRE(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+  for (size_t i = 0; i < sizeof kWaits / sizeof *kWaits; ++i) {
+    struct sigaction action = {.sa_handler = CountAndWork};
+    sigfillset(&action.sa_mask);
+    if (Is(set_by, "sigaction")) {
+      REQUIRE(sigaction(signo, &action, NULL) == 0);
+    } else if (Is(set_by, "signal")) {
+      REQUIRE(signal(signo, CountAndWork) != SIG_ERR && siginterrupt(signo, 1) == 0);
+    } else {
+      REQUIRE(sysv_signal(signo, CountAndWork) != SIG_ERR);
+    }
+    const struct itimerspec once = {{0, 0}, {0, 20000000}};
+    REQUIRE(timer_settime(timer, 0, &once, NULL) == 0);
+    g_count = 0;
+    int result = Wait(kWaits[i]);
+    printf("%s: %d, errno %d, %d\n", kWaits[i], result, errno, g_count);
+  }
+  struct sigaction left;
+  REQUIRE(sigaction(signo, NULL, &left) == 0);
+  printf("flags %x, %s\n", (unsigned)left.sa_flags, left.sa_handler == CountAndWork ? "handler" : "default");
+  REQUIRE(sigaction(0, NULL, &left) == -1 && errno == EINVAL && sigaction(65, NULL, &left) == -1);
+  REQUIRE(sigaction(32, NULL, &left) == -1 && signal(33, CountAndWork) == SIG_ERR);
+  REQUIRE(signal(SIGKILL, CountAndWork) == SIG_ERR && errno == EINVAL && siginterrupt(1000, 1) == -1);
+}
+
 static volatile int g_stop;
 static void* WorkUntilStopped(void* unused) {
   while (!g_stop) thread_work(10);
@@ -301,6 +348,10 @@ int main(int argc, char** argv) {
       struct timespec none = {0, 1000};
       REQUIRE(ppoll(NULL, 0, &none, &set) == 0);
     }
+    return 0;
+  }
+  if (Is(how, "ended_waits")) {
+    EndWaits(argv[2], atoi(argv[3]));
     return 0;
   }
   if (Is(how, "interrupted")) {  // EINTR that a program did not reckon with

@@ -62,7 +62,6 @@ class CpuCaptureTest : public ::testing::Test {
   static void SetUpTestSuite() {
     ASSERT_TRUE(TestLedger().CreateAnonymous(Bytes(64 << 20)));
     ASSERT_TRUE(TestUnwinder().Start(&TestLedger()));
-    g_virtual_signals.Start(::sigaction);
   }
 
   void Start(uint32_t hz, bool perf_events = false) {

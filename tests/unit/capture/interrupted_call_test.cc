@@ -19,6 +19,10 @@
 #include <thread>
 #include <vector>
 
+#include "agent/base/raw_syscall.h"
+#include "agent/capture/handler_return.h"
+#include "agent/capture/virtual_signals.h"
+
 namespace profagent {
 namespace {
 
@@ -68,6 +72,16 @@ TEST_F(InterruptedCallTest, EverythingElseKeepsItsResult) {
   EXPECT_FALSE(Restarts({0x89, 0xf8, 0x0f, 0x05})) << "whoever calls syscall() has the number elsewhere";
   EXPECT_FALSE(Restarts({0xb8, SYS_poll, 0, 0, 0, 0x8b, 0x44, 0x24, 0x04, 0x0f, 0x05}))
       << "the load overwrites eax";
+}
+
+TEST_F(InterruptedCallTest, WhatAHandlerHasEndedIsNotBegunAgain) {
+  std::vector<int> poll = {0xb8, SYS_poll, 0, 0, 0, 0x0f, 0x05};
+  ASSERT_TRUE(Restarts(poll));
+  t_state.returned_pc = static_cast<uintptr_t>(pc_);
+  EXPECT_FALSE(Restarts(poll));
+  t_state.returned_sp = 8;
+  EXPECT_TRUE(Restarts(poll)) << "the same call, made by another frame";
+  t_state.returned_pc = t_state.returned_sp = 0;
 }
 
 TEST_F(InterruptedCallTest, NothingIsReadBeforeAPageThatMayBeTheFirst) {
@@ -189,6 +203,40 @@ TEST(InterruptedCall, WaitsOfLibcOutlastTheSignal) {
     }
   }
   close(epoll);
+  signal(SIGUSR1, SIG_DFL);
+}
+
+void Throw(int) { throw 1; }
+void DoNothing(int) {}
+
+KernelSigaction ReturningOurWay(void (*handler)(int)) {
+  constexpr uint64_t kSaRestorer = 0x04000000;
+  return {reinterpret_cast<uintptr_t>(handler), kSaRestorer | SA_NODEFER, HandlerReturn(), 0};
+}
+
+// With the callee-saved registers that raise() had: what is read after the catch was in one, or on the stack.
+TEST(HandlerReturn, HandlersReturnAndAreUnwound) {
+  int (*volatile send)(int) = raise;  // not known to throw nothing
+  ucontext_t here = {};
+  for (bool throws : {false, true}) {
+    KernelSigaction action = ReturningOurWay(throws ? Throw : DoNothing);
+    ASSERT_EQ(RawSyscall(SYS_rt_sigaction, SIGUSR1, &action, nullptr, sizeof action.mask), 0);
+    t_state.returned_pc = t_state.returned_sp = 0;
+    int caught = 0;
+    try {
+      send(SIGUSR1);
+    } catch (int value) {
+      caught = value;
+    }
+    EXPECT_EQ(caught, throws ? 1 : 0);
+    here.uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(t_state.returned_pc);
+    here.uc_mcontext.gregs[REG_RSP] = static_cast<greg_t>(t_state.returned_sp);
+    EXPECT_EQ(t_state.returned_pc != 0, !throws);
+    auto distance =
+        static_cast<uintptr_t>(here.uc_mcontext.gregs[REG_RSP]) - reinterpret_cast<uintptr_t>(&here);
+    if (!throws) EXPECT_LT(distance + 4096, 8192U) << "not this stack";
+    EXPECT_TRUE(CameFromHandler(here));
+  }
   signal(SIGUSR1, SIG_DFL);
 }
 

@@ -27,7 +27,6 @@ class VirtualSignalsTest : public ::testing::Test {
  protected:
   void SetUp() override {
     signal(kSigno, SIG_DFL);
-    signals_.Start(::sigaction);
     g_ours = g_applications = 0;
   }
   void TearDown() override { signal(kSigno, SIG_DFL); }

@@ -89,7 +89,6 @@ class FaultingWork : public ::testing::Test {
  protected:
   void SetUp() override {
     if (kSanitized) GTEST_SKIP() << "the sanitizer's runtime takes these signals";
-    g_virtual_signals.Start(::sigaction);
     stack_.Prepare();
     RawSyscall(SYS_rt_sigprocmask, SIG_SETMASK, nullptr, &mask_, sizeof mask_);
   }
