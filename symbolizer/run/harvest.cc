@@ -29,13 +29,13 @@ namespace {
 class LedgerCopy {
  public:
   explicit LedgerCopy(const std::string& path) {
-    int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) {
       code_ = errno;
       return;
     }
     struct stat info = {};
-    if (fstat(fd, &info) == 0 && info.st_size > 0) Read(fd, info.st_size);
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) Read(fd, info.st_size);
     close(fd);
   }
   ~LedgerCopy() {

@@ -4,6 +4,7 @@
 #include <linux/magic.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -17,6 +18,8 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <iomanip>
+#include <sstream>
 #include <string_view>
 #include <system_error>
 #include <tuple>
@@ -35,6 +38,12 @@ constexpr uint64_t kLeastSpace = uint64_t{16} << 20;
 constexpr time_t kLeftOverSeconds = 24 * 60 * 60;
 constexpr time_t kEmptyLeftOverSeconds = 60;  // younger: perhaps just made, and not locked yet
 
+// Other users can come to what is in it.
+bool IsOpen(const std::string& place) {
+  struct stat info = {};
+  return stat(place.c_str(), &info) == 0 && (info.st_mode & S_IXOTH) != 0;
+}
+
 // Where a ledger directory may stand, best first.
 std::vector<std::string> Places() {
   std::vector<std::string> places;
@@ -46,6 +55,7 @@ std::vector<std::string> Places() {
   add("/dev/shm");
   add(getenv("TMPDIR"));
   add("/tmp");
+  if (geteuid() == 0) std::stable_partition(places.begin(), places.end(), IsOpen);
   return places;
 }
 
@@ -73,6 +83,32 @@ int LockLeftOver(const fs::path& path) {
   return fd;
 }
 
+// A directory in `top` in which every user may make files who knows its name; empty: errno says why there is none.
+std::string MakeForAllUsers(const std::string& top) {
+  uint64_t secret[2] = {};
+  if (getrandom(secret, sizeof secret, 0) != sizeof secret) return {};
+  std::ostringstream path;
+  path << top << '/' << std::hex << std::setfill('0') << std::setw(16) << secret[0] << std::setw(16)
+       << secret[1];
+  const bool made = mkdir(path.str().c_str(), 0700) == 0 && chmod(path.str().c_str(), 01733) == 0 &&
+                    chmod(top.c_str(), 0711) == 0;
+  return made ? path.str() : std::string();
+}
+
+// Where the ledgers of a run are that has `top`.
+std::string LedgersIn(const fs::path& top) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(top, error)) {
+    if (entry.is_directory(error) && !entry.is_symlink(error)) return entry.path().string();
+  }
+  return top.string();
+}
+
+time_t SecondsSinceChange(const std::string& path) {
+  struct stat info = {};
+  return stat(path.c_str(), &info) == 0 ? time(nullptr) - info.st_mtime : 0;
+}
+
 std::vector<LedgerDirectory::LedgerFile> ListLedgers(const std::string& directory) {
   std::vector<LedgerDirectory::LedgerFile> ledgers;
   std::error_code error;
@@ -97,30 +133,34 @@ Result<LedgerDirectory> LedgerDirectory::Create() {
       last = Error::Of("no space for the ledgers in ", place);
       continue;
     }
-    std::string path = place + "/" + std::string(kPrefix) + std::to_string(getpid()) + "-XXXXXX";
-    if (mkdtemp(path.data()) == nullptr) {
+    std::string top = place + "/" + std::string(kPrefix) + std::to_string(getpid()) + "-XXXXXX";
+    std::string path;
+    if (mkdtemp(top.data()) != nullptr) path = geteuid() == 0 ? MakeForAllUsers(top) : top;
+    if (path.empty()) {
       last = Error::Of("cannot make a directory for the ledgers in ", place, ": ", strerror(errno));
       continue;
     }
-    int lock = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int lock = open(top.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (lock >= 0) flock(lock, LOCK_EX | LOCK_NB);  // nobody else knows the name yet
-    return LedgerDirectory(std::move(path), lock, IsOnDisk(place));
+    return LedgerDirectory(std::move(top), std::move(path), lock, IsOnDisk(place));
   }
   return last;
 }
 
-LedgerDirectory::LedgerDirectory(std::string path, int lock, bool on_disk)
-    : path_(std::move(path)), lock_(lock), on_disk_(on_disk) {}
+LedgerDirectory::LedgerDirectory(std::string top, std::string path, int lock, bool on_disk)
+    : top_(std::move(top)), path_(std::move(path)), lock_(lock), on_disk_(on_disk) {}
 
 LedgerDirectory::LedgerDirectory(LedgerDirectory&& other) noexcept
-    : path_(std::exchange(other.path_, {})),
+    : top_(std::exchange(other.top_, {})),
+      path_(std::exchange(other.path_, {})),
       lock_(std::exchange(other.lock_, -1)),
       on_disk_(other.on_disk_),
       keep_(other.keep_) {}
 
 void LedgerDirectory::Remove() {
   std::error_code error;
-  if (!path_.empty() && !keep_) fs::remove_all(path_, error);
+  if (!top_.empty() && !keep_) fs::remove_all(top_, error);
+  top_.clear();
   path_.clear();
   if (lock_ >= 0) close(lock_);
   lock_ = -1;
@@ -128,7 +168,7 @@ void LedgerDirectory::Remove() {
 
 void LedgerDirectory::Keep() {
   keep_ = true;
-  std::ofstream(path_ + "/" + kNamedMark).flush();  // nobody needs to be told of it again
+  std::ofstream(top_ + "/" + kNamedMark).flush();  // nobody needs to be told of it again
 }
 
 std::vector<LedgerDirectory::LedgerFile> LedgerDirectory::List() const { return ListLedgers(path_); }
@@ -162,16 +202,15 @@ std::vector<std::string> TidyLeftOvers() {
       if (!entry.path().filename().string().starts_with(kPrefix)) continue;
       int lock = LockLeftOver(entry.path());
       if (lock < 0) continue;
-      const std::vector<LedgerDirectory::LedgerFile> ledgers = ListLedgers(entry.path().string());
-      struct stat info = {};
-      const time_t age = fstat(lock, &info) == 0 ? time(nullptr) - info.st_mtime : 0;
+      const std::string where = LedgersIn(entry.path());
+      const std::vector<LedgerDirectory::LedgerFile> ledgers = ListLedgers(where);
+      const time_t age = SecondsSinceChange(where);
       const bool unused = std::none_of(ledgers.begin(), ledgers.end(), IsRecordedInto);
       if (unused && age > (ledgers.empty() ? kEmptyLeftOverSeconds : kLeftOverSeconds)) {
         fs::remove_all(entry.path(), error);
       } else if (!ledgers.empty() && !fs::exists(entry.path() / kNamedMark, error)) {
         std::ofstream(entry.path() / kNamedMark).flush();
-        fs::last_write_time(entry.path(), fs::file_time_type::clock::now() - std::chrono::seconds(age),
-                            error);
+        fs::last_write_time(where, fs::file_time_type::clock::now() - std::chrono::seconds(age), error);
         kept.push_back(entry.path().string());
       }
       close(lock);

@@ -3,6 +3,10 @@
 // Context:   `offline`.
 // Owner:     one `profagent run`, which holds an flock on the directory as long as it lives. A directory whose lock is
 //            free belonged to a run that was killed.
+// Root's:    what root runs may change its user before an exec or a fork (su, setpriv, entry points of containers), and is to
+//            record all the same. So anybody who knows the name may make files there; it is a directory with a name of 128
+//            random bits, in one that only its owner can list. What is in such a file may then be anybody's word, as it is
+//            of a program with another user's rights in any case: the harvest believes none of it (agent/ledger/ledger_view.h).
 // Left over: such a directory holds what somebody's program did, so it is not thrown away at once: the next run of the
 //            same user names it (once), and a later one removes it when no process records into it any more and it is a
 //            day old. (It is memory; a reboot clears it anyway.)
@@ -19,7 +23,7 @@ namespace profagent {
 class LedgerDirectory {
  public:
   // In the first of $XDG_RUNTIME_DIR, /dev/shm, $TMPDIR and /tmp that takes it and has some space left. Mode 0700, owned
-  // by the user.
+  // by the user; root's: 01733, in one of 0711, and rather where others may go.
   static Result<LedgerDirectory> Create();
 
   LedgerDirectory(LedgerDirectory&& other) noexcept;
@@ -32,6 +36,8 @@ class LedgerDirectory {
   void Keep();
 
   const std::string& path() const { return path_; }
+  // Where path() stands, or the same.
+  const std::string& top() const { return top_; }
   // Not on tmpfs: every sample may cost a disk's time.
   bool on_disk() const { return on_disk_; }
 
@@ -44,8 +50,9 @@ class LedgerDirectory {
   std::vector<LedgerFile> List() const;
 
  private:
-  LedgerDirectory(std::string path, int lock, bool on_disk);
+  LedgerDirectory(std::string top, std::string path, int lock, bool on_disk);
 
+  std::string top_;
   std::string path_;
   int lock_ = -1;
   bool on_disk_ = false;

@@ -153,6 +153,19 @@ def chroot_and_dropped_rights_lose_nothing(t):
         t.expect_near("work_after_close", work(outcome, "work_after_close"), 0.3, 0.05, outcome)
 
 
+@each([("exec", "app_work", 0.3), ("fork", "work_after_close", 0.3)])
+def program_that_becomes_another_user_is_recorded(t, how, work_name, seconds):
+    # Entry points of containers (gosu, su-exec, setpriv), su, and daemons that fork after they have dropped their rights. Their
+    # profiles are written by us, where the program itself might not write.
+    t.need_root()
+    command = {"exec": [t.need("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", t.program("worker"), 300, 7],
+               "fork": [t.program("closes"), "drop_root_and_fork"]}[how]
+    outcome = run(t, *command, cwd=t.new_dir("run_" + how))
+    t.expect_exit(outcome, 7)
+    t.expect_near(work_name, work(outcome, work_name), seconds, 0.05, outcome)
+    t.expect(b"in memory" not in outcome.err, "records were not kept for the run", outcome)
+
+
 @test()
 def fork_storm_with_ledgers(t):
     # A ledger file a child: creating it must neither be slow nor fill the disk with 256 MiB files.

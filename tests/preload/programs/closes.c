@@ -93,6 +93,13 @@ int main(int argc, char** argv) {
     REQUIRE(mkdir("jail", 0755) == 0 && chroot("jail") == 0 && chdir("/") == 0);
   } else if (Is(how, "drop_root")) {
     REQUIRE(setgid(65534) == 0 && setuid(65534) == 0);
+  } else if (Is(how, "drop_root_and_fork")) {
+    REQUIRE(setgid(65534) == 0 && setuid(65534) == 0);
+    pid_t child = fork();
+    if (child != 0) {
+      ExpectExit(child, 7);
+      return 7;
+    }
   } else if (Is(how, "umask")) {
     umask(0777);
   } else {

@@ -19,6 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kOfNobody = "4194304.1.ledger";  // no process has this number
+
 // $XDG_RUNTIME_DIR is the first place that is tried: the tests have one of their own.
 class LedgerDirectoryTest : public ::testing::Test {
  protected:
@@ -27,6 +29,7 @@ class LedgerDirectoryTest : public ::testing::Test {
     if (before != nullptr) before_ = before;
     std::string name = "/tmp/profagent-ledger-test-XXXXXX";
     place_ = mkdtemp(name.data());
+    fs::permissions(place_, fs::perms(0755));
     setenv("XDG_RUNTIME_DIR", place_.c_str(), 1);
   }
   ~LedgerDirectoryTest() override {
@@ -54,34 +57,48 @@ class LedgerDirectoryTest : public ::testing::Test {
   std::optional<std::string> before_;
 };
 
-// What a process does is nobody else's business.
+mode_t Mode(const fs::path& path) {
+  struct stat info = {};
+  EXPECT_EQ(stat(path.c_str(), &info), 0);
+  return info.st_mode & 07777;
+}
+
+// What a process does is nobody else's business. What root runs may become another user's, and records still.
 TEST_F(LedgerDirectoryTest, IsPrivateAndGoesWithItsOwner) {
-  fs::path path;
+  fs::path top;
   {
     Result<LedgerDirectory> directory = LedgerDirectory::Create();
     ASSERT_TRUE(directory);
-    path = directory->path();
-    EXPECT_EQ(path.parent_path(), place_);
-    struct stat info = {};
-    ASSERT_EQ(stat(path.c_str(), &info), 0);
-    EXPECT_EQ(info.st_mode & 07777, 0700u);
-    std::ofstream(path / "1.1.ledger") << "x";
+    top = directory->top();
+    fs::path path = directory->path();
+    EXPECT_EQ(top.parent_path(), place_);
+    if (geteuid() != 0) {
+      EXPECT_EQ(path, top);
+      EXPECT_EQ(Mode(path), 0700u);
+    } else {
+      EXPECT_EQ(path.parent_path(), top);
+      EXPECT_EQ(path.filename().string().size(), 32u);
+      EXPECT_EQ(Mode(path), 01733u);
+      EXPECT_EQ(Mode(top), 0711u);
+    }
+    std::ofstream(path / kOfNobody) << "x";
   }
-  EXPECT_FALSE(fs::exists(path));
+  EXPECT_FALSE(fs::exists(top));
 }
 
 TEST_F(LedgerDirectoryTest, StaysWhenItIsKept) {
-  fs::path path;
+  fs::path path, top;
   {
     Result<LedgerDirectory> directory = LedgerDirectory::Create();
     ASSERT_TRUE(directory);
     path = directory->path();
-    std::ofstream(path / "1.1.ledger") << "x";
+    top = directory->top();
+    std::ofstream(path / kOfNobody) << "x";
     directory->Keep();
   }
-  EXPECT_TRUE(fs::exists(path));
-  EXPECT_FALSE(Contains(TidyLeftOvers(), path)) << "whoever kept it knows of it";
-  EXPECT_TRUE(fs::exists(path));
+  EXPECT_TRUE(fs::exists(path / kOfNobody));
+  EXPECT_FALSE(Contains(TidyLeftOvers(), top)) << "whoever kept it knows of it";
+  EXPECT_TRUE(fs::exists(path / kOfNobody));
 }
 
 TEST_F(LedgerDirectoryTest, ListsLedgersByPidAndSerialAndNothingElse) {
@@ -113,16 +130,16 @@ TEST(LedgerName, IsPidAndSerial) {
 TEST_F(LedgerDirectoryTest, TidyingLeavesALivingRunAlone) {
   Result<LedgerDirectory> directory = LedgerDirectory::Create();
   ASSERT_TRUE(directory);
-  std::ofstream(directory->path() + "/1.1.ledger") << "x";
+  std::ofstream(directory->path() + "/" + kOfNobody) << "x";
   fs::last_write_time(directory->path(), fs::file_time_type::clock::now() - std::chrono::hours(100));
   std::vector<std::string> kept = TidyLeftOvers();
-  EXPECT_FALSE(Contains(kept, directory->path()));
+  EXPECT_FALSE(Contains(kept, directory->top()));
   EXPECT_TRUE(fs::exists(directory->path()));
 }
 
 TEST_F(LedgerDirectoryTest, TidyingRemovesTheOldAndNamesTheNew) {
-  fs::path old = LeftOver("1-old", "1.1.ledger", 25);
-  fs::path fresh = LeftOver("2-new", "1.1.ledger", 1);
+  fs::path old = LeftOver("1-old", kOfNobody, 25);
+  fs::path fresh = LeftOver("2-new", kOfNobody, 1);
   fs::path empty = LeftOver("3-empty", "", 1);
   fs::path just_made = LeftOver("4-just-made", "", 0);
   std::vector<std::string> kept = TidyLeftOvers();
@@ -133,6 +150,23 @@ TEST_F(LedgerDirectoryTest, TidyingRemovesTheOldAndNamesTheNew) {
   EXPECT_TRUE(fs::exists(just_made)) << "its run may not have locked it yet";
   EXPECT_FALSE(Contains(TidyLeftOvers(), fresh)) << "said once is enough";
   EXPECT_TRUE(fs::exists(fresh));
+}
+
+// As a run of root's leaves it. Younger files than the directory that they are in.
+TEST_F(LedgerDirectoryTest, TidyingLooksIntoTheDirectoryForAllUsers) {
+  for (int hours : {25, 1}) {
+    fs::path top = LeftOver("6-roots", "", 25);
+    fs::path path = top / "0123456789abcdef0123456789abcdef";
+    fs::create_directory(path);
+    std::ofstream(path / kOfNobody) << "x";
+    auto then = fs::file_time_type::clock::now() - std::chrono::hours(hours);
+    fs::last_write_time(path, then);
+    fs::last_write_time(top, fs::file_time_type::clock::now() - std::chrono::hours(25));
+    EXPECT_EQ(Contains(TidyLeftOvers(), top), hours == 1);
+    EXPECT_EQ(fs::exists(path / kOfNobody), hours == 1);
+    if (hours == 1)
+      EXPECT_LT(fs::last_write_time(path) - then, std::chrono::seconds(2)) << "not a day longer";
+  }
 }
 
 // The program of a run that was killed may live on and record.
