@@ -16,12 +16,15 @@ namespace profagent {
 namespace {
 
 using perftools::profiles::Function;
+using perftools::profiles::Label;
 using perftools::profiles::Line;
 using perftools::profiles::Location;
 using perftools::profiles::Mapping;
 using perftools::profiles::Profile;
+using perftools::profiles::Sample;
 
 const std::string kNoText;
+constexpr std::string_view kLockLabel = "lock";  // of block and mutex profiles, see agent/ledger/lock_label.h
 
 std::string BaseName(std::string_view path) {
   size_t slash = path.rfind('/');
@@ -368,7 +371,20 @@ std::string ModuleReport::Text() const {
 
 Status Symbolize(Profile* profile, const SymbolizeOptions& options, SymbolizeReport* report) {
   if (profile->string_table_size() == 0) return Error::Of("not a valid profile: no string table");
+  if (options.demangle) DemangleLocks(profile);
   return Rewriter(profile, options).Run(report);
+}
+
+void DemangleLocks(Profile* profile) {
+  ProfileTables tables(profile);
+  for (Sample& sample : *profile->mutable_sample()) {
+    for (Label& label : *sample.mutable_label()) {
+      if (tables.Text(label.key()) != kLockLabel) continue;
+      const std::string text = tables.Text(label.str());
+      const size_t end = std::min(text.find('+'), text.size());
+      label.set_str(tables.Intern(Demangle(text.substr(0, end)) + text.substr(end)));
+    }
+  }
 }
 
 }  // namespace profagent

@@ -1,4 +1,4 @@
-// Gives every location of a profile its functions, files, lines and inlined calls.
+// Gives every location of a profile its functions, files, lines and inlined calls, and locks their demangled names.
 //
 // Context:    `offline`.
 // Invariant:  nothing gets worse: a location of which nothing is found keeps what it had, one that had nothing
@@ -53,5 +53,8 @@ struct SymbolizeReport {
 // `report` may be nullptr. Fails only when the profile contradicts itself.
 Status Symbolize(perftools::profiles::Profile* profile, const SymbolizeOptions& options,
                  SymbolizeReport* report);
+
+// Symbolize's share in the samples: the agent's label `lock` is a variable's name, maybe with a distance behind it.
+void DemangleLocks(perftools::profiles::Profile* profile);
 
 }  // namespace profagent

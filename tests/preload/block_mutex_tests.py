@@ -1,9 +1,10 @@
 """Block and mutex profiles: every way to wait, by whom, for how long, and who ended it."""
 
+import gzip
 import os
 
 from harness import Skip
-from pprof_reader import names_of
+from pprof_reader import Profile, names_of
 from runner import each, test
 
 EVERYTHING = {"CPUPROFILE": None, "MEMPROFILERATE": 0, "BLOCKRATE": 1, "MUTEXFRACTION": 1}
@@ -362,6 +363,15 @@ def labels_name_the_lock(t):
     t.expect(all(name.startswith("heap 0x") for name in found), "locks: %s" % found, run)
     run, block, _ = lock_run(t, "storm")
     t.expect(not any("lock" in s.labels for s in block.samples), "labels that nobody asked for", run)
+
+
+@test()
+def run_demangles_the_names_of_locks(t):
+    outcome = t.run(t.profagent, "run", "-q", "--mutex=1", "-o", "out", "--", t.program("cpp_waits"), "mutex", agent=False,
+                    env={"PROFAGENT_LOCK_LABELS": 1})
+    t.expect_exit(outcome)
+    found = {s.labels.get("lock", "") for s in Profile(gzip.decompress((t.dir / "out").read_bytes())).samples}
+    t.expect("(anonymous namespace)::mutex" in found, "locks: %s" % found, outcome)
 
 
 @test()

@@ -320,6 +320,36 @@ TEST_F(SymbolizeTest, LeavesFramesWithoutAMappingAlone) {
   EXPECT_EQ(NameOf(profile, 0), "[truncated]");
 }
 
+TEST_F(SymbolizeTest, DemanglesTheNamesOfLocks) {
+  Profile profile;
+  profile.add_string_table("");
+  auto text = [&](const std::string& value) {
+    profile.add_string_table(value);
+    return profile.string_table_size() - 1;
+  };
+  auto add = [&](const std::string& key, const std::string& value) {
+    auto* label = profile.add_sample()->add_label();
+    label->set_key(text(key));
+    label->set_str(text(value));
+  };
+  add("lock", "_ZL9global_mu");
+  add("lock", "_ZN3app5tableE+0x28");
+  add("lock", "heap 0x5581");
+  add("thread", "_ZL9global_mu");
+  auto values = [&](bool demangle) {
+    Profile copy = profile;
+    SymbolizeOptions options;
+    options.demangle = demangle;
+    EXPECT_TRUE(Symbolize(&copy, options, nullptr));
+    std::string all;
+    for (const auto& sample : copy.sample())
+      all += copy.string_table(static_cast<int>(sample.label(0).str())) + "; ";
+    return all;
+  };
+  EXPECT_EQ(values(true), "global_mu; app::table+0x28; heap 0x5581; _ZL9global_mu; ");
+  EXPECT_EQ(values(false), "_ZL9global_mu; _ZN3app5tableE+0x28; heap 0x5581; _ZL9global_mu; ");
+}
+
 TEST_F(SymbolizeTest, RefusesAProfileThatContradictsItself) {
   Profile profile;
   EXPECT_FALSE(Symbolize(&profile, options_, nullptr)) << "no string table";
