@@ -1,10 +1,9 @@
 """Block and mutex profiles: every way to wait, by whom, for how long, and who ended it."""
 
-import gzip
 import os
 
 from harness import Skip
-from pprof_reader import Profile, names_of
+from pprof_reader import names_of, read
 from runner import each, test
 
 EVERYTHING = {"CPUPROFILE": None, "MEMPROFILERATE": 0, "BLOCKRATE": 1, "MUTEXFRACTION": 1}
@@ -370,7 +369,7 @@ def run_demangles_the_names_of_locks(t):
     outcome = t.run(t.profagent, "run", "-q", "--mutex=1", "-o", "out", "--", t.program("cpp_waits"), "mutex", agent=False,
                     env={"PROFAGENT_LOCK_LABELS": 1})
     t.expect_exit(outcome)
-    found = {s.labels.get("lock", "") for s in Profile(gzip.decompress((t.dir / "out").read_bytes())).samples}
+    found = {s.labels.get("lock", "") for s in read(t.dir / "out").samples}
     t.expect("(anonymous namespace)::mutex" in found, "locks: %s" % found, outcome)
 
 
