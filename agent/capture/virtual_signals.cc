@@ -123,6 +123,7 @@ bool VirtualSignals::Take(const AllSignalsBlocked& blocked, int signo, AgentSign
   Entry& entry = entries_[signo];
   Locked lock(blocked, entry);
   KernelSigaction before;
+  pid_.store(static_cast<uint32_t>(RawSyscall(SYS_getpid)), std::memory_order_relaxed);
   entry.handler = handler;
   entry.on_other_handler = on_other_handler;
   entry.hold.store(hold, std::memory_order_release);
@@ -217,7 +218,9 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
                               Restorer restorer) {
   Entry& entry = entries_[signo];
   if (action == nullptr) {
-    if (old != nullptr) *old = ApplicationAction(signo);
+    if (old == nullptr) return 0;
+    if (IsAnotherProcess(entry)) return ExchangeElsewhere(signo, nullptr, old);
+    *old = ApplicationAction(signo);
     return 0;
   }
   // Copied before anything is written: the two may be the same object. A fault here is the application's, as
@@ -243,6 +246,7 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
     if (old != nullptr) *old = before;
     return 0;
   }
+  if (IsAnotherProcess(entry)) return ExchangeElsewhere(signo, &wanted, old);
   {
     AllSignalsBlocked blocked;
     Locked lock(blocked, entry);
@@ -259,6 +263,26 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
   if (entry.on_other_handler != nullptr && !wanted.is_default() && !wanted.is_ignored())
     entry.on_other_handler(signo);
   return 0;
+}
+
+// In a sandbox nothing is taken that this would ask the kernel for.
+bool VirtualSignals::IsAnotherProcess(const Entry& entry) const {
+  Hold hold = entry.hold.load(std::memory_order_acquire);
+  if (hold == Hold::kNot || hold == Hold::kLeftBehind) return false;
+  return static_cast<uint32_t>(RawSyscall(SYS_getpid)) != pid_.load(std::memory_order_relaxed);
+}
+
+long VirtualSignals::ExchangeElsewhere(int signo, const KernelSigaction* wanted, KernelSigaction* old) const {
+  const Entry& entry = entries_[signo];
+  KernelSigaction found;
+  long result = KernelExchange(signo, wanted, &found);
+  if (result == 0 && old != nullptr) *old = IsOurs(found, entry) ? Read(entry) : found;
+  return result;
+}
+
+bool VirtualSignals::IsOurs(const KernelSigaction& found, const Entry& entry) {
+  return found.handler == reinterpret_cast<uintptr_t>(OurHandler(entry)) ||
+         found.handler == reinterpret_cast<uintptr_t>(profagent_reset_hand_entry);
 }
 
 uintptr_t VirtualSignals::NextHandler(int signo, void* context, bool* would_kill, bool* on_alternate_stack) {
@@ -329,7 +353,9 @@ void VirtualSignals::ShowIgnoredToKernel(int signo) {
   AllSignalsBlocked blocked;
   Locked lock(blocked, entry);
   KernelSigaction action = Read(entry);
-  if (action.is_ignored()) KernelExchange(signo, &action, nullptr);
+  KernelSigaction found;  // a vfork child may have set another
+  if (action.is_ignored() && KernelExchange(signo, nullptr, &found) == 0 && IsOurs(found, entry))
+    KernelExchange(signo, &action, nullptr);
 }
 
 void VirtualSignals::TakeAgain(int signo) {
@@ -368,6 +394,7 @@ void VirtualSignals::Return(const AllSignalsBlocked& blocked) {
 }
 
 void VirtualSignals::ResetAfterFork() {
+  pid_.store(static_cast<uint32_t>(RawSyscall(SYS_getpid)), std::memory_order_relaxed);
   for (Entry& entry : entries_) {
     entry.locked.store(0, std::memory_order_relaxed);
     if ((entry.version.load(std::memory_order_relaxed) & 1) != 0)

@@ -14,6 +14,7 @@
 //                  of one of the others.
 //   kLeftBehind    (after Retreat) The application's action is SIG_DFL, the kernel holds ours still, which does nothing
 //                  any more. The application's next action goes to the kernel as it is, by one system call.
+// vfork:     the child has this memory, but dispositions of its own: what it sets and asks goes between it and the kernel.
 // Locks:     one spin lock a signal, held with every signal blocked, so that no handler can wait for its own
 //            thread. fork: the child calls ResetAfterFork, since another thread may have held one.
 #pragma once
@@ -199,6 +200,11 @@ class VirtualSignals {
   class Rewrite;
 
   static constexpr int kSignals = 65;
+  // This is a vfork child, or was cloned past libc.
+  bool IsAnotherProcess(const Entry& entry) const;
+  long ExchangeElsewhere(int signo, const KernelSigaction* wanted, KernelSigaction* old) const;
+  PROF_SIGNAL_SAFE static bool IsOurs(const KernelSigaction& found, const Entry& entry);
+
   static bool InRange(int signo) { return signo > 0 && signo < kSignals; }
   PROF_SIGNAL_SAFE KernelSigaction Read(const Entry& entry) const;
   PROF_SIGNAL_SAFE static void Write(Entry& entry, const KernelSigaction& action);
@@ -207,6 +213,7 @@ class VirtualSignals {
   PROF_SIGNAL_SAFE KernelSigaction ActionFor(Hold hold, const Entry& entry,
                                              const KernelSigaction& wanted) const;
 
+  std::atomic<uint32_t> pid_{0};  // whose dispositions these are
   Entry entries_[kSignals] = {};
 };
 

@@ -48,7 +48,8 @@ bool IsOurs(int signo) {
 // SIG_IGN, or a default that does nothing, takes away what is pending, as in the kernel.
 long Exchange(int signo, const KernelSigaction* action, KernelSigaction* old) {
   long result = g_virtual_signals.Exchange(signo, action, old);
-  if (result == 0 && action != nullptr && g_cpu_capture.Owns(signo) && IgnoresSignal(signo, *action)) {
+  if (result == 0 && action != nullptr && g_cpu_capture.Owns(signo) && IgnoresSignal(signo, *action) &&
+      g_cpu_capture.IsThisProcess()) {
     g_virtual_signals.ShowIgnoredToKernel(signo);  // which has some that no handler of ours has seen yet
     g_virtual_signals.TakeAgain(signo);
     g_foreign_signals.Discard();

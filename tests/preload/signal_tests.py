@@ -84,6 +84,14 @@ def handler_ends_a_wait(t, set_by, signo):
 
 
 @test()
+def handlers_that_a_vfork_child_resets(t):
+    # python's subprocess, ruby and others do so before they exec. The parent died of the next SIGPROF that its handler was for.
+    run = same_as_without(t, "signals", "vfork", env={"PROFAGENT_CHILDREN": 0})
+    t.expect_exit(run)
+    t.expect_work(run, "signal_work", 0.2)
+
+
+@test()
 def waits_are_not_interrupted(t):
     # CPU clocks do not run in a sleeper, so no wait should end with EINTR; a tick that falls on the way into the call
     # can still do it (SA_RESTART does not help poll), so one in 300 is let pass.

@@ -65,6 +65,41 @@ static void EndWaits(const char* set_by, int signo) {
   REQUIRE(signal(SIGKILL, CountAndWork) == SIG_ERR && errno == EINVAL && siginterrupt(1000, 1) == -1);
 }
 
+// What a vfork child sets is its own, though its memory is its parent's.
+static void SetInVforkChild(void) {
+  static const int kSignals[] = {SIGPROF, SIGTERM, SIGUSR2, SIGPIPE, SIGURG, SIGCHLD};
+  enum { kCount = sizeof kSignals / sizeof *kSignals };
+  signal(SIGPROF, Count);
+  signal(SIGTERM, Count);
+  sysv_signal(SIGUSR2, Count);
+  signal(SIGPIPE, SIG_IGN);
+  pid_t child = vfork();
+  if (child == 0) {
+    struct sigaction seen;
+    if (sigaction(SIGPROF, NULL, &seen) != 0 || seen.sa_handler != Count) _exit(1);
+    if (signal(SIGPIPE, SIG_DFL) != SIG_IGN || signal(SIGPIPE, SIG_DFL) != SIG_DFL) _exit(2);
+    for (int i = 0; i < kCount; ++i) signal(kSignals[i], SIG_DFL);
+    if (sigaction(SIGTERM, NULL, &seen) != 0 || seen.sa_handler != SIG_DFL) _exit(3);
+    signal(SIGUSR2, SIG_IGN);
+    execl("/bin/sh", "sh", "-c", "grep -E '^Sig(Ign|Cgt)' /proc/self/status", (char*)NULL);
+    _exit(4);
+  }
+  ExpectExit(child, 0);
+  for (int i = 0; i < kCount; ++i) {
+    struct sigaction seen;
+    REQUIRE(sigaction(kSignals[i], NULL, &seen) == 0);
+    printf("%d: %s\n", kSignals[i],
+           seen.sa_handler == Count     ? "handler"
+           : seen.sa_handler == SIG_IGN ? "ignored"
+                                        : "default");
+  }
+  raise(SIGPROF);
+  raise(SIGTERM);
+  raise(SIGUSR2);
+  printf("%d\n", (int)g_count);
+  signal_work(200);
+}
+
 static volatile int g_stop;
 static void* WorkUntilStopped(void* unused) {
   while (!g_stop) thread_work(10);
@@ -348,6 +383,10 @@ int main(int argc, char** argv) {
       struct timespec none = {0, 1000};
       REQUIRE(ppoll(NULL, 0, &none, &set) == 0);
     }
+    return 0;
+  }
+  if (Is(how, "vfork")) {
+    SetInVforkChild();
     return 0;
   }
   if (Is(how, "ended_waits")) {
