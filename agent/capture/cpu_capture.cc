@@ -173,7 +173,7 @@ void CpuCapture::ReadName(ThreadSlot* slot) {
 }
 
 void CpuCapture::RenameThread(uintptr_t pthread, std::string_view name) {
-  if (!running()) return;
+  if (!running() || !IsThisProcess()) return;
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     SlotUse use = slot->use.load(std::memory_order_acquire);

@@ -41,7 +41,7 @@ size_t KernelFrame() {
 
 PROF_EXPORT int sigaltstack(const stack_t* stack, stack_t* old) noexcept {
   using namespace profagent;  // NOLINT(google-build-using-namespace): a function of ours in all but its name
-  if (g_cpu_capture.signo() == 0) return Real().sigaltstack(stack, old);
+  if (g_cpu_capture.signo() == 0 || !g_cpu_capture.IsThisProcess()) return Real().sigaltstack(stack, old);
   stack_t wanted = {};
   stack_t given = {};
   bool replace = false;

@@ -46,6 +46,8 @@ def vfork_child_records_nothing(t):
     t.expect_silent(run)
     profile = t.expect_work(run, "parent_work", 0.23)
     t.expect(profile.cum("child_work") == 0, "the vfork child's work is in its parent's profile", run)
+    names = {sample.labels.get("thread") for sample in profile.samples}
+    t.expect(names == {"children"}, "the thread is called %s" % names, run)
 
 
 @each(["_exit", "exit", "return", "abort", "thread"])

@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
            "vfork_works")) {  // a vfork child shares our memory: what it does must not be recorded as ours
       pid_t child = vfork();
       if (child == 0) {
+        prctl(PR_SET_NAME, "child");
         child_work(100);
         _exit(5);
       }
