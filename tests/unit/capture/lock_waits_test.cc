@@ -125,6 +125,18 @@ TEST_F(LockWaitsTest, CountsAnArrivalThatIsNotKept) {
   EXPECT_EQ(waits_->CountOthers(Lock(1)), 0u);
 }
 
+// The n-th object of each thread's arena, a stack's, a mapping's: equal addresses but for the upper bits.
+TEST_F(LockWaitsTest, CountsLocksAtTheSamePlaceOfLargeMappingsApart) {
+  for (uintptr_t distance : {uintptr_t{128} << 10, uintptr_t{8} << 20, uintptr_t{64} << 20}) {
+    auto lock = [&](uintptr_t number) {
+      return reinterpret_cast<const void*>(0x7f0000000000 + number * distance);
+    };
+    for (uintptr_t i = 0; i < 16; ++i) waits_->Arrive(lock(i), FakeClock::Now(), false);
+    for (uintptr_t i = 0; i < 16; ++i) EXPECT_EQ(waits_->CountOthers(lock(i)), 1u) << distance;
+    waits_->RestartAfterFork();
+  }
+}
+
 // A thread that was stopped between its clock and its arrival: what lies before the last unlock was charged to others.
 TEST_F(LockWaitsTest, DoesNotChargeTheTimeBeforeTheLastUnlockToTheNext) {
   auto first = Arrive(Lock(1));
