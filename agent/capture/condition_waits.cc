@@ -16,15 +16,17 @@ uint32_t ConditionWaits::Arrive(const void* condition, const void* mutex) {
   filter_.Raise(condition);
   LockKey key = LockKey::Of(condition);
   uint32_t first = key.bucket * kWays;
-  // In the entry that holds it, or else in a free one; again where others came in the same instant.
+  // In the entry that holds it with that mutex, or else in a free one; again where others came in the same instant.
   for (uint32_t attempt = 0; attempt < 2 * kWays; ++attempt) {
     for (bool open : {false, true}) {
       for (uint32_t index = first; index < first + kWays; ++index) {
         WideWord& word = entries_[index].word;
         WidePair old = word.Load();
         State state = Unpack(old);
-        if (open ? state.waiters != 0 : state.waiters == 0 || state.tag != key.tag) continue;
-        if (open) state = {key.tag, 0, reinterpret_cast<uintptr_t>(mutex), 0};
+        auto held = reinterpret_cast<uintptr_t>(mutex);
+        bool is_its = state.waiters != 0 && state.tag == key.tag && state.mutex == held;
+        if (open ? state.waiters != 0 : !is_its) continue;
+        if (open) state = {key.tag, 0, held, 0};
         if (state.waiters == kMostWaiters) continue;
         ++state.waiters;
         if (word.Exchange(old, Pack(state))) return index + 1;

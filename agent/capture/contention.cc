@@ -265,8 +265,8 @@ void Contention::LeaveCondition(WaitSlot* slot, bool was_woken) {
 }
 
 void Contention::Signal(const void* condition, uint32_t most) {
-  // A condition has one entry but for accidents of timing, and then two; a broadcast means them all.
-  for (int entries = 0; entries < 2 && most > 0; ++entries) {
+  // A condition has one entry but for accidents of timing and one for each mutex; a broadcast means them all.
+  for (uint32_t entries = 0; entries < ConditionWaits::kWays && most > 0; ++entries) {
     ConditionWaits::Waiting waiting = conditions_.Look(condition);
     if (waiting.count == 0) return;
     uint32_t wanted = waiting.count < most ? waiting.count : most;

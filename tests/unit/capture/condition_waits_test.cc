@@ -59,6 +59,19 @@ TEST_F(ConditionWaitsTest, LeavesNoMoveBehindWhenTheLastWaiterTimesOut) {
   EXPECT_EQ(waits_->Move(condition_, mutex_, 1), 0u);
 }
 
+// Undefined in POSIX, and works in libc. A move that the other mutex's waiter took away would leave one there for ever.
+TEST_F(ConditionWaitsTest, KeepsTheWaitersOfSeveralMutexesApart) {
+  const void* another = reinterpret_cast<const void*>(0x7f0000002008);
+  uint32_t first = waits_->Arrive(condition_, mutex_);
+  uint32_t second = waits_->Arrive(condition_, another);
+  EXPECT_NE(first, second);
+  EXPECT_EQ(waits_->Move(condition_, mutex_, UINT32_MAX), 1u);
+  EXPECT_EQ(waits_->Look(condition_).mutex, another);
+  EXPECT_FALSE(waits_->Leave(condition_, second, true));
+  EXPECT_TRUE(waits_->Leave(condition_, first, true));
+  EXPECT_FALSE(waits_->MayHold(condition_));
+}
+
 TEST_F(ConditionWaitsTest, IsEmptyInAForkedChild) {
   uint32_t entry = waits_->Arrive(condition_, mutex_);
   waits_->RestartAfterFork();
