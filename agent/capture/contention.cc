@@ -32,6 +32,9 @@ bool IsLeft(uintptr_t frame, uintptr_t here) {
   return frame != 0 && frame <= here + kHandlerDistance && own.Holds(frame, 1) && own.Holds(here, 1);
 }
 
+// Who told its beginning, and with it its stack: thread_hooks.cc, or the agent's own for the main thread.
+PROF_ALWAYS_INLINE bool WillTellItsEnd() { return t_state.stack_high != 0; }
+
 // Who was woken from a condition variable and wants `mutex` back, as a lock of its own: an address inside the mutex, which
 // no other lock can have.
 const void* WokenFor(const void* mutex) { return static_cast<const char*>(mutex) + 4; }
@@ -229,7 +232,7 @@ void Contention::End(WaitSlot* slot, bool waited, bool late) {
     locks_.Leave(slot->lock, slot->arrival);
   }
   if (slot->condition_entry != 0) LeaveCondition(slot, false);
-  if (mine.ended) [[unlikely]]
+  if (mine.ended || !WillTellItsEnd()) [[unlikely]]
     GiveRecord(slot);
   slot->frame = 0;
   OrderForHandlers();

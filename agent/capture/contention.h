@@ -23,6 +23,8 @@
 //            count is changed by all who wait, and fetching its cache line would lengthen every critical section.
 // Abandoned: a wait that a siglongjmp or a cancellation left is taken back: at once where libc runs our cleanup handler,
 //            else when this thread comes here again from further up its stack.
+// Records:   a thread keeps those that it took, for its next wait, and gives them back when it ends. One whose end nobody will
+//            tell (libc made it itself, as for SIGEV_THREAD) gives each back with its wait: kept, they would be taken for ever.
 // Labels:    with PROFAGENT_LOCK_LABELS a site is of one stack and one lock (agent/ledger/lock_label.h); for a wait without a
 //            lock, of what is waited at.
 // Depth:     the primitive (PrimitiveFrame) is a frame like any other: a stack has at most max_depth frames with it.
