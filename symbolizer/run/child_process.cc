@@ -1,7 +1,9 @@
 #include "symbolizer/run/child_process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,6 +63,36 @@ void PassOn(const siginfo_t& info, pid_t child) {
   if (SentByProcess(info) && !IsInTreeOf(child, info.si_pid)) kill(child, info.si_signo);
   if (info.si_signo == SIGTSTP) StopAsTold();
 }
+
+// Takes one of the signals that are held back, and waits for it if there is none yet.
+class HeldBackSignals {
+ public:
+  explicit HeldBackSignals(LedgerWatch* watch)
+      : watch_(watch), set_(HeldBack()), fd_(signalfd(-1, &set_, SFD_CLOEXEC)) {}
+  ~HeldBackSignals() {
+    if (fd_ >= 0) close(fd_);
+  }
+  HeldBackSignals(const HeldBackSignals&) = delete;
+  HeldBackSignals& operator=(const HeldBackSignals&) = delete;
+
+  // False: none, we were stopped and continued.
+  bool Take(siginfo_t* info) {
+    if (fd_ < 0) return sigwaitinfo(&set_, info) > 0;
+    // The descriptor only says that there is one.
+    pollfd ready[] = {{fd_, POLLIN, 0}, {watch_->fd(), POLLIN, 0}};
+    do {
+      if (poll(ready, 2, -1) < 0) return false;
+      watch_->Note();
+    } while ((ready[0].revents & POLLIN) == 0);
+    const timespec at_once = {};
+    return sigtimedwait(&set_, info, &at_once) > 0;
+  }
+
+ private:
+  LedgerWatch* watch_;
+  sigset_t set_;
+  int fd_;
+};
 
 // What the signals were when we were started, which is what the command must find.
 struct OriginalSignals {
@@ -151,8 +183,8 @@ Result<ChildProcess> ChildProcess::Start(const std::string& program,
   return ChildProcess(pid, original.mask);
 }
 
-int ChildProcess::Wait() {
-  const sigset_t held_back = HeldBack();
+int ChildProcess::Wait(LedgerWatch* watch) {
+  HeldBackSignals signals(watch);
   for (;;) {
     // Not only after SIGCHLD: several of them arrive as one, and ours may have been an orphan's.
     int status = 0;
@@ -160,21 +192,21 @@ int ChildProcess::Wait() {
       if (ended == pid_) return status;
     }
     siginfo_t info = {};
-    if (sigwaitinfo(&held_back, &info) < 0) continue;  // EINTR: stopped and continued
+    if (!signals.Take(&info)) continue;
     if (info.si_signo == SIGINT && !SentByProcess(info)) interrupted_at_terminal_ = true;
     if (info.si_signo != SIGCHLD) PassOn(info, pid_);
   }
 }
 
-void ChildProcess::WaitForOrphans() {
-  const sigset_t held_back = HeldBack();
+void ChildProcess::WaitForOrphans(LedgerWatch* watch) {
+  HeldBackSignals signals(watch);
   for (;;) {
     pid_t ended;
     while ((ended = waitpid(-1, nullptr, WNOHANG)) > 0) {
     }
     if (ended < 0) return;  // ECHILD: nobody is left
     siginfo_t info = {};
-    if (sigwaitinfo(&held_back, &info) < 0) continue;
+    if (!signals.Take(&info)) continue;
     if (info.si_signo == SIGINT || info.si_signo == SIGTERM || info.si_signo == SIGHUP) return;
     if (info.si_signo == SIGTSTP) StopAsTold();
   }

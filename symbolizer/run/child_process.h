@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "agent/base/result.h"
+#include "symbolizer/run/ledger_watch.h"
 
 namespace profagent {
 
@@ -37,12 +38,12 @@ class ChildProcess {
                                     const std::vector<std::string>& environment,
                                     const WriteSignals& write_signals);
 
-  // Until the command has ended; its wait status. Passes signals on meanwhile.
-  int Wait();
+  // Until the command has ended; its wait status. Passes signals on meanwhile, and lets `watch` note what it sees.
+  int Wait(LedgerWatch* watch);
 
   // Wait also for every process that the command left behind: they become our children (PR_SET_CHILD_SUBREAPER must be
   // set before Start). ^C and SIGTERM end the waiting.
-  void WaitForOrphans();
+  void WaitForOrphans(LedgerWatch* watch);
 
   // The signals' original mask: from here on they may end us. What arrived while the command ended is forgotten.
   void ReleaseSignals();

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -75,12 +74,6 @@ class LedgerCopy {
   int code_ = 0;
 };
 
-Nanos MonotonicNow() {
-  timespec now = {};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return Nanos{static_cast<uint64_t>(now.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(now.tv_nsec)};
-}
-
 Error About(const LedgerDirectory::LedgerFile& ledger, std::string_view what) {
   return Error::Of("the records of process ", ledger.pid, " cannot be used: ", what);
 }
@@ -95,7 +88,14 @@ uint64_t LostNanos(const LedgerView& view) {
   return hz != 0 && taken > kept ? (taken - kept) * (kNanosPerSecond / hz) : 0;
 }
 
-Result<Profile> ProfileOf(const LedgerView& view, ProfileKind kind) {
+// Of a process that was killed nobody wrote the time down: then when its ledger was let go. Not known either: it goes on.
+Nanos EndOf(const LedgerView& view, Nanos released) {
+  const uint64_t noted = view.header().end_monotonic_ns.load(std::memory_order_relaxed);
+  if (noted != 0) return Nanos{noted};
+  return released != Nanos{} ? released : MonotonicNow();
+}
+
+Result<Profile> ProfileOf(const LedgerView& view, Nanos end, ProfileKind kind) {
   std::string encoded;
   auto append = [&](std::span<const std::byte> bytes) {
     encoded.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -104,9 +104,7 @@ Result<Profile> ProfileOf(const LedgerView& view, ProfileKind kind) {
   Arena arena;
   EncodeRequest request;
   request.kind = kind;
-  // Of a process that was killed nobody wrote the time down: then it is now, which is soon after.
-  const uint64_t ended = view.header().end_monotonic_ns.load(std::memory_order_relaxed);
-  request.end_monotonic = ended != 0 ? Nanos{ended} : MonotonicNow();
+  request.end_monotonic = end;
   // Names from the symbol tables now; files, lines and inlined functions when all is safely written.
   ElfSymbols symbols(arena, ElfSymbols::Origin::kElsewhere);
   if (Status status = EncodeProfile(view, request, symbols, arena, append); !status) return status.error();
@@ -115,7 +113,7 @@ Result<Profile> ProfileOf(const LedgerView& view, ProfileKind kind) {
   return Compact(*profile);
 }
 
-Result<ProcessProfiles> ReadLedger(const LedgerDirectory::LedgerFile& file,
+Result<ProcessProfiles> ReadLedger(const LedgerDirectory::LedgerFile& file, Nanos released,
                                    std::span<const ProfileKind> kinds) {
   LedgerCopy copy(file.path);
   if (copy.code() != 0) return About(file, strerror(copy.code()));
@@ -129,8 +127,9 @@ Result<ProcessProfiles> ReadLedger(const LedgerDirectory::LedgerFile& file,
   process.still_records = IsRecordedInto(file);
   process.end = static_cast<ProcessEnd>(view->header().process_end.load(std::memory_order_relaxed));
   process.lost_nanos = LostNanos(*view);
+  const Nanos end = EndOf(*view, released);
   for (const ProfileKind kind : kinds) {
-    Result<Profile> profile = ProfileOf(*view, kind);
+    Result<Profile> profile = ProfileOf(*view, end, kind);
     if (!profile) return About(file, profile.error().text.view());
     process.has_samples |= profile->sample_size() > 0;
     process.profiles.push_back({kind, std::move(*profile)});
@@ -149,11 +148,11 @@ void NoteExecs(std::vector<ProcessProfiles>& images) {
 
 }  // namespace
 
-Harvest HarvestLedgers(const std::vector<LedgerDirectory::LedgerFile>& ledgers,
+Harvest HarvestLedgers(const std::vector<LedgerDirectory::LedgerFile>& ledgers, const LedgerWatch& watch,
                        std::span<const ProfileKind> kinds) {
   Harvest harvest;
   for (const LedgerDirectory::LedgerFile& file : ledgers) {
-    Result<ProcessProfiles> process = ReadLedger(file, kinds);
+    Result<ProcessProfiles> process = ReadLedger(file, watch.ReleasedAt(file.path), kinds);
     if (process) {
       harvest.processes.push_back(std::move(*process));
     } else {

@@ -12,6 +12,7 @@
 #include "agent/ledger/layout.h"
 #include "symbolizer/profile/profile.h"
 #include "symbolizer/run/ledger_directory.h"
+#include "symbolizer/run/ledger_watch.h"
 #include "symbolizer/run/run_kinds.h"
 
 namespace profagent {
@@ -43,7 +44,7 @@ struct Harvest {
   std::vector<std::string> problems;       // ledgers that could not be read: one sentence each
 };
 
-Harvest HarvestLedgers(const std::vector<LedgerDirectory::LedgerFile>& ledgers,
+Harvest HarvestLedgers(const std::vector<LedgerDirectory::LedgerFile>& ledgers, const LedgerWatch& watch,
                        std::span<const ProfileKind> kinds);
 
 }  // namespace profagent

@@ -25,6 +25,7 @@
 #include "symbolizer/run/child_process.h"
 #include "symbolizer/run/harvest.h"
 #include "symbolizer/run/ledger_directory.h"
+#include "symbolizer/run/ledger_watch.h"
 #include "symbolizer/run/output_names.h"
 #include "symbolizer/run/outputs.h"
 #include "symbolizer/run/program_file.h"
@@ -199,9 +200,10 @@ void KeepRecords(LedgerDirectory& directory, RunReport& report) {
 }
 
 // All that comes after the command's end. `is_hopeless`: it was known, and said, that there would be no records.
-void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& directory, ChildProcess& child,
-              int wait_status, bool is_hopeless, RunReport& report) {
-  Harvest harvest = HarvestLedgers(directory.List(), options.kinds.Written());
+void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& directory, LedgerWatch& watch,
+              ChildProcess& child, int wait_status, bool is_hopeless, RunReport& report) {
+  watch.Note();
+  Harvest harvest = HarvestLedgers(directory.List(), watch, options.kinds.Written());
   Outputs outputs(options.kinds);
   for (const OutputNames::SelfWritten& written : names.TakeSelfWritten(RecordedProcesses(harvest))) {
     if (!outputs.AddSelfWritten(written)) continue;  // no profile: somebody else's file
@@ -266,6 +268,7 @@ int Run(const RunOptions& wanted) {
   const Obstacles obstacles = FindObstacles(*program);
   TellObstacles(obstacles, options, report);
 
+  LedgerWatch watch(directory->path());
   if (options.wait_for_all) prctl(PR_SET_CHILD_SUBREAPER, 1);
   const AgentSettings settings{*preload, directory->path(), options.kinds, names->patterns()};
   Result<ChildProcess> child = ChildProcess::Start(
@@ -277,11 +280,11 @@ int Run(const RunOptions& wanted) {
     if (child.error().code == 0) return kExitFailure;
     return child.error().code == ENOENT ? kExitNotFound : kExitNotExecutable;
   }
-  const int wait_status = child->Wait();
-  if (options.wait_for_all) child->WaitForOrphans();
+  const int wait_status = child->Wait(&watch);
+  if (options.wait_for_all) child->WaitForOrphans(&watch);
 
   try {
-    Conclude(options, *names, *directory, *child, wait_status, !obstacles.any_profile.empty(), report);
+    Conclude(options, *names, *directory, watch, *child, wait_status, !obstacles.any_profile.empty(), report);
   } catch (const std::exception& error) {
     // The command's end stands, whatever becomes of its profiles.
     const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;

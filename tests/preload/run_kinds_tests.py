@@ -135,6 +135,16 @@ def program_killed_while_it_waits(t):
 
 
 @test()
+def wait_of_a_killed_process_ends_with_it(t):
+    # A tool that kills a worker which hangs, and goes on for an hour: the worker did not wait for an hour.
+    outcome = run(t, ["--block=1"], "/bin/sh", "-c", "%s deadlock_and_kill; sleep 2" % t.program("locks"))
+    t.expect_exit(outcome)
+    name = next(name for name in outcome.profiles() if name.startswith("block.prof.locks."))
+    waited = outcome.profile(name).cum("LockTwice", "delay") / 1e9
+    t.expect(0.1 < waited < 1.5, "it waited %.3f s of the 0.12 s" % waited, outcome)
+
+
+@test()
 def program_that_ran_out_of_address_space(t):
     # malloc fails, the program gives up: what ate the memory is the profile's first line.
     outcome = run(t, EVERYTHING, "keeps", "address_space")

@@ -336,6 +336,10 @@ static void Deadlock(void) {
   Say("stuck\n");
   Sleep(100);
 }
+static void DeadlockAndKill(void) {
+  Deadlock();
+  raise(SIGKILL);
+}
 
 // Errors that say that nothing was waited for, and time-outs, which were waits.
 static void Errors(void) {
@@ -550,6 +554,7 @@ int main(int argc, char** argv) {
   if (Is(how, "exits_holding")) ExitsHolding();
   if (Is(how, "jumps")) Jumps();
   if (Is(how, "deadlock")) Deadlock();
+  if (Is(how, "deadlock_and_kill")) DeadlockAndKill();
   if (Is(how, "errors")) Errors();
   if (Is(how, "readers")) Readers();
   if (Is(how, "woken")) Woken(count);
