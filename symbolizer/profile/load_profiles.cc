@@ -56,10 +56,16 @@ Result<Profile> LoadAndMerge(const std::vector<std::string>& paths, const LoadRe
   return MergeProfiles(pointers);
 }
 
+// In place of what a sample has under that key: a difference that was saved carries this very label.
 void SetLabel(Profile& profile, std::string_view key, std::string_view value) {
   const int64_t key_string = AddString(profile, key), value_string = AddString(profile, value);
+  const auto replaced = [&](const auto& label) {
+    return label.str() != 0 && profile.string_table(static_cast<int>(label.key())) == key;
+  };
   for (auto& sample : *profile.mutable_sample()) {
-    auto* label = sample.add_label();
+    auto& labels = *sample.mutable_label();
+    labels.erase(std::remove_if(labels.begin(), labels.end(), replaced), labels.end());
+    auto* label = labels.Add();
     label->set_key(key_string);
     label->set_str(value_string);
   }

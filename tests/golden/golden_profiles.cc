@@ -386,6 +386,17 @@ Builder Seconds() {
   return b;
 }
 
+// A difference that was saved: what was its base is labelled.
+Builder Difference() {
+  Builder b = CpuBuilder();
+  const uint64_t m = b.Mapping(0x1000, 0x2000, 0, "bin", "");
+  const uint64_t f = b.Location(m, 0x1001, {{"f", "f.c", 1}});
+  b.Sample({f}, {5, 50 * kMilli}, {{"pprof::base", "old", 0, ""}, {"pprof::base", "", 3, "kb"}})
+      .Sample({f}, {-3, -30 * kMilli}, {{"pprof::base", "true", 0, ""}})
+      .Sample({f}, {1, 10 * kMilli});
+  return b;
+}
+
 }  // namespace
 
 std::vector<GoldenProfile> GoldenProfiles() {
@@ -413,6 +424,7 @@ std::vector<GoldenProfile> GoldenProfiles() {
       {"tiny_fractions", TinyFractions},
       {"moved_cpu", MovedCpu},
       {"seconds", Seconds},
+      {"difference", Difference},
   };
   std::vector<GoldenProfile> profiles;
   for (const Case& one : kCases) profiles.push_back({one.name, one.build().profile()});

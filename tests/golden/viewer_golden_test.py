@@ -182,6 +182,8 @@ SEVERAL = [
     ("-top -diff_base=@cpu", ["many"]),
     ("-traces -diff_base=@cpu", ["cpu", "cpu"]),
     ("-top -diff_base=@many -normalize", ["cpu"]),
+    ("-raw -diff_base=@difference", ["cpu"]),
+    ("-traces -diff_base=@difference", ["difference"]),
     ("-top -base=@negative", ["negative", "negative"]),
     ("-top -normalize", ["cpu"]),
     ("-top -base=@cpu -diff_base=@cpu", ["cpu"]),
