@@ -58,6 +58,13 @@ const ProfileKind* KindOfPlainName(std::span<const ProfileKind> kinds) {
   return single || kinds.front() == ProfileKind::kCpu ? kinds.data() : nullptr;
 }
 
+// As a pattern that stands for just this path: only the name at its end may hold %p and its like.
+std::string Escaped(const std::string& path) {
+  std::string pattern;
+  for (const char letter : path) pattern.append(letter == '%' ? 2 : 1, letter);
+  return pattern;
+}
+
 bool IsNumber(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
@@ -91,8 +98,11 @@ std::string ProcessSuffix(std::string_view program, uint32_t pid) {
   return "." + std::string(program) + "." + std::to_string(pid);
 }
 
-OutputNames::OutputNames(std::map<ProfileKind, std::string> patterns, bool is_device)
-    : patterns_(std::move(patterns)), is_device_(is_device), before_(FilesBeside()) {
+OutputNames::OutputNames(std::string directory, std::map<ProfileKind, std::string> patterns, bool is_device)
+    : directory_(std::move(directory)),
+      patterns_(std::move(patterns)),
+      is_device_(is_device),
+      before_(FilesBeside()) {
   clock_gettime(CLOCK_REALTIME_COARSE, &prepared_);  // as files' times are read
 }
 
@@ -101,12 +111,13 @@ const ProfileKind* OutputNames::KindOf(const std::string& file) const {
   size_t longest =
       0;  // of the patterns that fit: with NAME "x", x.heap.app.7 is a heap profile and no program "heap.app"
   for (const auto& [known, pattern] : patterns_) {
-    if (pattern.find('%') != std::string::npos || !file.starts_with(pattern) || pattern.size() < longest)
+    const std::string name = pattern.substr(Escaped(directory_).size());
+    if (name.find('%') != std::string::npos || !file.starts_with(directory_ + name) || name.size() < longest)
       continue;
-    const std::string_view rest = std::string_view(file).substr(pattern.size());
+    const std::string_view rest = std::string_view(file).substr(directory_.size() + name.size());
     if (!rest.empty() && !IsProcessSuffix(rest)) continue;
     kind = &known;
-    longest = pattern.size();
+    longest = name.size();
   }
   return kind;
 }
@@ -115,8 +126,7 @@ OutputNames::Files OutputNames::FilesBeside() const {
   Files files;
   if (is_device_ || patterns_.empty()) return files;
   std::error_code error;
-  const fs::path directory = fs::path(patterns_.begin()->second).parent_path();
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory_, error)) {
     const std::string file = entry.path().string();
     struct stat info = {};
     if (KindOf(file) != nullptr && stat(file.c_str(), &info) == 0 && S_ISREG(info.st_mode))
@@ -160,6 +170,8 @@ Result<OutputNames> OutputNames::Prepare(const std::string& wanted, std::span<co
   if (!is_directory) {
     if (const int code = WhyNotWritable(path, &is_device); code != 0) return CannotWrite(path.string(), code);
   }
+  const fs::path directory = (is_directory ? path / "file" : path).parent_path();
+  const std::string beside = (directory / "").string();
   const ProfileKind* plain = KindOfPlainName(kinds);
   std::map<ProfileKind, std::string> patterns;
   for (const ProfileKind& kind : kinds) {
@@ -170,13 +182,12 @@ Result<OutputNames> OutputNames::Prepare(const std::string& wanted, std::span<co
                                        : WithKind(path, name);
     bool ignored = false;
     if (const int code = WhyNotWritable(file, &ignored); code != 0) return CannotWrite(file.string(), code);
-    patterns[kind] = file.string();
+    patterns[kind] = is_device ? Escaped(file.string()) : Escaped(beside) + file.filename().string();
   }
   if (!is_device) {
-    const fs::path directory = is_directory ? path : path.parent_path();
     if (const int code = CreationError(directory); code != 0) return CannotWrite(directory.string(), code);
   }
-  return OutputNames(std::move(patterns), is_device);
+  return OutputNames(beside, std::move(patterns), is_device);
 }
 
 std::string OutputNames::Expand(ProfileKind kind, const ImageName& image, bool plain,

@@ -7,7 +7,8 @@
 // Rules:   the command's own process takes the plain name, every other process NAME.PROGRAM.PID. A process that became
 //          another program (exec) leaves the plain name to that one and takes NAME.PROGRAM.PID with its old program's
 //          name. %p in NAME stands for the pid and %e for the program (%% for a per cent sign); with %p nothing is
-//          added but by such a process. %n is the number after those of the dumps that a signal asked for. An image whose name this run has given already, for whichever kind, gets .2, .3 ...
+//          added but by such a process. %n is the number after those of the dumps that a signal asked for. A directory's
+//          % is nothing but that. An image whose name this run has given already, for whichever kind, gets .2, .3 ...
 //          for every kind: nobody overwrites anybody, and files of one image are called alike.
 #pragma once
 
@@ -58,7 +59,8 @@ class OutputNames {
   // Each call gives a name away. Plain names are to be taken first.
   std::string Next(ProfileKind kind, const ImageName& image, bool plain);
 
-  const std::map<ProfileKind, std::string>& patterns() const { return patterns_; }  // absolute
+  // Absolute; % of directories doubled.
+  const std::map<ProfileKind, std::string>& patterns() const { return patterns_; }
 
  private:
   std::string Expand(ProfileKind kind, const ImageName& image, bool plain, uint32_t dump_number) const;
@@ -70,8 +72,9 @@ class OutputNames {
   Files FilesBeside() const;
   const ProfileKind* KindOf(const std::string& file) const;  // nullptr: no name of a process's profile
 
-  explicit OutputNames(std::map<ProfileKind, std::string> patterns, bool is_device);
+  OutputNames(std::string directory, std::map<ProfileKind, std::string> patterns, bool is_device);
 
+  std::string directory_;  // absolute, as it is called, with a slash behind it
   std::map<ProfileKind, std::string> patterns_;
   bool is_device_;
   timespec prepared_{};

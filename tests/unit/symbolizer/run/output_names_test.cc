@@ -82,6 +82,23 @@ TEST_F(OutputNamesTest, FillsInPidAndProgram) {
       << "the pid is in the name already";
 }
 
+// A run in 50%percent/ ended with profiles for a directory that was not there, and was lost.
+TEST_F(OutputNamesTest, CallsADirectoryWhatItIsCalled) {
+  const fs::path percent = directory_ / "50%percent%%e";
+  const std::string escaped = (directory_ / "50%%percent%%%%e").string();
+  fs::create_directory(percent);
+  EXPECT_EQ(Prepare(percent).Plain(ProfileKind::kCpu, "app", 7), percent / "cpu.prof");
+  OutputNames names = Prepare(percent / "%e.prof");
+  EXPECT_EQ(names.Plain(ProfileKind::kCpu, "app", 7), percent / "app.prof");
+  EXPECT_EQ(names.patterns().at(ProfileKind::kCpu), escaped + "/%e.prof") << "as the agent reads it";
+  OutputNames unusable = Prepare(percent.string() + "//", kAll);
+  Write("50%percent%%e/cpu.prof.app.7");
+  ASSERT_EQ(unusable.TakeSelfWritten({}).size(), 1U);
+  const fs::path fifo = percent / "fifo";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_EQ(Prepare(fifo, kAll).Plain(ProfileKind::kHeap, "app", 7), fifo);
+}
+
 TEST_F(OutputNamesTest, AddsProgramAndPidWhenOnlyTheProgramIsInTheName) {
   OutputNames names = Prepare(directory_ / "%e.prof");
   EXPECT_EQ(names.Next(ProfileKind::kCpu, {"app", 7}, true), directory_ / "app.prof");
