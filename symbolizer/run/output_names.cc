@@ -79,6 +79,17 @@ std::string Numbered(const std::string& name, uint32_t number) {
   return number == 1 ? name : name + "." + std::to_string(number);
 }
 
+// Somebody else's file in a directory like /tmp, which can be neither replaced nor removed. Asked, not tried: what is there
+// would be lost.
+bool IsHeldByAnother(const fs::path& path, const struct stat& file) {
+  std::error_code error;
+  const fs::path target = fs::canonical(path, error);  // where a link leads, as it is written
+  struct stat directory = {};
+  const uid_t user = geteuid();
+  return user != 0 && !error && stat(target.parent_path().c_str(), &directory) == 0 &&
+         (directory.st_mode & S_ISVTX) != 0 && directory.st_uid != user && file.st_uid != user;
+}
+
 // What can be said against it before anything was run; 0: nothing.
 int WhyNotWritable(const fs::path& path, bool* is_device) {
   struct stat info = {};
@@ -89,7 +100,7 @@ int WhyNotWritable(const fs::path& path, bool* is_device) {
     *is_device = true;
     return faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0 ? 0 : errno;
   }
-  return 0;
+  return IsHeldByAnother(path, info) ? EPERM : 0;
 }
 
 }  // namespace

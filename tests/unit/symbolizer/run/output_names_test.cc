@@ -153,6 +153,29 @@ TEST_F(OutputNamesTest, RefusesADirectoryWithoutWritePermission) {
   EXPECT_FALSE(OutputNames::Prepare(directory_ / "x.prof", kAll));
 }
 
+// /tmp with the cpu.prof of another user: a new file can be made there, but not renamed to that one.
+TEST_F(OutputNamesTest, RefusesAFileOfAnotherUserThatCannotBeReplaced) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root makes files of another user";
+  constexpr uid_t kOwner = 65533, kUser = 65534;
+  fs::create_symlink("cpu.prof", directory_ / "link");
+  Write("cpu.prof");
+  ASSERT_EQ(chown((directory_ / "cpu.prof").c_str(), kOwner, kOwner), 0);
+  const auto as = [&](uid_t user, mode_t mode, const char* name) {
+    chmod(directory_.c_str(), mode);
+    EXPECT_EQ(seteuid(user), 0);
+    Result<OutputNames> names = OutputNames::Prepare(directory_ / name, kAll);
+    EXPECT_EQ(seteuid(0), 0);
+    return names ? 0 : names.error().code;
+  };
+  EXPECT_EQ(as(kUser, 01777, "cpu.prof"), EPERM);
+  EXPECT_EQ(as(kUser, 01777, ""), EPERM);
+  EXPECT_EQ(as(kUser, 01777, "link"), EPERM);
+  EXPECT_EQ(as(kUser, 01777, "x.prof"), 0);
+  EXPECT_EQ(as(kUser, 0777, "cpu.prof"), 0);
+  EXPECT_EQ(as(kOwner, 01777, "cpu.prof"), 0);
+  EXPECT_EQ(as(0, 01777, "cpu.prof"), 0);
+}
+
 TEST_F(OutputNamesTest, RefusesAFileAsADirectory) {
   std::ofstream(directory_ / "file") << "x";
   EXPECT_FALSE(OutputNames::Prepare(directory_ / "file" / "x.prof", kAll));
