@@ -19,6 +19,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iomanip>
+#include <iterator>
 #include <sstream>
 #include <string_view>
 #include <system_error>
@@ -109,6 +110,29 @@ time_t SecondsSinceChange(const std::string& path) {
   return stat(path.c_str(), &info) == 0 ? time(nullptr) - info.st_mtime : 0;
 }
 
+std::string ReadAll(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Of /proc/PID/stat. The name in parentheses may hold anything, a parenthesis too: the last one ends it.
+struct ProcessStat {
+  std::string name;
+  uint64_t started = 0;  // ticks since boot; 0: it is gone
+};
+ProcessStat StatOf(const fs::path& process) {
+  constexpr int kFieldsToStart = 19;  // from the third, the state
+  ProcessStat stat;
+  const std::string text = ReadAll(process / "stat");
+  const size_t name = text.find('('), end = text.rfind(") ");
+  if (name == std::string::npos || end == std::string::npos) return stat;
+  stat.name = text.substr(name + 1, end - name - 1);
+  size_t field = end + 2;
+  for (int i = 0; i < kFieldsToStart; ++i) field = text.find(' ', field) + 1;
+  std::from_chars(text.data() + field, text.data() + text.size(), stat.started);
+  return stat;
+}
+
 std::vector<LedgerDirectory::LedgerFile> ListLedgers(const std::string& directory) {
   std::vector<LedgerDirectory::LedgerFile> ledgers;
   std::error_code error;
@@ -192,6 +216,23 @@ bool IsRecordedInto(const LedgerDirectory::LedgerFile& ledger) {
     if (line.find(ledger.path) != std::string::npos) return true;
   }
   return false;
+}
+
+std::vector<ToldProcess> ProcessesToldOf(const std::string& ledger_directory) {
+  std::vector<ToldProcess> told;
+  const uint64_t we_started = StatOf("/proc/self").started;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator("/proc", error)) {
+    const std::string name = entry.path().filename().string();
+    uint32_t pid = 0;
+    if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc()) continue;
+    ProcessStat stat = StatOf(entry.path());
+    if (stat.started < we_started || pid == static_cast<uint32_t>(getpid())) continue;
+    if (ReadAll(entry.path() / "environ").find("=" + ledger_directory + '\0') != std::string::npos)
+      told.push_back({pid, std::move(stat.name)});
+  }
+  std::ranges::sort(told, {}, &ToldProcess::pid);
+  return told;
 }
 
 std::vector<std::string> TidyLeftOvers() {

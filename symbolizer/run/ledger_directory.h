@@ -65,6 +65,14 @@ bool ParseLedgerName(const std::string& name, uint32_t* pid, uint32_t* serial);
 // Whether a process has this ledger mapped: it is alive and records.
 bool IsRecordedInto(const LedgerDirectory::LedgerFile& ledger);
 
+// Processes that are alive and were told to record into the directory; whether they do is another question. Only of those
+// that began after this one: what the others' environments hold is not read.
+struct ToldProcess {
+  uint32_t pid;
+  std::string name;
+};
+std::vector<ToldProcess> ProcessesToldOf(const std::string& ledger_directory);
+
 // Directories of runs that were killed: removes the old ones of this user, returns those that were not named before.
 std::vector<std::string> TidyLeftOvers();
 

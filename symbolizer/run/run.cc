@@ -126,9 +126,22 @@ void TellDeath(const std::string& command, const ProcessProfiles* main_image, in
               (recorded ? "; its profiles have all samples up to then" : ""));
 }
 
+// A daemon that was just forked when the command ended, or a program that the agent is not in: of those that are running
+// still, the ones that the records know nothing of.
+ShortList RunningWithoutRecords(const Harvest& harvest, const std::string& ledger_directory) {
+  ShortList running;
+  for (const ToldProcess& process : ProcessesToldOf(ledger_directory)) {
+    const bool recorded = std::ranges::any_of(harvest.processes, [&](const ProcessProfiles& image) {
+      return image.pid == process.pid && image.still_records;
+    });
+    if (!recorded) running.Add(process.name + " (pid " + std::to_string(process.pid) + ")");
+  }
+  return running;
+}
+
 // How the processes ended, as far as it says something about their profiles, and what is missing from these.
-void TellProcesses(const std::string& command, const Harvest& harvest, pid_t main_pid, int wait_status,
-                   RunReport& report) {
+void TellProcesses(const std::string& command, const Harvest& harvest, const ShortList& without_records,
+                   pid_t main_pid, int wait_status, RunReport& report) {
   for (const std::string& problem : harvest.problems) report.Problem(problem);
   const ProcessProfiles* main_image = MainImage(harvest, main_pid);
   if (WIFSIGNALED(wait_status)) TellDeath(command, main_image, wait_status, report);
@@ -160,6 +173,10 @@ void TellProcesses(const std::string& command, const Harvest& harvest, pid_t mai
   if (running.count() > 0) {
     report.Line(Counted(running.count(), "process is", "processes are") +
                 " still running: " + running.text() + "; profiled up to now (--wait waits for them)");
+  }
+  if (without_records.count() > 0) {
+    report.Line(Counted(without_records.count(), "process is", "processes are") + " still running: " +
+                without_records.text() + "; without records so far (--wait waits for them)");
   }
   if (empty > 0) {
     report.Line(Counted(empty, "process", "processes") +
@@ -214,6 +231,7 @@ void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& di
   if (options.merge) {
     if (Status merged = outputs.Merge(); !merged) report.Problem(std::string(merged.error().text.view()));
   }
+  const ShortList without_records = RunningWithoutRecords(harvest, directory.path());
   const bool written = WriteAll(outputs.all(), report);
   if (options.keep_ledgers || !written) KeepRecords(directory, report);
   directory.Remove();
@@ -223,7 +241,7 @@ void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& di
   if (outputs.all().empty() && !is_hopeless) {
     report.Problem("the command left no records: the agent was not loaded into it, or could not start");
   }
-  TellProcesses(options.command[0], harvest, child.pid(), wait_status, report);
+  TellProcesses(options.command[0], harvest, without_records, child.pid(), wait_status, report);
   Summarize(outputs.all(), options.kinds, options.top, report);
 }
 

@@ -345,6 +345,17 @@ def daemon_is_not_waited_for(t):
 
 
 @test()
+def daemon_without_records_is_named(t):
+    # One that was forked just before the command ended had not begun to record: not a word of it, nor of --wait.
+    program = "unset LD_PRELOAD; sleep 60 >%s 2>&1 & echo $! >%s; until grep -q sleep /proc/$!/comm; do :; done"
+    pid = t.dir / "pid"
+    outcome = run(t, "/bin/sh", "-c", program % (os.devnull, pid))
+    t.expect_exit(outcome, 0)
+    t.expect(b"still running: sleep (pid %s); without records" % pid.read_bytes().strip() in outcome.err, "the daemon is not named", outcome)
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+@test()
 def wait_waits_for_everybody(t):
     outcome = run(t, "/bin/sh", "-c", "(%s 300 &) ; exit 3" % t.program("worker"), options=["--wait"])
     t.expect_exit(outcome, 3)
