@@ -17,13 +17,30 @@ namespace {
 
 std::string LastComponent(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
+// In the comments of all that we write: what has it was not written by a process itself.
+constexpr std::string_view kOurs = "# written by profagent run";
+
+bool IsOurs(const Profile& profile) {
+  return std::ranges::any_of(profile.comment(), [&](int64_t comment) {
+    return profile.string_table(static_cast<int>(comment)) == kOurs;
+  });
+}
+
 Output MakeOutput(ProfileKind kind, std::string file, Profile profile) {
   Output output;
   output.kind = kind;
   output.file = std::move(file);
   output.weight = SumOfValues(profile, RunKindOf(kind).value);
+  if (!IsOurs(profile)) {
+    profile.add_comment(profile.string_table_size());
+    profile.add_string_table(std::string(kOurs));
+  }
   output.profile = std::move(profile);
   return output;
+}
+
+ImageName NameOf(const ProcessProfiles& image) {
+  return {image.program, image.pid, image.serial, image.became_another};
 }
 
 std::string ImageText(const ProcessProfiles& image) {
@@ -48,6 +65,7 @@ const ProcessProfiles* MainImage(const Harvest& harvest, pid_t main_pid) {
 bool Outputs::AddSelfWritten(const OutputNames::SelfWritten& written) {
   Result<Profile> profile = ReadProfile(written.file);
   if (!profile || IndexOfValue(*profile, RunKindOf(written.kind).value) < 0) return false;
+  if (IsOurs(*profile)) return false;  // another run's, which ended in this directory meanwhile
   Output output = MakeOutput(written.kind, written.file, Compact(*profile));
   output.process = output.image = written.file;
   output.whose = "from " + LastComponent(written.file);
@@ -58,12 +76,20 @@ bool Outputs::AddSelfWritten(const OutputNames::SelfWritten& written) {
 
 void Outputs::AddHarvest(Harvest& harvest, pid_t main_pid, OutputNames& names) {
   const ProcessProfiles* main_image = MainImage(harvest, main_pid);
+  const ImageName main_name =
+      main_image != nullptr ? NameOf(*main_image) : ImageName{"unknown", static_cast<uint32_t>(main_pid)};
   std::set<std::string> self_written;
+  std::set<ProfileKind> moved;
   for (const auto& [kind, pattern] : names.patterns()) {
-    const std::string plain = names.Plain(kind, main_image != nullptr ? main_image->program : "unknown",
-                                          static_cast<uint32_t>(main_pid));
-    if (names.IsTaken(plain)) self_written.insert(plain);
-    plain_names_[kind] = plain;
+    std::string& plain = plain_names_[kind];
+    plain = names.Plain(kind, main_name.program, main_name.pid);
+    if (!names.IsTaken(plain)) continue;
+    if (std::ranges::find(outputs_, plain, &Output::file) != outputs_.end()) {
+      self_written.insert(plain);
+    } else {  // somebody else's
+      plain = names.Next(kind, main_name, false);
+      moved.insert(kind);
+    }
   }
   // Its own first: so the plain names are its, and the others are called otherwise.
   std::vector<ProcessProfiles*> images;
@@ -71,12 +97,14 @@ void Outputs::AddHarvest(Harvest& harvest, pid_t main_pid, OutputNames& names) {
     images.insert(&image == main_image ? images.begin() : images.end(), &image);
   std::deque<Output> of_main;
   for (ProcessProfiles* image : images) {
-    const ImageName name{image->program, image->pid, image->serial, image->became_another};
+    const ImageName name = NameOf(*image);
     for (KindProfile& taken : image->profiles) {
       const bool is_main = image == main_image && !self_written.contains(plain_names_[taken.kind]);
       const bool wanted_empty = taken.kind == ProfileKind::kCpu || wanted_.Of(taken.kind).asked;
       if (taken.profile.sample_size() == 0 && !(is_main && wanted_empty)) continue;
-      Output output = MakeOutput(taken.kind, names.Next(taken.kind, name, is_main), std::move(taken.profile));
+      std::string file = is_main && moved.contains(taken.kind) ? plain_names_[taken.kind]
+                                                               : names.Next(taken.kind, name, is_main);
+      Output output = MakeOutput(taken.kind, std::move(file), std::move(taken.profile));
       output.process = std::to_string(image->pid);
       output.image = output.process + "." + std::to_string(image->serial);
       output.whose = ImageText(*image);

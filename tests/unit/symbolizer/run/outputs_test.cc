@@ -145,5 +145,30 @@ TEST_F(OutputsTest, TakesWhatAProcessWroteItselfAndItsNameIsGone) {
   EXPECT_EQ(Written(outputs), (Files{{"cpu.prof", 5}, {"heap.prof", 150}}));
 }
 
+// A server and its client, each with a `profagent run` of its own in one directory: the client's time was added to the server's
+// under --merge, and its files were gone.
+TEST_F(OutputsTest, LeavesTheFilesOfAnotherRunAlone) {
+  OutputNames names = Names();
+  {
+    OutputNames others = Names();
+    Outputs outputs{WantedKinds{}};
+    Harvest harvest{{Process(7, "client", 1, 2), Process(8, "sh", 3, 4)}, {}};
+    outputs.AddHarvest(harvest, 7, others);
+    for (const Output& output : outputs.all()) ASSERT_TRUE(WriteProfile(output.profile, output.file));
+  }
+  Outputs outputs{WantedKinds{}};
+  for (const OutputNames::SelfWritten& written : names.TakeSelfWritten({}))
+    EXPECT_FALSE(outputs.AddSelfWritten(written)) << written.file;
+  Harvest harvest{{Process(kMain, "server", 0, 100), Process(11, "sh", 20, 200)}, {}};
+  outputs.AddHarvest(harvest, kMain, names);
+  EXPECT_EQ(Written(outputs), (Files{{"cpu.prof.server.10", 0},
+                                     {"heap.prof.server.10", 100},
+                                     {"cpu.prof.sh.11", 20},
+                                     {"heap.prof.sh.11", 200}}));
+  ASSERT_TRUE(outputs.Merge());
+  EXPECT_EQ(Written(outputs), (Files{{"cpu.prof.server.10", 20}, {"heap.prof.server.10", 300}}));
+  EXPECT_TRUE(fs::exists(directory_ / "cpu.prof.sh.8"));
+}
+
 }  // namespace
 }  // namespace profagent
