@@ -125,9 +125,9 @@ class ScopeSearch {
   }
 
   static std::string Qualified(const std::string& scope, std::string_view name) {
-    // A lambda's type has no name, and GCC does not number them here.
-    if (name == "operator()" && scope.ends_with(kUnnamed)) {
-      return scope.substr(0, scope.size() - kUnnamed.size()) + "{lambda}::operator()";
+    // A lambda's type has no name, and GCC does not number them here. A generic one's operator has its arguments behind it.
+    if ((name == "operator()" || name.starts_with("operator()<")) && scope.ends_with(kUnnamed)) {
+      return scope.substr(0, scope.size() - kUnnamed.size()).append("{lambda}::").append(name);
     }
     return scope + std::string(name);
   }

@@ -111,7 +111,8 @@ struct Worker {
 __attribute__((always_inline)) inline void helper(int x) { Worker().Step(x); }
 }  // namespace
 __attribute__((noinline)) int outer(int x) {
-  auto run = [&](int y) __attribute__((always_inline)) { helper(y); };
+  auto step = [](auto y) __attribute__((always_inline)) { helper(y); };
+  auto run = [&](int y) __attribute__((always_inline)) { step(y); };
   run(x);
   return sink;
 }
@@ -126,7 +127,8 @@ __attribute__((noinline)) int outer(int x) {
       Symbolized(&profile),
       "app::(anonymous namespace)::Worker::Step sample.cc:4 < app::(anonymous namespace)::helper sample.cc:6 "
       "< "
-      "app::outer(int)::{lambda}::operator() sample.cc:9 < app::outer(int) sample.cc:10");
+      "app::outer(int)::{lambda}::operator()<int> sample.cc:9 < "
+      "app::outer(int)::{lambda}::operator() sample.cc:10 < app::outer(int) sample.cc:11");
   // What the linker would say is still what it says.
   const auto& step = profile.function(0);
   EXPECT_EQ(profile.string_table(static_cast<int>(step.system_name())), "Step");
