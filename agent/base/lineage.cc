@@ -24,8 +24,9 @@ bool PreloadsUs(std::string_view variable) {
 
 // The variables that give a process profiles: equal in parent and child when the child inherited them.
 bool NamesProfile(std::string_view variable) {
-  constexpr std::string_view kNames[] = {"CPUPROFILE=",   "HEAPPROFILE=", "PEAKPROFILE=",  "BLOCKPROFILE=",
-                                         "MUTEXPROFILE=", "BLOCKRATE=",   "MUTEXFRACTION="};
+  constexpr std::string_view kNames[] = {
+      "CPUPROFILE=", "HEAPPROFILE=",   "PEAKPROFILE=",          "BLOCKPROFILE=",         "MUTEXPROFILE=",
+      "BLOCKRATE=",  "MUTEXFRACTION=", "PROFAGENT_CPUPROFILE=", "PROFAGENT_HEAPPROFILE="};
   for (std::string_view name : kNames) {
     if (variable.starts_with(name)) return true;
   }

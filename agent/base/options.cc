@@ -88,11 +88,12 @@ void ReadText(const Source& source, std::string_view name, std::string_view Opti
   options->*text = {copy.data(), copy.size()};
 }
 
-// gperftools, whose variables CPUPROFILE and HEAPPROFILE are too, sets the highest bit of the first byte to remember, across
+// `profagent run` names a file by `own`: CPUPROFILE and HEAPPROFILE are gperftools' variables, too, and would start its
+// profilers in a program that has them. gperftools sets the highest bit of the first byte to remember, across
 // exec, that it was there. What follows then is no UTF-8.
-void ReadFileName(const Source& source, std::string_view name, std::string_view Options::*text,
-                  Options* options) {
-  std::span<char> copy = ReadText(source, name, options);
+void ReadFileName(const Source& source, std::string_view own, std::string_view name,
+                  std::string_view Options::*text, Options* options) {
+  std::span<char> copy = ReadText(source, source.Find(own).set ? own : name, options);
   options->*text = {copy.data(), copy.size()};
   if (copy.empty()) return;
   auto first = static_cast<unsigned char>(copy.data()[0]);
@@ -262,7 +263,7 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
   ReadNumber(source, "PROFAGENT_VERBOSE", 0, 2, &verbose);
   options->verbosity = static_cast<Verbosity>(verbose);
 
-  ReadFileName(source, "CPUPROFILE", &Options::cpu_profile, options);
+  ReadFileName(source, "PROFAGENT_CPUPROFILE", "CPUPROFILE", &Options::cpu_profile, options);
   uint64_t hz = 100;
   ReadNumber(source, "CPUPROFILE_FREQUENCY", 1, kMaxCpuFrequency, &hz);
   options->cpu_frequency = Hertz(static_cast<uint32_t>(hz));
@@ -274,7 +275,7 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
     source.Refuse(engine, "timer or perf is accepted; using timer");
   }
 
-  ReadFileName(source, "HEAPPROFILE", &Options::heap_profile, options);
+  ReadFileName(source, "PROFAGENT_HEAPPROFILE", "HEAPPROFILE", &Options::heap_profile, options);
   ReadText(source, "PEAKPROFILE", &Options::peak_profile, options);
   options->heap_rate = 524288;
   options->heap_rate_given = ReadNumber(source, "MEMPROFILERATE", 0, kMaxRate, &options->heap_rate);

@@ -28,7 +28,7 @@ void SetRate(const char* const* environment, const KindRequest& request, Profile
 Settings SettingsOf(const char* const* environment, const AgentSettings& agent) {
   Settings settings;
   settings["PROFAGENT_LEDGER_DIR"] = agent.ledger_directory;
-  settings["PROFAGENT_LINEAGE"] = std::nullopt;
+  for (const char* name : {"PROFAGENT_LINEAGE", "CPUPROFILE", "HEAPPROFILE"}) settings[name] = std::nullopt;
   for (const RunKind& kind : kRunKinds) {
     const auto file = agent.files.find(kind.kind);
     settings[std::string(kind.variable)] =

@@ -36,14 +36,15 @@ struct WantedKinds {
 
 struct RunKind {
   ProfileKind kind;
-  std::string_view name;      // of its file: NAME.prof
-  std::string_view variable;  // of the agent, that names its file
-  std::string_view value;     // the sample type that tells how much of it there is
+  std::string_view name;  // of its file: NAME.prof
+  std::string_view
+      variable;  // of the agent, that names its file; two are gperftools', too, which must not see them
+  std::string_view value;  // the sample type that tells how much of it there is
 };
 
 inline constexpr std::array<RunKind, 5> kRunKinds = {{
-    {ProfileKind::kCpu, "cpu", "CPUPROFILE", "cpu"},
-    {ProfileKind::kHeap, "heap", "HEAPPROFILE", "alloc_space"},
+    {ProfileKind::kCpu, "cpu", "PROFAGENT_CPUPROFILE", "cpu"},
+    {ProfileKind::kHeap, "heap", "PROFAGENT_HEAPPROFILE", "alloc_space"},
     {ProfileKind::kHeapPeak, "heap-peak", "PEAKPROFILE", "peak_space"},
     {ProfileKind::kBlock, "block", "BLOCKPROFILE", "delay"},
     {ProfileKind::kMutex, "mutex", "MUTEXPROFILE", "delay"},

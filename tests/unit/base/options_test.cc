@@ -94,6 +94,14 @@ TEST_F(OptionsTest, FileNamesThatGperftoolsMarkedAreReadWithoutTheMark) {
   EXPECT_EQ(Parse({"HEAPPROFILE=\u00e9t\u00e9.prof"}).heap_profile, "\u00e9t\u00e9.prof");
 }
 
+// As `profagent run` says it.
+TEST_F(OptionsTest, FilesHaveNamesThatGperftoolsDoesNotKnow) {
+  const Options& options =
+      Parse({"CPUPROFILE=x", "PROFAGENT_CPUPROFILE=cpu.prof", "PROFAGENT_HEAPPROFILE=heap.prof"});
+  EXPECT_EQ(options.cpu_profile, "cpu.prof");
+  EXPECT_EQ(options.heap_profile, "heap.prof");
+}
+
 TEST_F(OptionsTest, ANumberIsDigitsAndNothingElse) {
   for (const char* value : {"1e3", " 100", "100 ", "+100", "0x64", "abc", "", "-1", "0", "10001", "99999",
                             "18446744073709551716", "100,5"}) {

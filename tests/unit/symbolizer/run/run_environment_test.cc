@@ -45,11 +45,12 @@ TEST(RunEnvironment, PreloadsTheAgentAloneWhenNothingElseIsPreloaded) {
 
 // `profagent run -- profagent run -- app`: the inner run's processes belong to the inner run.
 TEST(RunEnvironment, ReplacesWhatAnOuterRunSaid) {
-  const char* const before[] = {"PROFAGENT_LEDGER_DIR=/outer", "CPUPROFILE=/outer.prof",
+  const char* const before[] = {"PROFAGENT_LEDGER_DIR=/outer", "PROFAGENT_CPUPROFILE=/outer.prof",
                                 "PROFAGENT_LINEAGE=later", nullptr};
   std::vector<std::string> environment = MakeRunEnvironment(before, Settings());
   EXPECT_TRUE(Holds(environment, "PROFAGENT_LEDGER_DIR=/dev/shm/ledgers"));
-  EXPECT_TRUE(Holds(environment, "CPUPROFILE=/tmp/cpu.prof"));
+  EXPECT_TRUE(Holds(environment, "PROFAGENT_CPUPROFILE=/tmp/cpu.prof"));
+  EXPECT_FALSE(Holds(environment, "PROFAGENT_CPUPROFILE=/outer.prof"));
   EXPECT_FALSE(Holds(environment, "PROFAGENT_LEDGER_DIR=/outer"));
   EXPECT_FALSE(Names(environment, "PROFAGENT_LINEAGE"));
 }
@@ -67,8 +68,8 @@ TEST(RunEnvironment, LeavesTheFrequencyToTheEnvironmentUnlessOneWasGiven) {
 TEST(RunEnvironment, NamesAFileForEveryKind) {
   std::vector<std::string> environment = MakeRunEnvironment(nullptr, Settings());
   for (const char* variable :
-       {"CPUPROFILE=/tmp/cpu.prof", "HEAPPROFILE=/tmp/heap.prof", "PEAKPROFILE=/tmp/heap-peak.prof",
-        "BLOCKPROFILE=/tmp/block.prof", "MUTEXPROFILE=/tmp/mutex.prof"}) {
+       {"PROFAGENT_CPUPROFILE=/tmp/cpu.prof", "PROFAGENT_HEAPPROFILE=/tmp/heap.prof",
+        "PEAKPROFILE=/tmp/heap-peak.prof", "BLOCKPROFILE=/tmp/block.prof", "MUTEXPROFILE=/tmp/mutex.prof"}) {
     EXPECT_TRUE(Holds(environment, variable)) << variable;
   }
 }
@@ -80,15 +81,25 @@ TEST(RunEnvironment, SwitchesOffWhatIsNotWanted) {
                                 "BLOCKPROFILE=/x",  "MUTEXFRACTION=1", "MUTEXPROFILE=/x", nullptr};
   std::vector<std::string> environment = MakeRunEnvironment(before, Settings(Only(&WantedKinds::cpu)));
   EXPECT_TRUE(Holds(environment, "MEMPROFILERATE=0"));
-  for (const char* name :
-       {"HEAPPROFILE", "PEAKPROFILE", "BLOCKRATE", "BLOCKPROFILE", "MUTEXFRACTION", "MUTEXPROFILE"}) {
+  for (const char* name : {"HEAPPROFILE", "PROFAGENT_HEAPPROFILE", "PEAKPROFILE", "BLOCKRATE", "BLOCKPROFILE",
+                           "MUTEXFRACTION", "MUTEXPROFILE"}) {
     EXPECT_FALSE(Names(environment, name)) << name;
   }
   const char* const with_cpu[] = {"CPUPROFILE=/x", nullptr};
   environment = MakeRunEnvironment(with_cpu, Settings(Only(&WantedKinds::heap)));
-  EXPECT_FALSE(Names(environment, "CPUPROFILE"));
+  EXPECT_FALSE(Names(environment, "CPUPROFILE") || Names(environment, "PROFAGENT_CPUPROFILE"));
   EXPECT_FALSE(Names(environment, "MEMPROFILERATE")) << "the agent's default";
-  EXPECT_TRUE(Names(environment, "HEAPPROFILE"));
+  EXPECT_TRUE(Names(environment, "PROFAGENT_HEAPPROFILE"));
+}
+
+// A program with gperftools in it wrote heap.prof.0001.heap and a cpu.prof of its own, and ran many times slower.
+TEST(RunEnvironment, StartsNoProfilerOfGperftools) {
+  const char* const before[] = {"CPUPROFILE=/x", "HEAPPROFILE=/x", nullptr};
+  for (const char* const* environment : {before, static_cast<const char* const*>(nullptr)}) {
+    const std::vector<std::string> variables = MakeRunEnvironment(environment, Settings());
+    EXPECT_FALSE(Names(variables, "CPUPROFILE"));
+    EXPECT_FALSE(Names(variables, "HEAPPROFILE"));
+  }
 }
 
 TEST(RunEnvironment, PassesRatesOn) {
