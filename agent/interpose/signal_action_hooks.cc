@@ -73,10 +73,6 @@ int Sigaction(int signo, const struct sigaction* action, struct sigaction* old) 
 
 // One handler for one signal, as signal() and its kin set it. SIG_ERR: errno says why.
 sighandler_t SetHandler(int signo, sighandler_t handler, uint64_t flags, uint64_t mask) {
-  if (handler == SIG_ERR) {
-    errno = EINVAL;
-    return SIG_ERR;
-  }
   KernelSigaction wanted{reinterpret_cast<uintptr_t>(handler), flags, 0, mask};
   KernelSigaction before;
   long result = Exchange(signo, &wanted, &before);
@@ -87,18 +83,27 @@ sighandler_t SetHandler(int signo, sighandler_t handler, uint64_t flags, uint64_
   return reinterpret_cast<sighandler_t>(before.handler);
 }
 
+// What signal() and sysv_signal() refuse; sigset does not.
+bool IsError(sighandler_t handler) {
+  if (handler != SIG_ERR) return false;
+  errno = EINVAL;
+  return true;
+}
+
 // Signals for which siginterrupt asked that system calls be interrupted: what later calls of signal() must
 // heed.
 constinit std::atomic<uint64_t> g_interrupting{0};
 
 sighandler_t BsdSignal(int signo, sighandler_t handler) {
   if (!IsOurs(signo)) return Real().signal(signo, handler);
+  if (IsError(handler)) return SIG_ERR;
   bool interrupts = (g_interrupting.load(std::memory_order_relaxed) & SignalBit(signo)) != 0;
   return SetHandler(signo, handler, interrupts ? 0 : SA_RESTART, SignalBit(signo));
 }
 
 sighandler_t SysvSignal(int signo, sighandler_t handler) {
   if (!IsOurs(signo)) return Real().sysv_signal(signo, handler);
+  if (IsError(handler)) return SIG_ERR;
   return SetHandler(signo, handler, SA_RESETHAND | SA_NODEFER, 0);
 }
 
@@ -162,5 +167,8 @@ PROF_EXPORT int siginterrupt(int signo, int interrupt) noexcept {
     g_interrupting.fetch_and(~SignalBit(signo), std::memory_order_relaxed);
     action.flags |= SA_RESTART;
   }
-  return g_virtual_signals.Exchange(signo, &action, nullptr) == 0 ? 0 : -1;
+  long result = g_virtual_signals.Exchange(signo, &action, nullptr);
+  if (result == 0) return 0;
+  errno = SyscallError(result);
+  return -1;
 }

@@ -63,6 +63,13 @@ static void EndWaits(const char* set_by, int signo) {
   REQUIRE(sigaction(0, NULL, &left) == -1 && errno == EINVAL && sigaction(65, NULL, &left) == -1);
   REQUIRE(sigaction(32, NULL, &left) == -1 && signal(33, CountAndWork) == SIG_ERR);
   REQUIRE(signal(SIGKILL, CountAndWork) == SIG_ERR && errno == EINVAL && siginterrupt(1000, 1) == -1);
+  errno = 0;
+  REQUIRE(siginterrupt(SIGKILL, 1) == -1 && errno == EINVAL);
+  // sigset takes SIG_ERR for the address of a handler.
+  REQUIRE(sigset(signo, SIG_ERR) != SIG_ERR && sigaction(signo, NULL, &left) == 0 &&
+          left.sa_handler == SIG_ERR);
+  REQUIRE(sigset(signo, SIG_DFL) == SIG_ERR && sigaction(signo, NULL, &left) == 0 &&
+          left.sa_handler == SIG_DFL);
 }
 
 // What a vfork child sets is its own, though its memory is its parent's.
