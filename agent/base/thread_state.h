@@ -18,10 +18,7 @@
 namespace profagent {
 
 struct ThreadState {
-  // Where the last signal handler returned to (agent/capture/handler_return_x86_64.S, which knows that they are the first).
-  uintptr_t returned_pc, returned_sp;
-
-  // Heap sampling (agent/capture/heap_sampler.h): every malloc looks at it.
+  // Heap sampling (agent/capture/heap_sampler.h), first: every malloc looks at it.
   uint64_t heap_countdown;  // bytes until the next sample; 0 at birth: nothing was drawn yet
   uint64_t heap_random;     // state of the thread's draws; 0: not seeded
   uintptr_t in_allocator;   // where on the stack a sampled call of the real allocator is under way; 0: none

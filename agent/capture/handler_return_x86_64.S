@@ -1,10 +1,12 @@
 /* See handler_return.h. On entry the stack pointer is at the kernel's ucontext. */
 
-/* Places in a ucontext_t and in ThreadState; the header checks them. */
+/* Places in a ucontext_t, and a bit; the header checks them. */
+#define CONTEXT_RAX 144
 #define CONTEXT_RSP 160
 #define CONTEXT_RIP 168
-#define RETURNED_PC 0
-#define RETURNED_SP 8
+#define CONTEXT_FLAGS 176
+#define RESUME_FLAG_BIT 16
+#define EINTR 4
 
 /* DWARF's register `number` is what stands `offset` bytes (less than 8192) above the stack pointer. */
 #define DW_CFA_expression 0x10
@@ -33,7 +35,7 @@
   SAVED(6, 120)
   SAVED(3, 128)
   SAVED(1, 136)
-  SAVED(0, 144)
+  SAVED(0, CONTEXT_RAX)
   SAVED(2, 152)
   SAVED(7, CONTEXT_RSP)
   SAVED(16, CONTEXT_RIP)
@@ -42,11 +44,10 @@
   .hidden profagent_handler_return
   .type profagent_handler_return, @function
 profagent_handler_return:
-  movq _ZN9profagent7t_stateE@gottpoff(%rip), %rcx
-  movq CONTEXT_RIP(%rsp), %rax
-  movq %rax, %fs:RETURNED_PC(%rcx)
-  movq CONTEXT_RSP(%rsp), %rax
-  movq %rax, %fs:RETURNED_SP(%rcx)
+  cmpq $-EINTR, CONTEXT_RAX(%rsp)
+  jne 1f
+  btsl $RESUME_FLAG_BIT, CONTEXT_FLAGS(%rsp)
+1:
   movl $15, %eax /* rt_sigreturn */
   syscall
   .cfi_endproc

@@ -72,6 +72,14 @@ def wait_for_signals_that_never_times_out(t):
     t.expect_exit(run)
 
 
+@each(["timer", "perf"])
+def short_waits_are_never_interrupted(t, engine):
+    # A tick behind such a call, and the next one in the same call: that was taken for a wait that the program's handler had ended.
+    run = t.run("signals", "short_waits", hz=10000, env={"PROFAGENT_CPU_ENGINE": engine})
+    t.expect_exit(run)
+    t.expect(int(run.out) == 0, "%d waits were interrupted" % int(run.out), run)
+
+
 # SIGURG is none that the agent handles.
 @each([(by, signo) for by in ("sigaction", "signal", "sysv_signal") for signo in (signal.SIGALRM, signal.SIGURG)])
 def handler_ends_a_wait(t, set_by, signo):
