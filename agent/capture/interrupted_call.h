@@ -9,9 +9,8 @@
 // Right:   a CPU clock stands still while its thread sleeps, so our tick meets such a call on its way in,
 //          before it waited or did anything: to begin it again is to have begun it a moment later. Timeouts
 //          begin again too, by the same few microseconds. What the kernel did not end (an event, the timeout,
-//          data) has another result than EINTR, and a signal of the application's that is pending too is
-//          delivered before the call begins, as if both had come earlier. Not for the process timer: that one
-//          may meet a thread that has slept for long, again and again.
+//          data) has another result than EINTR. Not for the process timer: that one may meet a thread that has slept for
+//          long, again and again.
 // Foreign: a signal of the application's that its thread blocks or ignores would not have ended the call, and does not:
 //          there the thread may have slept for long, and a timeout begins again as a whole. No signal would have been
 //          exact, EINTR would be what the program does not expect.
@@ -28,7 +27,7 @@
 
 namespace profagent {
 
-// True: it will be begun again.
+// True: it will be begun again. One that the kernel would begin again of itself ends, if a handler without SA_RESTART is next.
 PROF_SIGNAL_SAFE bool RestartInterruptedCall(ucontext_t* context);
 
 // The opposite, for a handler of the application's without SA_RESTART: our flags made the kernel begin the call again, and

@@ -7,8 +7,10 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "agent/base/raw_syscall.h"
 #include "agent/capture/handler_return.h"
 #include "agent/capture/interrupted_call.h"
+#include "agent/capture/virtual_signals.h"
 
 namespace profagent {
 namespace {
@@ -17,7 +19,7 @@ constexpr uintptr_t kPage = 4096;
 constexpr uint8_t kMovImmediateToEax = 0xb8;  // four bytes of number follow
 constexpr uint32_t kMovLength = 5;
 
-bool DoesNothingBeforeEintr(uint32_t number) {
+PROF_SIGNAL_SAFE bool DoesNothingBeforeEintr(uint32_t number) {
   switch (number) {
     case SYS_poll:
     case SYS_ppoll:
@@ -49,7 +51,7 @@ bool DoesNothingBeforeEintr(uint32_t number) {
   }
 }
 
-bool MayEndWithEintr(const greg_t* registers) {
+PROF_SIGNAL_SAFE bool MayEndWithEintr(const greg_t* registers) {
   auto second = static_cast<uint32_t>(registers[REG_RSI]);
   switch (registers[REG_RAX]) {
     case SYS_read:
@@ -104,11 +106,41 @@ uint32_t LoadLength(const uint8_t* code) {
   return loads ? prefix + 4 : 0;
 }
 
+// The kernel has gone back to the call, to begin it again.
+PROF_SIGNAL_SAFE bool IsRestarted(const greg_t* registers) {
+  greg_t pc = registers[REG_RIP];
+  if (registers[REG_RCX] != pc + 2) return false;  // what the instruction leaves there
+  auto* code = reinterpret_cast<const uint8_t*>(pc);
+  return code[0] == 0x0f && code[1] == 0x05 && MayEndWithEintr(registers);
+}
+
+void EndWithEintr(greg_t* registers) {
+  registers[REG_RIP] += 2;
+  registers[REG_RAX] = -EINTR;
+}
+
+// One of the application's, which the kernel enters when ours has returned, and without the flag `but_with`.
+PROF_SIGNAL_SAFE bool HandlerIsNext(const ucontext_t& context, uint64_t but_with) {
+  uint64_t pending = 0;
+  uint64_t blocked = 0;
+  RawSyscall(SYS_rt_sigpending, &pending, sizeof pending);  // of all signals: every one is blocked here
+  std::memcpy(&blocked, &context.uc_sigmask, sizeof blocked);
+  for (pending &= ~blocked; pending != 0; pending &= pending - 1) {
+    KernelSigaction action = g_virtual_signals.ApplicationAction(__builtin_ctzll(pending) + 1);
+    if (!action.is_default() && !action.is_ignored() && (action.flags & but_with) == 0) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 bool RestartInterruptedCall(ucontext_t* context) {
   greg_t* registers = context->uc_mcontext.gregs;
-  if (registers[REG_RAX] != -EINTR || CameFromHandler(*context)) return false;
+  if (registers[REG_RAX] != -EINTR) {
+    if (IsRestarted(registers) && HandlerIsNext(*context, SA_RESTART)) EndWithEintr(registers);
+    return false;
+  }
+  if (CameFromHandler(*context)) return false;
   auto pc = static_cast<uintptr_t>(registers[REG_RIP]);
   // The page before this one may not be there.
   constexpr uint32_t kFurthest = 2 + 5 + kMovLength;
@@ -123,6 +155,7 @@ bool RestartInterruptedCall(ucontext_t* context) {
     uint32_t number = 0;
     std::memcpy(&number, move + 1, sizeof number);
     if (!DoesNothingBeforeEintr(number)) continue;
+    if (HandlerIsNext(*context, 0)) return false;
     registers[REG_RIP] = static_cast<greg_t>(pc - 2);
     registers[REG_RAX] = number;
     return true;
@@ -131,13 +164,8 @@ bool RestartInterruptedCall(ucontext_t* context) {
 }
 
 bool EndRestartedCall(ucontext_t* context) {
-  greg_t* registers = context->uc_mcontext.gregs;
-  greg_t pc = registers[REG_RIP];
-  if (registers[REG_RCX] != pc + 2) return false;  // what the instruction leaves there
-  auto* code = reinterpret_cast<const uint8_t*>(pc);
-  if (code[0] != 0x0f || code[1] != 0x05 || !MayEndWithEintr(registers)) return false;
-  registers[REG_RIP] = pc + 2;
-  registers[REG_RAX] = -EINTR;
+  if (!IsRestarted(context->uc_mcontext.gregs)) return false;
+  EndWithEintr(context->uc_mcontext.gregs);
   return true;
 }
 

@@ -142,7 +142,7 @@ class VirtualSignals {
   PROF_SIGNAL_SAFE bool IsTaken(int signo) const;
   // The application's action is SIG_DFL. (A signal that was never taken: the kernel is asked.)
   bool IsDefault(int signo) const { return ApplicationAction(signo).is_default(); }
-  KernelSigaction ApplicationAction(int signo) const;
+  PROF_SIGNAL_SAFE KernelSigaction ApplicationAction(int signo) const;
 
   // What sigaction(signo, action, old) must do and say; either may be nullptr. 0, or the kernel's -errno. For a call of libc's
   // functions, which have a restorer of libc's, the action gets ours.

@@ -44,6 +44,7 @@ class InterruptedCallTest : public ::testing::Test {
     context_.uc_mcontext.gregs[REG_RIP] = pc_;
     context_.uc_mcontext.gregs[REG_RAX] = rax;
     context_.uc_mcontext.gregs[REG_EFL] = flags_;
+    memcpy(&context_.uc_sigmask, &mask_, sizeof mask_);
     return RestartInterruptedCall(&context_);
   }
 
@@ -64,6 +65,7 @@ class InterruptedCallTest : public ::testing::Test {
   ucontext_t context_ = {};
   greg_t pc_ = 0;
   greg_t flags_ = 0;
+  uint64_t mask_ = 0;
 };
 
 TEST_F(InterruptedCallTest, TheCallBeginsAgainWithItsNumber) {
@@ -94,6 +96,34 @@ TEST_F(InterruptedCallTest, WhatAHandlerHasEndedIsNotBegunAgain) {
   ASSERT_TRUE(Restarts(poll));
   flags_ = kResumeFlag;
   EXPECT_FALSE(Restarts(poll));
+}
+
+// The kernel delivers a signal of the thread, as a tick is, before one of the process, which has woken it.
+TEST_F(InterruptedCallTest, WhatAHandlerIsAboutToEndIsNotBegunAgain) {
+  std::vector<int> poll = {0xb8, SYS_poll, 0, 0, 0, 0x0f, 0x05};
+  AllSignalsBlocked blocked;
+  struct sigaction action = {};
+  for (auto handler : {static_cast<sighandler_t>([](int) {}), SIG_DFL}) {
+    for (int flags : {0, SA_RESTART}) {
+      action.sa_handler = handler;
+      action.sa_flags = flags;
+      sigaction(SIGUSR2, &action, nullptr);
+      bool handles = handler != SIG_DFL;
+      kill(getpid(), SIGUSR2);
+      EXPECT_EQ(Restarts(poll), !handles);
+      mask_ = SignalBit(SIGUSR2);
+      EXPECT_TRUE(Restarts(poll)) << "it is blocked outside of the tick";
+      mask_ = 0;
+      ShowRestarted(SYS_read);
+      EXPECT_FALSE(RestartInterruptedCall(&context_));
+      EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], handles && flags == 0 ? -EINTR : SYS_read);
+      EXPECT_EQ(context_.uc_mcontext.gregs[REG_RIP], pc_ + (handles && flags == 0 ? 2 : 0));
+      uint64_t bit = SignalBit(SIGUSR2);
+      struct timespec no_time = {};
+      ASSERT_EQ(RawSyscall(SYS_rt_sigtimedwait, &bit, nullptr, &no_time, sizeof bit), SIGUSR2);
+      EXPECT_TRUE(Restarts(poll)) << "none is pending";
+    }
+  }
 }
 
 TEST_F(InterruptedCallTest, NothingIsReadBeforeAPageThatMayBeTheFirst) {
