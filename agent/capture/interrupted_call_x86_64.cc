@@ -19,7 +19,12 @@ constexpr uintptr_t kPage = 4096;
 constexpr uint8_t kMovImmediateToEax = 0xb8;  // four bytes of number follow
 constexpr uint32_t kMovLength = 5;
 
-PROF_SIGNAL_SAFE bool DoesNothingBeforeEintr(uint32_t number) {
+bool IsFutexWait(greg_t operation) {
+  auto command = static_cast<uint32_t>(operation) & static_cast<uint32_t>(FUTEX_CMD_MASK);
+  return command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
+}
+
+PROF_SIGNAL_SAFE bool DoesNothingBeforeEintr(uint32_t number, const greg_t* registers) {
   switch (number) {
     case SYS_poll:
     case SYS_ppoll:
@@ -46,6 +51,8 @@ PROF_SIGNAL_SAFE bool DoesNothingBeforeEintr(uint32_t number) {
     case SYS_accept:
     case SYS_accept4:
       return true;
+    case SYS_futex:  // with a timeout; without one the kernel restarts it itself
+      return IsFutexWait(registers[REG_RSI]);
     default:
       return false;
   }
@@ -90,8 +97,7 @@ PROF_SIGNAL_SAFE bool MayEndWithEintr(const greg_t* registers) {
     case SYS_fcntl:
       return second == F_SETLKW || second == F_OFD_SETLKW;
     case SYS_futex:
-      second &= static_cast<uint32_t>(FUTEX_CMD_MASK);
-      return second == FUTEX_WAIT || second == FUTEX_WAIT_BITSET;
+      return IsFutexWait(registers[REG_RSI]);
     default:
       return false;
   }
@@ -154,7 +160,7 @@ bool RestartInterruptedCall(ucontext_t* context) {
     if (between != 0 && LoadLength(move + kMovLength) != between) continue;
     uint32_t number = 0;
     std::memcpy(&number, move + 1, sizeof number);
-    if (!DoesNothingBeforeEintr(number)) continue;
+    if (!DoesNothingBeforeEintr(number, registers)) continue;
     if (HandlerIsNext(*context, 0)) return false;
     registers[REG_RIP] = static_cast<greg_t>(pc - 2);
     registers[REG_RAX] = number;

@@ -1,6 +1,7 @@
 // Programs that use signals themselves, SIGPROF included. Each prints what it saw; the harness runs it with and without
 // the agent.
 #include <poll.h>
+#include <semaphore.h>
 #include <sys/signalfd.h>
 #include <sys/time.h>
 
@@ -416,8 +417,14 @@ int main(int argc, char** argv) {
   }
   if (Is(how, "short_waits")) {  // in a loop: most ticks come in or right behind one
     int interrupted = 0;
+    sem_t semaphore;
+    REQUIRE(sem_init(&semaphore, 0, 0) == 0);
     for (int i = 0; i < 8000; ++i) {
       const struct timespec nap = {0, 1000};
+      struct timespec end;
+      clock_gettime(CLOCK_REALTIME, &end);
+      interrupted += nanosleep(&nap, NULL) != 0;
+      interrupted += sem_timedwait(&semaphore, &end) == 0 || errno != ETIMEDOUT;
       interrupted += poll(NULL, 0, i % 4 == 0) != 0;
     }
     printf("%d\n", interrupted);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -43,6 +44,7 @@ class InterruptedCallTest : public ::testing::Test {
     pc_ = reinterpret_cast<greg_t>(page_ + end);
     context_.uc_mcontext.gregs[REG_RIP] = pc_;
     context_.uc_mcontext.gregs[REG_RAX] = rax;
+    context_.uc_mcontext.gregs[REG_RSI] = second_;
     context_.uc_mcontext.gregs[REG_EFL] = flags_;
     memcpy(&context_.uc_sigmask, &mask_, sizeof mask_);
     return RestartInterruptedCall(&context_);
@@ -64,6 +66,7 @@ class InterruptedCallTest : public ::testing::Test {
   uint8_t* page_ = nullptr;
   ucontext_t context_ = {};
   greg_t pc_ = 0;
+  greg_t second_ = 0;
   greg_t flags_ = 0;
   uint64_t mask_ = 0;
 };
@@ -124,6 +127,14 @@ TEST_F(InterruptedCallTest, WhatAHandlerIsAboutToEndIsNotBegunAgain) {
       EXPECT_TRUE(Restarts(poll)) << "none is pending";
     }
   }
+}
+
+TEST_F(InterruptedCallTest, AFutexWaitBeginsAgain) {
+  std::vector<int> futex = {0xb8, SYS_futex, 0, 0, 0, 0x0f, 0x05};
+  second_ = FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME;
+  EXPECT_TRUE(Restarts(futex));
+  second_ = FUTEX_WAKE;
+  EXPECT_FALSE(Restarts(futex));
 }
 
 TEST_F(InterruptedCallTest, NothingIsReadBeforeAPageThatMayBeTheFirst) {
