@@ -8,6 +8,7 @@
 // Mark:    the processor's resume flag (RF). The return sets it with the other flags, a signal's frame shows it, and the next
 //          instruction to complete clears it: who finds it comes right behind a handler, and the next call of a loop is
 //          another. It has no meaning but to debuggers, whose breakpoint in a register would be passed over there.
+// Ours:    a handler of the agent's alone leaves no mark: several may come one after the other, and the last one is to know.
 // Unwinds: as libc's, by call frame information with the signal's mark: debuggers and unwinders see a signal's frame.
 // Beware:  a handler that was set by a system call of the program's own returns by another way.
 #pragma once

@@ -47,6 +47,9 @@ profagent_handler_return:
   cmpq $-EINTR, CONTEXT_RAX(%rsp)
   jne 1f
   btsl $RESUME_FLAG_BIT, CONTEXT_FLAGS(%rsp)
+  .globl profagent_unmarked_return
+  .hidden profagent_unmarked_return
+profagent_unmarked_return:
 1:
   movl $15, %eax /* rt_sigreturn */
   syscall

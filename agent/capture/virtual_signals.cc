@@ -123,7 +123,7 @@ bool VirtualSignals::Take(const AllSignalsBlocked& blocked, int signo, AgentSign
   Entry& entry = entries_[signo];
   Locked lock(blocked, entry);
   KernelSigaction before;
-  pid_.store(static_cast<uint32_t>(RawSyscall(SYS_getpid)), std::memory_order_relaxed);
+  NoteProcess();
   entry.handler = handler;
   entry.on_other_handler = on_other_handler;
   entry.hold.store(hold, std::memory_order_release);
@@ -159,6 +159,7 @@ bool VirtualSignals::Guard(const AllSignalsBlocked& blocked, int signo, AgentSig
   Hold hold = entry.hold.load(std::memory_order_relaxed);
   if (hold == Hold::kGuarded || KernelExchange(signo, nullptr, &found) != 0) return false;
   // Otherwise a raw system call put it there, or the signal was not taken.
+  if (hold == Hold::kNot) NoteProcess();
   bool known = hold != Hold::kNot && found.handler == ActionFor(hold, entry, Read(entry)).handler;
   if (!known) Write(entry, found);
   entry.guard = handler;
@@ -368,6 +369,7 @@ void VirtualSignals::TakeAgain(int signo) {
 }
 
 void VirtualSignals::Retreat(const AllSignalsBlocked& blocked, uint64_t kept) {
+  retreated_.store(true, std::memory_order_release);
   for (int signo = 1; signo < kSignals; ++signo) {
     Entry& entry = entries_[signo];
     Locked lock(blocked, entry);
@@ -381,6 +383,7 @@ void VirtualSignals::Retreat(const AllSignalsBlocked& blocked, uint64_t kept) {
 }
 
 void VirtualSignals::Return(const AllSignalsBlocked& blocked) {
+  retreated_.store(false, std::memory_order_release);
   for (int signo = 1; signo < kSignals; ++signo) {
     Entry& entry = entries_[signo];
     if (entry.hold_outside == Hold::kNot) continue;
@@ -393,8 +396,12 @@ void VirtualSignals::Return(const AllSignalsBlocked& blocked) {
   }
 }
 
-void VirtualSignals::ResetAfterFork() {
+void VirtualSignals::NoteProcess() {
   pid_.store(static_cast<uint32_t>(RawSyscall(SYS_getpid)), std::memory_order_relaxed);
+}
+
+void VirtualSignals::ResetAfterFork() {
+  NoteProcess();
   for (Entry& entry : entries_) {
     entry.locked.store(0, std::memory_order_relaxed);
     if ((entry.version.load(std::memory_order_relaxed) & 1) != 0)

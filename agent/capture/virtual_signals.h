@@ -68,10 +68,11 @@ class AllSignalsBlocked {
   uint64_t before_;
 };
 
-// Defines the assembly function `entry`, a handler for the kernel that calls `decide` (with the handler's
-// three arguments and a HandlerCall, in which it may change them) and, when that returns an address, jumps there: the application's handler finds stack and
-// registers as the kernel left them, and what it does there (return, siglongjmp, unwind, switch stacks) is
-// between it and the kernel. qemu's user mode enters handlers with a stack that is not aligned: `decide` has it aligned.
+// Defines the assembly function `entry`, a handler for the kernel that calls `decide` (with the handler's three arguments and a
+// HandlerCall, in which it may change them) and, when that returns an address, jumps there: the application's handler finds stack
+// and registers as the kernel left them, and what it does there (return, siglongjmp, unwind, switch stacks) is between it and the
+// kernel. Otherwise it returns without a mark (handler_return.h): no handler of the application's has been. qemu's user mode enters
+// handlers with a stack that is not aligned: `decide` has it aligned.
 #define PROF_ENTER_APPLICATION_HANDLER(entry, decide)                          \
   asm(".pushsection prof_sigsafe,\"ax\",@progbits\n"                           \
       ".globl " entry "\n.hidden " entry "\n.type " entry ",@function\n" entry \
@@ -102,6 +103,14 @@ class AllSignalsBlocked {
       "  movq %rax, %r11\n"                                                    \
       "  testq %rax, %rax\n"                                                   \
       "  jne 1f\n"                                                             \
+      "  leaq profagent_handler_return(%rip), %rcx\n"                          \
+      "  cmpq %rcx, (%rsp)\n"                                                  \
+      "  jne 2f\n"                                                             \
+      "  addq $8, %rsp\n"                                                      \
+      "  .cfi_def_cfa_offset 0\n"                                              \
+      "  jmp profagent_unmarked_return\n"                                      \
+      "2:\n"                                                                   \
+      "  .cfi_def_cfa_offset 8\n"                                              \
       "  ret\n"                                                                \
       "1:\n"                                                                   \
       "  testq %rcx, %rcx\n"                                                   \
@@ -177,6 +186,8 @@ class VirtualSignals {
   // application has set meanwhile.
   void Retreat(const AllSignalsBlocked&, uint64_t kept);
   void Return(const AllSignalsBlocked& blocked);
+  // Between the two: no system call may be made.
+  PROF_ALWAYS_INLINE bool is_retreated() const { return retreated_.load(std::memory_order_acquire); }
 
   void ResetAfterFork();
 
@@ -200,6 +211,7 @@ class VirtualSignals {
   class Rewrite;
 
   static constexpr int kSignals = 65;
+  void NoteProcess();
   // This is a vfork child, or was cloned past libc.
   bool IsAnotherProcess(const Entry& entry) const;
   long ExchangeElsewhere(int signo, const KernelSigaction* wanted, KernelSigaction* old) const;
@@ -213,6 +225,7 @@ class VirtualSignals {
   PROF_SIGNAL_SAFE KernelSigaction ActionFor(Hold hold, const Entry& entry,
                                              const KernelSigaction& wanted) const;
 
+  std::atomic<bool> retreated_{false};
   std::atomic<uint32_t> pid_{0};  // whose dispositions these are
   Entry entries_[kSignals] = {};
 };

@@ -164,8 +164,8 @@ TEST_F(LedgerDirectoryTest, TidyingLooksIntoTheDirectoryForAllUsers) {
     fs::last_write_time(top, fs::file_time_type::clock::now() - std::chrono::hours(25));
     EXPECT_EQ(Contains(TidyLeftOvers(), top), hours == 1);
     EXPECT_EQ(fs::exists(path / kOfNobody), hours == 1);
-    if (hours == 1)
-      EXPECT_LT(fs::last_write_time(path) - then, std::chrono::seconds(2)) << "not a day longer";
+    if (hours == 25) continue;
+    EXPECT_LT(fs::last_write_time(path) - then, std::chrono::seconds(2)) << "not a day longer";
   }
 }
 
