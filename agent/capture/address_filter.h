@@ -1,9 +1,9 @@
 // How many things are known of the addresses of each class: a first look that costs one load.
 //
 // Context:   `hook`, `signal`. May err towards "look closer", never away.
-// Classes:   4096, by the 32 bytes that an address lies in. Neighbours are a cache line apart, or two busy locks side by side
-//            would take the line from each other. Locks at the same place of large pieces of memory (a mapping each, a thread's
-//            arena, a stack) are many, and differ in their upper bits only: those are mixed in.
+// Classes:   4096, by the 32 bytes that an address lies in, spread by Fibonacci hashing. Neighbours are far apart, or two busy locks
+//            side by side would take a cache line from each other. Locks at the same place of large pieces of memory (a mapping
+//            each, a thread's arena, a stack) are many, and differ in their upper bits only: every bit counts.
 #pragma once
 
 #include <atomic>
@@ -44,12 +44,10 @@ class AddressFilter {
  private:
   static constexpr uint32_t kLog2Classes = 12;
   static constexpr uint32_t kClasses = 1 << kLog2Classes;
-  static constexpr uint32_t kPerLine = 64 / sizeof(uint32_t);
 
   PROF_ALWAYS_INLINE static uint32_t ClassOf(const void* address) {
-    auto key = reinterpret_cast<uintptr_t>(address) >> 5;
-    uint32_t upper = static_cast<uint32_t>(key >> kLog2Classes) * 0x9e3779b1 >> (32 - kLog2Classes);
-    return (static_cast<uint32_t>(key) * (kPerLine + 1) + upper) & (kClasses - 1);
+    uint64_t key = reinterpret_cast<uintptr_t>(address) >> 5;
+    return static_cast<uint32_t>(key * 0x9e3779b97f4a7c15 >> (64 - kLog2Classes));
   }
 
   std::atomic<uint32_t> counts_[kClasses] = {};
