@@ -2,8 +2,10 @@
 
 #include <ucontext.h>
 
+#include <cerrno>
 #include <cstring>
 
+#include "agent/base/errno_saver.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/capture/handler_return.h"
 #include "agent/capture/interrupted_call.h"
@@ -35,6 +37,14 @@ PROF_ALWAYS_INLINE long KernelExchange(int signo, const KernelSigaction* action,
 }  // namespace
 
 constinit VirtualSignals g_virtual_signals;
+
+void ToLibc(const KernelSigaction& kernel, struct sigaction* action) {
+  std::memset(action, 0, sizeof *action);
+  action->sa_handler = reinterpret_cast<sighandler_t>(kernel.handler);
+  action->sa_flags = static_cast<int>(kernel.flags);
+  action->sa_restorer = reinterpret_cast<void (*)()>(kernel.restorer);
+  std::memcpy(&action->sa_mask, &kernel.mask, sizeof kernel.mask);
+}
 
 uint64_t SetSignalMask(uint64_t mask) { return ChangeSignalMask(SIG_SETMASK, mask); }
 
@@ -255,7 +265,9 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
     Hold hold = entry.hold.load(std::memory_order_relaxed);
     if (hold == Hold::kWhileDefault) {
       KernelSigaction given = ActionFor(hold, entry, wanted);
-      long result = KernelExchange(signo, &given, nullptr);
+      bool is_handler = !wanted.is_default() && !wanted.is_ignored();
+      long result = interposer_ != nullptr && is_handler ? InstallByInterposer(signo, wanted)
+                                                         : KernelExchange(signo, &given, nullptr);
       if (result != 0) return result;
     }
     Write(entry, wanted);
@@ -264,6 +276,13 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
   if (entry.on_other_handler != nullptr && !wanted.is_default() && !wanted.is_ignored())
     entry.on_other_handler(signo);
   return 0;
+}
+
+long VirtualSignals::InstallByInterposer(int signo, const KernelSigaction& wanted) const {
+  ErrnoSaver keep;
+  struct sigaction action;
+  ToLibc(wanted, &action);
+  return interposer_(signo, &action, nullptr) == 0 ? 0 : -static_cast<long>(errno);
 }
 
 // In a sandbox nothing is taken that this would ask the kernel for.

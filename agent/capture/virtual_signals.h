@@ -121,10 +121,18 @@ class AllSignalsBlocked {
       "  .cfi_endproc\n"                                                       \
       ".size " entry ", . - " entry "\n.popsection\n");
 
+// As libc's functions show it, the restorer's bit included.
+void ToLibc(const KernelSigaction& kernel, struct sigaction* action);
+
 using AgentSignalHandler = void (*)(int signo, siginfo_t* info, void* context);
 
 class VirtualSignals {
  public:
+  // Somebody else's sigaction between us and libc's (libtsan, libjsig), which wraps handlers or keeps them: those of the
+  // application's that need no handler of ours go by it.
+  using Sigaction = int (*)(int, const struct sigaction*, struct sigaction*);
+  void UseInterposer(Sigaction sigaction) { interposer_ = sigaction; }
+
   enum class Hold : uint8_t { kNot, kAlways, kWhileDefault, kGuarded, kLeftBehind };
 
   // Installs `handler` (SA_SIGINFO, SA_ONSTACK, SA_RESTART, every signal masked): now or, with kWhileDefault
@@ -211,6 +219,7 @@ class VirtualSignals {
   class Rewrite;
 
   static constexpr int kSignals = 65;
+  long InstallByInterposer(int signo, const KernelSigaction& wanted) const;
   void NoteProcess();
   // This is a vfork child, or was cloned past libc.
   bool IsAnotherProcess(const Entry& entry) const;
@@ -225,6 +234,7 @@ class VirtualSignals {
   PROF_SIGNAL_SAFE KernelSigaction ActionFor(Hold hold, const Entry& entry,
                                              const KernelSigaction& wanted) const;
 
+  Sigaction interposer_ = nullptr;
   std::atomic<bool> retreated_{false};
   std::atomic<uint32_t> pid_{0};  // whose dispositions these are
   Entry entries_[kSignals] = {};

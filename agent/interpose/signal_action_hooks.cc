@@ -28,14 +28,6 @@ KernelSigaction ToKernel(const struct sigaction& action) {
   return kernel;
 }
 
-void FromKernel(const KernelSigaction& kernel, struct sigaction* action) {
-  std::memset(action, 0, sizeof *action);
-  action->sa_handler = reinterpret_cast<sighandler_t>(kernel.handler);
-  action->sa_flags = static_cast<int>(kernel.flags);  // the restorer's bit included, as libc shows it
-  action->sa_restorer = reinterpret_cast<void (*)()>(kernel.restorer);
-  std::memcpy(&action->sa_mask, &kernel.mask, sizeof kernel.mask);
-}
-
 constexpr int kFirstOfLibc = 32;  // for cancellation and setuid; libc says that there are no such signals
 constexpr int kLastOfLibc = 33;
 
@@ -67,7 +59,7 @@ int Sigaction(int signo, const struct sigaction* action, struct sigaction* old) 
     errno = SyscallError(result);
     return -1;
   }
-  if (old != nullptr) FromKernel(before, old);
+  if (old != nullptr) ToLibc(before, old);
   return 0;
 }
 

@@ -109,6 +109,7 @@ void Agent::Start(const char* const* arguments) {
   Status unwinder = unwinder_.Start(&ledger_);
   if (!unwinder) Log(Verbosity::kErrors, "stacks have one frame: ", unwinder.error().text.view());
   SetLibraryEvents(&kLibraryEvents);
+  if (!Real().signal_actions_are_libcs) g_virtual_signals.UseInterposer(Real().sigaction);
   StackBounds stack = MainStack();
   t_state.stack_low = stack.low;
   t_state.stack_high = stack.high;

@@ -1,6 +1,7 @@
 """Block and mutex profiles: every way to wait, by whom, for how long, and who ended it."""
 
 import os
+import signal
 
 from harness import Skip
 from pprof_reader import names_of, read
@@ -347,6 +348,16 @@ def program_with_the_thread_sanitizer(t):
     run = t.run("locks_tsan", "woken", 1, env=EVERYTHING)
     t.expect_exit(run)
     t.expect_one_error_line(run, "block", "mutex", "thread sanitizer")
+
+
+@each(["locks", "locks_tsan"])
+def handlers_go_by_who_interposes_sigaction(t, program):
+    # Set past the thread sanitizer, a handler ran in a thread before its runtime had made that ready, and crashed it.
+    plain = t.run(program, "handlers", agent=False)
+    run = t.run(program, "handlers", hz=100, env={"BLOCKRATE": 0, "MUTEXFRACTION": 0})
+    t.expect_signal(run, signal.SIGALRM)
+    t.expect((b"bare" if program == "locks" else b"wrapped") in plain.out, "not what the test is for", plain)
+    t.expect(run.out == plain.out, "differs from\n%s" % plain, run)
 
 
 @test()

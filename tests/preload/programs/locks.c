@@ -540,6 +540,29 @@ static void Storm(void) {
   REQUIRE(counters[0] + counters[1] + counters[2] + counters[3] == 16 * 20000);
 }
 
+static volatile int g_handled;
+static void CountSignal(int number) { ++g_handled; }
+
+// The thread sanitizer's sigaction gives the kernel a handler of its own, which knows when the program's may run.
+static void Handlers(void) {
+  for (int i = 0; i < 2; ++i) {
+    struct sigaction action = {.sa_handler = CountSignal}, seen;
+    if (i == 0) REQUIRE(sigaction(SIGALRM, &action, NULL) == 0);
+    if (i == 1) REQUIRE(signal(SIGALRM, CountSignal) == CountSignal);
+    struct {
+      void (*handler)(int);
+      unsigned long flags, restorer, mask;
+    } kernel;
+    REQUIRE(RawSystemCall(SYS_rt_sigaction, SIGALRM, 0, (long)&kernel, 8) == 0);
+    REQUIRE(sigaction(SIGALRM, NULL, &seen) == 0 && seen.sa_handler == CountSignal);
+    raise(SIGALRM);
+    printf("%s, %d\n", kernel.handler == CountSignal ? "bare" : "wrapped", g_handled);
+  }
+  fflush(stdout);
+  REQUIRE(signal(SIGALRM, SIG_DFL) == CountSignal);
+  raise(SIGALRM);
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   int count = argc > 2 ? atoi(argv[2]) : 1;
@@ -562,5 +585,6 @@ int main(int argc, char** argv) {
   if (Is(how, "forks")) Forks();
   if (Is(how, "vforks")) Vforks();
   if (Is(how, "storm")) Storm();
+  if (Is(how, "handlers")) Handlers();
   return 0;
 }
