@@ -1,9 +1,9 @@
 // How many things are known of the addresses of each class: a first look that costs one load.
 //
 // Context:   `hook`, `signal`. May err towards "look closer", never away.
-// Classes:   4096, by the 32 bytes that an address lies in, spread by Fibonacci hashing. Neighbours are far apart, or two busy locks
-//            side by side would take a cache line from each other. Locks at the same place of large pieces of memory (a mapping
-//            each, a thread's arena, a stack) are many, and differ in their upper bits only: every bit counts.
+// Classes:   4096, by the 32 bytes that an address lies in, spread by Fibonacci hashing. Neighbours are far apart, or two busy
+//            locks side by side would take a cache line from each other. Locks at the same place of large pieces of memory (a
+//            mapping each, a thread's arena, a stack) are many, and differ in their upper bits only: every bit counts.
 #pragma once
 
 #include <atomic>

@@ -8,8 +8,8 @@
 // Who:      which of the waiters libc wakes is not known, and does not matter: the first that returns takes one move away.
 //           A waiter that timed out or was cancelled was not woken by the signal; it takes a move only where more would be left
 //           than there are waiters.
-// Mutexes:  libc lets threads wait at one condition with several of them (POSIX does not). Each has an entry of its own, so that who
-//           returns takes a move away from the group of its own mutex. Whose waiter one signal wakes is a guess then.
+// Mutexes:  libc lets threads wait at one condition with several of them (POSIX does not). Each has an entry of its own, so that
+//           who returns takes a move away from the group of its own mutex. Whose waiter one signal wakes is a guess then.
 // When full: the wait's end at the mutex is charged to nobody.
 #pragma once
 

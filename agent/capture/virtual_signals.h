@@ -169,7 +169,8 @@ class VirtualSignals {
 
   // For a kAlways signal that was not meant for us. The address of the application's handler, which the
   // caller jumps to on the kernel's own signal frame, so that everything is as if the kernel had called it:
-  // its mask is set then, SA_RESETHAND done, a system call ended that SA_RESTART was not asked for. 0: SIG_IGN or SIG_DFL (`died_for`, if that would kill).
+  // its mask is set then, SA_RESETHAND done, a system call ended that SA_RESTART was not asked for. 0: SIG_IGN or
+  // SIG_DFL (`would_kill`, if that would).
   // `on_alternate_stack`, if given: whether its action has SA_ONSTACK.
   PROF_SIGNAL_SAFE uintptr_t NextHandler(int signo, void* context, bool* would_kill,
                                          bool* on_alternate_stack = nullptr);

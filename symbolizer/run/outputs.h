@@ -38,8 +38,8 @@ class Outputs {
   bool AddSelfWritten(const OutputNames::SelfWritten& written);
 
   // The command's own process gets the plain names, but for those that it wrote itself; NAME.PROGRAM.PID in place of one that
-  // another run has written meanwhile. Of what was asked for by name and of CPU time a profile in any case. Everything else is written where it has samples. Takes the profiles out of
-  // `harvest`.
+  // another run has written meanwhile. Of what was asked for by name and of CPU time a profile in any case. Everything else is
+  // written where it has samples. Takes the profiles out of `harvest`.
   void AddHarvest(Harvest& harvest, pid_t main_pid, OutputNames& names);
 
   // All of a kind as one under the name of the command's own; mapping[0] is the command's program. Files that processes wrote
