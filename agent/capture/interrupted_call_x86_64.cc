@@ -125,9 +125,8 @@ void EndWithEintr(greg_t* registers) {
   registers[REG_RAX] = -EINTR;
 }
 
-// One of the application's, which the kernel enters when ours has returned, and without the flag `but_with`. (Of the CPU signal
-// it may be another tick, which then has the last word.) Not known in a
-// sandbox, where a system call could kill.
+// One of the application's, which the kernel enters when ours has returned, and without the flag `but_with`. (Of the CPU signal it
+// may be another tick, which then has the last word.) Not known in a sandbox, where a system call could kill.
 PROF_SIGNAL_SAFE bool HandlerIsNext(const ucontext_t& context, uint64_t but_with) {
   if (g_virtual_signals.is_retreated()) return false;
   uint64_t pending = 0;
