@@ -45,12 +45,11 @@
   .type profagent_handler_return, @function
 profagent_handler_return:
   cmpq $-EINTR, CONTEXT_RAX(%rsp)
-  jne 1f
+  jne profagent_unmarked_return
   btsl $RESUME_FLAG_BIT, CONTEXT_FLAGS(%rsp)
   .globl profagent_unmarked_return
   .hidden profagent_unmarked_return
 profagent_unmarked_return:
-1:
   movl $15, %eax /* rt_sigreturn */
   syscall
   .cfi_endproc

@@ -258,23 +258,27 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
     return 0;
   }
   if (IsAnotherProcess(entry)) return ExchangeElsewhere(signo, &wanted, old);
+  bool is_handler = !wanted.is_default() && !wanted.is_ignored();
+  bool goes_by_interposer = interposer_ != nullptr && is_handler &&
+                            entry.hold.load(std::memory_order_relaxed) == Hold::kWhileDefault;
+  if (goes_by_interposer) {  // not under our lock: nobody knows what he does
+    long result = InstallByInterposer(signo, wanted);
+    if (result != 0) return result;
+  }
   {
     AllSignalsBlocked blocked;
     Locked lock(blocked, entry);
     before = Read(entry);
     Hold hold = entry.hold.load(std::memory_order_relaxed);
-    if (hold == Hold::kWhileDefault) {
+    if (hold == Hold::kWhileDefault && !goes_by_interposer) {
       KernelSigaction given = ActionFor(hold, entry, wanted);
-      bool is_handler = !wanted.is_default() && !wanted.is_ignored();
-      long result = interposer_ != nullptr && is_handler ? InstallByInterposer(signo, wanted)
-                                                         : KernelExchange(signo, &given, nullptr);
+      long result = KernelExchange(signo, &given, nullptr);
       if (result != 0) return result;
     }
     Write(entry, wanted);
   }
   if (old != nullptr) *old = before;
-  if (entry.on_other_handler != nullptr && !wanted.is_default() && !wanted.is_ignored())
-    entry.on_other_handler(signo);
+  if (entry.on_other_handler != nullptr && is_handler) entry.on_other_handler(signo);
   return 0;
 }
 

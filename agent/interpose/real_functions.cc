@@ -1,26 +1,15 @@
 #include "agent/interpose/real_functions.h"
 
 #include <dlfcn.h>
-#include <gnu/libc-version.h>
 
 #include <cstring>
 #include <type_traits>
 
+#include "agent/interpose/loaded_object.h"
+
 namespace profagent {
 
 constinit RealFunctions g_real_functions{};
-
-namespace {
-
-bool IsLibcs(const void* function) {
-  Dl_info here;
-  Dl_info libc;
-  return dladdr(function, &here) != 0 &&
-         dladdr(reinterpret_cast<const void*>(&gnu_get_libc_version), &libc) != 0 &&
-         here.dli_fbase == libc.dli_fbase;
-}
-
-}  // namespace
 
 // Two threads may do this at once: both write the same.
 void ResolveRealFunctions() {

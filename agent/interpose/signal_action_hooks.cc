@@ -1,7 +1,8 @@
 // sigaction and its older relatives: what libc's do, but that the agent stands before the handlers of some signals
 // (capture/virtual_signals.h), and that all return our way (capture/handler_return.h).
 //
-// Others:  where somebody else interposes sigaction after us (Java's libjsig), signals that are not the agent's go to them.
+// Others:  where somebody else interposes sigaction after us (Java's libjsig), signals that are not the agent's go to them,
+//          and handlers for those that are.
 // Context: `hook`; async-signal-safe as the originals are: no lock that a handler could wait for, errno only
 //          on error.
 #include <signal.h>
