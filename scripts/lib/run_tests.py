@@ -131,7 +131,9 @@ def main():
             text = result.get("stdout", "") + result.get("stderr", "")
             lines = text.splitlines()
             # Of a long output only what is not a pass: hundreds of those would push out what failed.
-            kept = [line for line in lines if not re.match(r"\[( RUN      |       OK )\]|(PASS|SKIP) ", line)]
+            # But the last: where a crash came.
+            passed = re.compile(r"\[( RUN      |       OK )\]|(PASS|SKIP) ")
+            kept = [line for line in lines[:-1] if not passed.match(line)] + lines[-1:]
             print("\n".join(kept[-200:]))
             print(f"----- end of {name}")
         elif numbers[2] > 0:
