@@ -108,7 +108,9 @@ def run_keeps_the_profile_of_a_sandboxed_program(t):
     t.expect_exit(run, 7)
     t.expect(re.search(rb"1 process entered a sandbox.*sandbox", run.err), "nothing says so", run)
     profile = run.profile("out")
-    t.expect(profile.cum("work_before", "cpu") >= 0.15e9, "work_before is missing", run)
+    # On a busy machine the thread may meet none of the kernel's ticks in so short a time: then it is shown where it began.
+    before = profile.cum("work_before", "cpu") + profile.flat("_start", "cpu")
+    t.expect(before >= 0.15e9, "work_before is missing", run)
     t.expect(TRUNCATED in profile.comments, "nothing says that the profile is cut short: %s" % profile.comments, run)
 
 
