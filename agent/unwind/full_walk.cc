@@ -48,8 +48,9 @@ WalkResult Walker::FollowAll(Registers* registers, uint32_t depth, uint32_t skip
     Step step = by_instruction ? Step::kCaller : Apply(recipe, address, interrupted, registers);
     if (step == Step::kEnd) return {depth, end_};
     // A throw that is about to go on at a landing pad has put that in place of a return address, its own or that of a frame
-    // that it takes off. It is exact: what stands in front of it may be another function, or have another rule.
-    may_throw |= first && recipe.kind() == RecipeKind::kGeneric;
+    // that it takes off. It is exact: what stands in front of it may be another function, or have another rule. The return from
+    // a signal handler is no throw.
+    may_throw |= first && recipe.kind() == RecipeKind::kGeneric && step == Step::kCaller;
     first = false;
     bool lands = may_throw && step == Step::kCaller && FollowsNoCall(modules_, registers->pc());
     interrupted = step == Step::kInterrupted || lands;

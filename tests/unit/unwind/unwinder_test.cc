@@ -333,6 +333,35 @@ TEST_F(UnwinderTest, WalksACoroutineOfMakecontext) {
   EXPECT_EQ(AddressOf(capture.frames.back()) % 16, 0u);
 }
 
+// The walk begins at the instructions that return from a signal handler, whose rules are as general as those of a throw.
+TEST_F(UnwinderTest, EndsAtTheStartOfACoroutineFromASignalsReturn) {
+  static ucontext_t outer, inner;
+  std::vector<char> stack(1 << 16);
+  getcontext(&inner);
+  inner.uc_stack = {.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};
+  inner.uc_link = &outer;
+  makecontext(
+      &inner, [] { raise(SIGUSR2); }, 0);
+  struct sigaction action = {}, old;
+  action.sa_sigaction = [](int, siginfo_t*, void* context) {
+    ucontext_t at_return = *static_cast<ucontext_t*>(context);
+    auto* frame = static_cast<uintptr_t*>(context);
+    at_return.uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(frame[-1]);  // what the handler returns to
+    at_return.uc_mcontext.gregs[REG_RSP] = static_cast<greg_t>(reinterpret_cast<uintptr_t>(frame));
+    OnSignal(SIGUSR2, nullptr, &at_return);
+  };
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGUSR2, &action, &old);
+  frames_.assign(64, Frame{});
+  swapcontext(&outer, &inner);
+  sigaction(SIGUSR2, &old, nullptr);
+  Capture capture = Result();
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+  EXPECT_TRUE(capture.Has("gsignal"));
+  EXPECT_EQ(AddressOf(capture.frames.back()) % 16, 0u);  // __start_context
+  EXPECT_FALSE(capture.frames.back().module() == ModuleId::kNone);
+}
+
 // --- promises
 
 // A handler can find itself on an application's alternate stack of 8 KiB.
