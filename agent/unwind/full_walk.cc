@@ -10,6 +10,9 @@ namespace {
 // steps are believed this often in one walk; a loop in broken tables uses them up soon.
 constexpr int kMaxStackChanges = 16;
 
+// Nobody's code lies below: a caller there is a number that a wrong step took for one.
+constexpr uintptr_t kLowestCode = 4096;
+
 }  // namespace
 
 RecipeCache::Hit Walker::Decode(uintptr_t address) {
@@ -55,6 +58,7 @@ WalkResult Walker::FollowAll(Registers* registers, uint32_t depth, uint32_t skip
     bool lands = may_throw && step == Step::kCaller && FollowsNoCall(modules_, registers->pc());
     interrupted = step == Step::kInterrupted || lands;
     if (registers->pc() == 0 && !interrupted) return {depth, WalkEnd::kOutermost};
+    if (registers->pc() < kLowestCode && !interrupted) return {depth, WalkEnd::kNoUnwindInfo};
     if (!interrupted && registers->sp() <= sp && ++stack_changes_ > kMaxStackChanges) {
       return {depth, WalkEnd::kNoProgress};
     }

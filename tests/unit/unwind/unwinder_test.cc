@@ -362,6 +362,22 @@ TEST_F(UnwinderTest, EndsAtTheStartOfACoroutineFromASignalsReturn) {
   EXPECT_FALSE(capture.frames.back().module() == ModuleId::kNone);
 }
 
+// What a swapcontext that has changed stacks, or assembly without unwind information, leaves where a return address should be.
+TEST_F(UnwinderTest, TakesNoSmallNumberForACaller) {
+  static uintptr_t stack[16] = {6};
+  ucontext_t context;
+  getcontext(&context);
+  context.uc_mcontext.gregs[REG_RIP] = reinterpret_cast<greg_t>(&KnownCaller);
+  context.uc_mcontext.gregs[REG_RSP] = reinterpret_cast<greg_t>(stack);
+  context.uc_mcontext.gregs[REG_RBP] = 6;
+  bounds_ = {};
+  frames_.assign(64, Frame{});
+  OnSignal(SIGUSR1, nullptr, &context);
+  Capture capture = Result();
+  EXPECT_EQ(capture.end, WalkEnd::kNoUnwindInfo);
+  EXPECT_EQ(capture.names, std::vector<std::string>{"KnownCaller"});
+}
+
 // --- promises
 
 // A handler can find itself on an application's alternate stack of 8 KiB.
