@@ -1,5 +1,6 @@
 #include "agent/encode/frame_table_names.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "agent/base/text.h"
@@ -29,6 +30,9 @@ struct FdeHead {
   uint32_t range;
 };
 static_assert(sizeof(FdeHead) == 16);
+
+// The most that is taken for the assembly of one library: x265 has 4 MiB in a piece, Chromium 90 MiB of C++ without unwind tables.
+constexpr uint64_t kLargestAssembly = uint64_t{16} << 20;
 
 class FrameTable {
  public:
@@ -61,14 +65,13 @@ class FrameTable {
     return header_->sh_addr + static_cast<uint64_t>(int64_t{entry.function});
   }
 
-  // Whether both are in one section of code.
-  bool AreTogether(uint64_t function, uint64_t address) const {
+  // Where the section of code ends that the function is in; 0: in none.
+  uint64_t SectionEnd(uint64_t function) const {
     for (const Elf64_Shdr& section : file_.sections()) {
       if ((section.sh_flags & SHF_EXECINSTR) == 0) continue;
-      if (function - section.sh_addr < section.sh_size && address - section.sh_addr < section.sh_size)
-        return true;
+      if (function - section.sh_addr < section.sh_size) return section.sh_addr + section.sh_size;
     }
-    return false;
+    return 0;
   }
 
   // The size of the function, as its FDE says; 0: not known.
@@ -116,16 +119,19 @@ void NameFromFrameTable(const ElfReader& file, std::string_view module_name,
     if (addresses[at] >= limit) return true;
     uint64_t start = table.FunctionOf(last);
     uint64_t size = have_last ? table.SizeOf(last) : 0;
+    uint64_t behind = start + size;
+    uint64_t end_behind = size != 0 ? std::min(table.SectionEnd(start), limit) : 0;
     std::string_view name, name_behind;
     do {
       bool inside = addresses[at] - start < size;
       if (inside && (names[at].name.empty() || names[at].start < start)) {
         if (name.empty()) name = MakeName(module_name, start, arena);
         names[at] = {name, start};
-      } else if (!inside && size != 0 && names[at].name.empty() && table.AreTogether(start, addresses[at])) {
+      } else if (!inside && names[at].name.empty() && addresses[at] < end_behind &&
+                 end_behind - behind <= kLargestAssembly) {
         // Assembly that nobody describes: which functions it holds is not known, but that it is no other one.
-        if (name_behind.empty()) name_behind = MakeName(module_name, start + size, arena);
-        names[at] = {name_behind, start + size};
+        if (name_behind.empty()) name_behind = MakeName(module_name, behind, arena);
+        names[at] = {name_behind, behind};
       }
       ++at;
     } while (skip_named() && addresses[at] < limit);

@@ -319,6 +319,66 @@ TEST(ElfSymbols, CallsCodeWithoutUnwindInformationAfterItsBeginning) {
   unlink(stripped.c_str());
 }
 
+// Chromium is built with frame pointers and nearly no unwind tables: 90 MiB of it are not one function.
+TEST(ElfSymbols, TakesNoWholeProgramForAssemblyWithoutUnwindInformation) {
+  constexpr uint64_t kText = 0x10000;
+  struct Small {
+    Elf64_Ehdr elf;
+    Elf64_Shdr sections[5];  // null, text, unwind table and its index, names
+    char names[64];
+    struct {
+      uint8_t version, pointer_encoding, count_encoding, table_encoding;
+      int32_t frames;
+      uint32_t count;
+      int32_t entries[2][2];
+    } index;
+    struct {
+      uint32_t length, cie;
+      int32_t begin;
+      uint32_t size;
+    } frames[2];
+  } file;
+  auto names_with = [&](uint64_t second, uint64_t end) {
+    std::memset(static_cast<void*>(&file), 0, sizeof file);
+    std::ifstream(OwnPath(), std::ios::binary).read(reinterpret_cast<char*>(&file.elf), sizeof file.elf);
+    file.elf.e_phnum = 0;
+    file.elf.e_shoff = offsetof(Small, sections);
+    file.elf.e_shnum = 5;
+    file.elf.e_shstrndx = 4;
+    std::memcpy(file.names, "\0.text\0.eh_frame\0.eh_frame_hdr", 31);
+    auto section = [&](int at, uint32_t name, uint64_t address, size_t offset, uint64_t size) {
+      file.sections[at].sh_name = name;
+      file.sections[at].sh_type = SHT_PROGBITS;
+      file.sections[at].sh_addr = address;
+      file.sections[at].sh_offset = offset;
+      file.sections[at].sh_size = size;
+    };
+    section(1, 1, kText, 0, end - kText);
+    file.sections[1].sh_flags = SHF_ALLOC | SHF_EXECINSTR;
+    section(2, 7, offsetof(Small, frames), offsetof(Small, frames), sizeof file.frames);
+    section(3, 17, offsetof(Small, index), offsetof(Small, index), sizeof file.index);
+    section(4, 0, 0, offsetof(Small, names), sizeof file.names);
+    file.index = {1, 0x1b, 0x03, 0x3b, 0, 2, {}};
+    for (int i = 0; i < 2; ++i) {
+      uint64_t function = i == 0 ? kText : second, fde = offsetof(Small, frames) + i * sizeof file.frames[0];
+      file.index.entries[i][0] = static_cast<int32_t>(function - offsetof(Small, index));
+      file.index.entries[i][1] = static_cast<int32_t>(fde - offsetof(Small, index));
+      file.frames[i] = {12, 1, static_cast<int32_t>(function - fde - 8), 0x100};
+    }
+    std::string path = ::testing::TempDir() + "program";
+    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(&file), sizeof file);
+    std::vector<std::string> names =
+        Names({path, {}}, {kText + 0x80, kText + 0x1000, second, second + 0x1000});
+    unlink(path.c_str());
+    return names;
+  };
+  constexpr uint64_t kMiB = 1 << 20;
+  using Expected = std::vector<std::string>;
+  EXPECT_EQ(names_with(4 * kMiB, 8 * kMiB),
+            (Expected{"program+0x10000", "program+0x10100", "program+0x400000", "program+0x400100"}));
+  EXPECT_EQ(names_with(90 * kMiB, 180 * kMiB), (Expected{"program+0x10000", "", "program+0x5a00000", ""}));
+}
+
 // A small file of its own: header, three sections (null, symbols, strings), symbols.
 struct SmallFile {
   Elf64_Ehdr elf;
