@@ -13,9 +13,13 @@
 namespace profagent {
 
 // Around a call of the real allocator that is a sample: what it asks for by public names is not one again.
+// An operator new that has no memory leaves by an exception (ours to forward: foreign_hooks.cc), and no destructor runs, for the
+// agent is built without exceptions. The function that holds this names the routine that the unwinder calls for its frame.
 class InAllocator {
  public:
-  InAllocator() : before_(t_state.in_allocator) {
+  PROF_ALWAYS_INLINE InAllocator() : before_(t_state.in_allocator) {
+    asm volatile(
+        ".cfi_personality 0x1b, profagent_leaves_allocator");  // 0x1b: 4 bytes, relative to their place
     t_state.in_allocator = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   }
   ~InAllocator() { t_state.in_allocator = before_; }

@@ -1,9 +1,11 @@
 #include "agent/interpose/allocator.h"
 
 #include <link.h>
+#include <unwind.h>
 
 #include <type_traits>
 
+#include "agent/base/thread_state.h"
 #include "agent/interpose/loaded_object.h"
 
 namespace profagent {
@@ -15,6 +17,14 @@ void FirstFree(void* block) {
 }
 
 }  // namespace
+
+// What the unwinder calls for a frame with an InAllocator (allocation.h) that an exception passes: a personality routine without
+// a landing pad, whose search finds no handler here. Nothing below the frame is under way any more.
+extern "C" __attribute__((visibility("hidden"), used)) _Unwind_Reason_Code profagent_leaves_allocator(
+    int version, _Unwind_Action actions, _Unwind_Exception_Class, _Unwind_Exception*, _Unwind_Context*) {
+  if (version == 1 && (actions & _UA_CLEANUP_PHASE) != 0) t_state.in_allocator = 0;
+  return _URC_CONTINUE_UNWIND;
+}
 
 // A free needs no check whether the table is ready: its first entry makes it so.
 constinit Allocator g_allocator{.malloc = nullptr,

@@ -3,7 +3,7 @@
 // Context: Fill in `bootstrap`; the hooks in `hook`, by a redirected slot (slot_patch.h) only, never by name. They forward
 //          by address to what the slot held, so that nothing turns back to them.
 // new:     a bad_alloc that the real operator throws passes through the hook, which has nothing to destroy but an
-//          InAllocator (a stale one is recognised: heap_sampler.h, Draws).
+//          InAllocator (allocation.h, where the unwinder tells us).
 #pragma once
 
 #include <cstdint>

@@ -74,6 +74,12 @@ def every_way_to_allocate_is_counted(t, allocator, order):
         expect_counts(t, run_family(t, allocator, order, "ways", program=program, cwd=t.new_dir(program)))
 
 
+@each((name, order) for name, order in ORDERS if name != "mimalloc")  # Debian's is C: it aborts instead of throwing
+def blocks_after_a_bad_alloc_are_counted(t, allocator, order):
+    # The exception skips what the hook does behind the call: all further blocks would be taken for the allocator's own.
+    expect_counts(t, run_family(t, allocator, order, "after_bad_alloc"))
+
+
 @each(ORDERS)
 def threads_allocate_over_any_allocator(t, allocator, order):
     expect_counts(t, run_family(t, allocator, order, "threads"), 4)

@@ -125,6 +125,21 @@ int Many() {
   return 7;
 }
 
+// What an allocator's operator new throws passes the hook that called it.
+int AfterBadAlloc() {
+  volatile size_t huge = SIZE_MAX / 4;
+  int caught = 0;
+  for (int i = 0; i < 2; ++i) {
+    try {
+      g_kept = i == 0 ? ::operator new(huge) : ::operator new[](huge);
+    } catch (const std::bad_alloc&) {
+      ++caught;
+    }
+  }
+  UseEverything();
+  return caught == 2 ? 7 : 99;
+}
+
 // Whether errno is touched, how zero is answered, what is refused: all of it the allocator's own business.
 #define SAY(call, alignment, give_back)                            \
   do {                                                             \
@@ -209,6 +224,7 @@ int main(int argc, char** argv) {
   auto is = [&](const char* how) { return argc > 1 && std::strcmp(argv[1], how) == 0; };
   if (is("ways")) return UseEverything(), 7;
   if (is("many")) return Many();
+  if (is("after_bad_alloc")) return AfterBadAlloc();
   if (is("own_blocks_now")) return OwnBlocks(argv[2], RTLD_NOW);
   if (is("own_blocks_lazy")) return OwnBlocks(argv[2], RTLD_LAZY);
   if (is("reopen")) return Reopen(argv[2]);
