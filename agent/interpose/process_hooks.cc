@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/seccomp.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/types.h>
@@ -91,6 +92,16 @@ void BeforeLimit(pid_t process, int resource, const struct rlimit64* limit) {
   if (events == nullptr || events->in_sandbox() || limit->rlim_cur == RLIM_INFINITY) return;
   ErrnoSaver keep;
   if (process == 0 || process == getpid()) events->before_limit(limit->rlim_cur, resource == RLIMIT_DATA);
+}
+
+// mlockall fills all that is mapped, the unused part of the ledger too: as if this were the limit.
+constexpr uint64_t kSpaceToLock = uint64_t{256} << 20;
+
+void BeforeLockingAll() {
+  const ProcessEvents* events = g_events.load(std::memory_order_acquire);
+  if (events == nullptr || events->in_sandbox()) return;
+  ErrnoSaver keep;
+  events->before_limit(kSpaceToLock, false);
 }
 
 }  // namespace
@@ -286,3 +297,8 @@ PROF_EXPORT int Prlimit(pid_t process, int resource, const struct rlimit64* limi
 }
 PROF_EXPORT int Prlimit64(pid_t, int, const struct rlimit64*, struct rlimit64*) noexcept __asm__("prlimit64")
     __attribute__((alias("prlimit")));
+
+PROF_EXPORT int mlockall(int flags) noexcept {
+  if ((flags & MCL_CURRENT) != 0) profagent::BeforeLockingAll();
+  return Real().mlockall(flags);
+}

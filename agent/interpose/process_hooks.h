@@ -1,5 +1,5 @@
 // The ways in which a process becomes another program or ends without exit handlers: exec*, fexecve, _exit, _Exit; _Fork,
-// which runs no fork handlers; the limits that it sets itself; and the ways into a sandbox.
+// which runs no fork handlers; the limits that it sets itself, and its locking of all its memory; and the ways into a sandbox.
 //
 // Context: `hook`; in a vfork child too, where everything written lands in the parent's memory: the events must
 //          tell by the pid and do nothing there.
@@ -40,7 +40,7 @@ struct ProcessEvents {
   void (*before_fork)();  // around _Fork; fork has its handlers
   void (*after_fork_in_parent)();
   void (*after_fork_in_child)();
-  // The process limits its own address space; `data`: only that of data.
+  // The process limits its own address space; `data`: only that of data. Or it locks all that it has.
   void (*before_limit)(uint64_t bytes, bool data);
   // After the next system call every other may kill, for the rest of the process's life. True: sandbox_refused must follow
   // where that call fails.

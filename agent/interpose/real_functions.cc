@@ -48,6 +48,7 @@ void ResolveRealFunctions() {
   find(real.daemon, "daemon");
   find(real.setrlimit, "setrlimit");
   find(real.prlimit, "prlimit");
+  find(real.mlockall, "mlockall");
   find(real.monstartup, "__monstartup");
   find(real.moncontrol, "moncontrol");
   find(real.profil, "profil");

@@ -56,6 +56,7 @@ struct RealFunctions {
   void (*exit)(int);
   int (*daemon)(int, int);
   int (*setrlimit)(int, const struct rlimit64*);
+  int (*mlockall)(int);
   int (*prlimit)(pid_t, int, const struct rlimit64*, struct rlimit64*);
 
   // libc's own profiler, which sets its handler inside libc

@@ -1,5 +1,6 @@
 // Limits its own address space, or its data, to 160 MiB, then needs 100 of them: in the gap that the agent leaves. Two children
-// need them too, after a fork and after an exec.
+// need them too, after a fork and after an exec. `lock` keeps all of its memory from being swapped instead.
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "tests/preload/programs/program.h"
@@ -18,7 +19,9 @@ static void Check(unsigned char filled_with) {
 }
 
 int main(int argc, char** argv) {
-  if (argc == 2) {
+  if (argc == 2 && Is(argv[1], "lock")) {
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) return 77;
+  } else if (argc == 2) {
     struct rlimit limit = {kLimit, kLimit};
     if (Is(argv[1], "as")) REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
     if (Is(argv[1], "data")) REQUIRE(setrlimit(RLIMIT_DATA, &limit) == 0);
