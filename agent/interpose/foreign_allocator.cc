@@ -169,7 +169,7 @@ void FollowAllocator(const FoundAllocator& allocator) {
       RedirectSlots(object, {&inner, 1});
     }
   }
-  parts[count++] = RedirectionsTo(object, ForeignPart::kSizedFree);
+  parts[count++] = RedirectionsTo(object, ForeignPart::kOtherNames);
   if (HasNewOfItsOwn(object)) parts[count++] = RedirectionsTo(object, ForeignPart::kOperators);
   RedirectSlotsEverywhere({parts, count}, allocator.object);
 }

@@ -8,7 +8,8 @@
 namespace profagent {
 namespace {
 
-// number, symbol, hook: malloc's family, C23's frees, operator new and operator delete.
+// number, symbol, hook: malloc's family, C23's frees, jemalloc's functions with flags, operator new and operator delete.
+// xallocx is not among them: a block that it resizes in place keeps the size that was recorded.
 // clang-format off
 #define PROF_FOREIGN_FUNCTIONS(X)                                                                                               \
   X(kMalloc, "malloc", Malloc)                                                                                                  \
@@ -24,6 +25,10 @@ namespace {
   X(kCfree, "cfree", Free<kCfree>)                                                                                              \
   X(kFreeSized, "free_sized", Free<kFreeSized, size_t>)                                                                         \
   X(kFreeAlignedSized, "free_aligned_sized", Free<kFreeAlignedSized, size_t, size_t>)                                           \
+  X(kMallocx, "mallocx", Sized<kMallocx, int>)                                                                                  \
+  X(kRallocx, "rallocx", Rallocx)                                                                                               \
+  X(kDallocx, "dallocx", Free<kDallocx, int>)                                                                                   \
+  X(kSdallocx, "sdallocx", Free<kSdallocx, size_t, int>)                                                                        \
   X(kNew, "_Znwm", Sized<kNew>)                                                                                                 \
   X(kNewArray, "_Znam", Sized<kNewArray>)                                                                                       \
   X(kNewNothrow, "_ZnwmRKSt9nothrow_t", Sized<kNewNothrow, NothrowTag>)                                                         \
@@ -52,7 +57,7 @@ enum Function : uint8_t {
 #undef PROF_NUMBER
       kFunctions,
 };
-constexpr Function kFirstSizedFree = kFreeSized;
+constexpr Function kFirstOtherName = kFreeSized;
 constexpr Function kFirstOperator = kNew;
 
 // What the hooks forward to, written before the first slot is redirected.
@@ -105,6 +110,11 @@ void* Realloc(void* block, size_t size) {
     return Original<kRealloc, void*>(block, size);
   return ReallocateWatched<kRealloc>(block, size, size);
 }
+void* Rallocx(void* block, size_t size, int flags) {
+  if (!MayBeSampled(block) && HeapSampler::Covers(size)) [[likely]]
+    return Original<kRallocx, void*>(block, size, flags);
+  return ReallocateWatched<kRallocx>(block, size, size, flags);
+}
 void* Reallocarray(void* block, size_t count, size_t size) {
   size_t bytes = 0;
   if (__builtin_mul_overflow(count, size, &bytes)) return Original<kReallocarray, void*>(block, count, size);
@@ -131,7 +141,7 @@ void* Aligned(size_t alignment, size_t size) {
   return Allocate<kIndex>(size, alignment, size);
 }
 
-// All of operator new, and valloc and pvalloc, whose pages are not asked for.
+// All of operator new, mallocx, and valloc and pvalloc, whose pages are not asked for.
 template <Function kIndex, class... Arguments>
 void* Sized(size_t size, Arguments... arguments) {
   return Allocate<kIndex>(size, size, arguments...);
@@ -166,7 +176,7 @@ constinit Redirection g_redirections[kFunctions]{};
 }  // namespace
 
 RedirectedPart RedirectionsTo(const LoadedObject& object, ForeignPart part) {
-  constexpr size_t kFirst[] = {0, kFirstSizedFree, kFirstOperator,
+  constexpr size_t kFirst[] = {0, kFirstOtherName, kFirstOperator,
                                kFunctions};  // of each part, and behind the last
   size_t from = kFirst[static_cast<size_t>(part)];
   size_t to = kFirst[static_cast<size_t>(part) + 1];

@@ -1,4 +1,5 @@
-// Our functions for slots that led to another allocator's: malloc's family, operator new and operator delete.
+// Our functions for slots that led to another allocator's: malloc's family, operator new and operator delete, and jemalloc's
+// functions with flags, by which some programs (BIND) allocate everything.
 //
 // Context: Fill in `bootstrap`; the hooks in `hook`, by a redirected slot (slot_patch.h) only, never by name. They forward
 //          by address to what the slot held, so that nothing turns back to them.
@@ -15,7 +16,7 @@ namespace profagent {
 
 enum class ForeignPart : uint8_t {
   kMallocFamily,  // names that we have too
-  kSizedFree,     // C23's, which not every libc has, and we only with it
+  kOtherNames,    // C23's, which not every libc has, and we only with it; jemalloc's
   kOperators,
 };
 

@@ -101,7 +101,7 @@ uintptr_t ValueOf(const Slot& slot) { return __atomic_load_n(slot.place, __ATOMI
 // Most names are told apart from an allocator's by their first letters.
 bool MayBeName(const char* name) {
   if (name[0] == '_') return name[1] == 'Z' && (name[2] == 'n' || name[2] == 'd');
-  return std::strchr("mfcrpavd", name[0]) != nullptr && name[0] != '\0';
+  return std::strchr("mfcrpavds", name[0]) != nullptr && name[0] != '\0';
 }
 
 using Parts = std::span<const RedirectedPart>;

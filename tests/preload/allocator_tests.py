@@ -13,7 +13,7 @@ ORDERS = [("glibc", "alone"), *((name, order) for name in ALLOCATORS for order i
 
 # Functions of allocator_ways.h. Each allocates 7 blocks of 4288 bytes and keeps 3.
 WAYS = ["malloc", "calloc", "realloc", "realloc_to_nothing", "reallocarray", "memalign", "aligned_alloc", "valloc", "posix_memalign",
-        "free_sized", "free_aligned_sized", "strdup", "pointers"]
+        "free_sized", "free_aligned_sized", "mallocx", "rallocx", "strdup", "pointers"]
 WAYS += ["new" + array + aligned + form for array in ("", "_array") for aligned in ("", "_aligned") for form in ("", "_sized", "_nothrow")]
 BLOCKS, KEPT, SIZE = 7, 3, 67 * 64
 

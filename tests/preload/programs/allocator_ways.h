@@ -12,6 +12,12 @@
 extern "C" void free_sized(void* block, size_t size) __attribute__((weak));
 extern "C" void free_aligned_sized(void* block, size_t alignment, size_t size) __attribute__((weak));
 
+// jemalloc's.
+extern "C" void* mallocx(size_t size, int flags) __attribute__((weak));
+extern "C" void* rallocx(void* block, size_t size, int flags) __attribute__((weak));
+extern "C" void dallocx(void* block, int flags) __attribute__((weak));
+extern "C" void sdallocx(void* block, size_t size, int flags) __attribute__((weak));
+
 constexpr int kBlocks = 7;
 constexpr int kKept = 3;
 constexpr size_t kSize = 67 * 64;  // a size that nothing else has, and that libstdc++ need not round up
@@ -75,6 +81,11 @@ WAY(use_free_sized, malloc(kSize), free_sized != nullptr ? free_sized(block, kSi
 WAY(use_free_aligned_sized, aligned_alloc(64, kSize),
     free_aligned_sized != nullptr ? free_aligned_sized(block, 64, kSize) : free(block))
 
+WAY(use_mallocx, mallocx != nullptr ? mallocx(kSize, 0) : malloc(kSize),
+    dallocx != nullptr ? dallocx(block, 0) : free(block))
+WAY(use_rallocx, rallocx != nullptr ? rallocx(malloc(100), kSize, 0) : malloc(kSize),
+    sdallocx != nullptr ? sdallocx(block, kSize, 0) : free(block))
+
 // Allocated inside libc.
 static __attribute__((noinline)) char* Text() {
   static char text[kSize];
@@ -112,6 +123,8 @@ static __attribute__((noinline)) void UseEverything() {
   use_posix_memalign();
   use_free_sized();
   use_free_aligned_sized();
+  use_mallocx();
+  use_rallocx();
   use_strdup();
   use_pointers();
   asm volatile("");
