@@ -15,7 +15,9 @@
 namespace profagent {
 namespace {
 
-constexpr size_t kProbe = 48;
+constexpr size_t kAlignment = 64;
+constexpr size_t kProbe =
+    kAlignment;  // bytes. aligned_alloc may insist on a multiple (Scudo ends the program)
 
 std::string_view NameOf(const link_map* object) {
   std::string_view path = object->l_name != nullptr ? object->l_name : "";
@@ -69,9 +71,9 @@ bool CallsItsOwnNames() {
     block = g_allocator.realloc(block, 2 * kProbe);
     if (!g_allocator.reallocarray_calls_realloc) block = g_allocator.reallocarray(block, 3, kProbe);
     g_allocator.free(block);
-    if (g_allocator.posix_memalign(&block, 64, kProbe) == 0) g_allocator.free(block);
-    g_allocator.free(g_allocator.aligned_alloc(64, kProbe));
-    g_allocator.free(g_allocator.memalign(64, kProbe));
+    if (g_allocator.posix_memalign(&block, kAlignment, kProbe) == 0) g_allocator.free(block);
+    g_allocator.free(g_allocator.aligned_alloc(kAlignment, kProbe));
+    g_allocator.free(g_allocator.memalign(kAlignment, kProbe));
   });
 }
 

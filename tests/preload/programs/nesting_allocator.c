@@ -75,7 +75,12 @@ EXPORT void* realloc(void* block, size_t size) {
 }
 
 EXPORT void* memalign(size_t alignment, size_t size) { return Take(alignment, size); }
-EXPORT void* aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+EXPORT void* aligned_alloc(size_t alignment, size_t size) {
+#ifdef STRICT  // as C11 has it, and Scudo
+  if (size % alignment != 0) abort();
+#endif
+  return memalign(alignment, size);
+}
 EXPORT void* valloc(size_t size) { return memalign(4096, size); }
 EXPORT void* pvalloc(size_t size) { return memalign(4096, (size + 4095) & ~(size_t)4095); }
 EXPORT int posix_memalign(void** block, size_t alignment, size_t size) {
