@@ -64,16 +64,26 @@ bool HasNewOfItsOwn(const LoadedObject& object) {
   return !ArrivesAtUs([&] { give_back(allocate(kProbe)); });
 }
 
-// Whether the functions of an allocator behind us call each other by names, which are ours.
-bool CallsItsOwnNames() {
-  return ArrivesAtUs([] {
-    void* block = g_allocator.calloc(1, kProbe);
-    block = g_allocator.realloc(block, 2 * kProbe);
-    if (!g_allocator.reallocarray_calls_realloc) block = g_allocator.reallocarray(block, 3, kProbe);
+// Whether the functions of an allocator behind us call each other by names, which are ours. A function that it lacks is another
+// library's, whose block its free may end the program for (Electric Fence has no aligned_alloc).
+bool CallsItsOwnNames(const LoadedObject& object) {
+  auto has = [&](const char* name, auto* real) {
+    return real != nullptr && object.Function(name) == reinterpret_cast<void*>(real);
+  };
+  if (!has("malloc", g_allocator.malloc) || !has("free", g_allocator.free)) return false;
+  return ArrivesAtUs([&] {
+    void* block = g_allocator.malloc(kProbe);
+    if (has("realloc", g_allocator.realloc)) block = g_allocator.realloc(block, 2 * kProbe);
+    if (has("reallocarray", g_allocator.reallocarray)) block = g_allocator.reallocarray(block, 3, kProbe);
     g_allocator.free(block);
-    if (g_allocator.posix_memalign(&block, kAlignment, kProbe) == 0) g_allocator.free(block);
-    g_allocator.free(g_allocator.aligned_alloc(kAlignment, kProbe));
-    g_allocator.free(g_allocator.memalign(kAlignment, kProbe));
+    if (has("calloc", g_allocator.calloc)) g_allocator.free(g_allocator.calloc(1, kProbe));
+    if (has("posix_memalign", g_allocator.posix_memalign) &&
+        g_allocator.posix_memalign(&block, kAlignment, kProbe) == 0) {
+      g_allocator.free(block);
+    }
+    if (has("aligned_alloc", g_allocator.aligned_alloc))
+      g_allocator.free(g_allocator.aligned_alloc(kAlignment, kProbe));
+    if (has("memalign", g_allocator.memalign)) g_allocator.free(g_allocator.memalign(kAlignment, kProbe));
   });
 }
 
@@ -166,7 +176,7 @@ void FollowAllocator(const FoundAllocator& allocator) {
     parts[count++] = RedirectionsTo(object, ForeignPart::kMallocFamily);
   } else {
     EnsureAllocator();
-    if (CallsItsOwnNames()) {
+    if (CallsItsOwnNames(object)) {
       RedirectedPart inner = InnerCalls();
       RedirectSlots(object, {&inner, 1});
     }

@@ -146,6 +146,14 @@ def loader_knows_a_library_when_it_is_relocated(t):
     t.expect(run.out.startswith(b"found: 0 1 1"), "glibc does it in another order", run)
 
 
+@each(["before", "after"])
+def allocator_that_lacks_a_function_gets_no_foreign_block(t, order):
+    # To find out how it works inside, we gave it what libc's aligned_alloc had given us.
+    run = t.run("worker", 20, 7, env=with_library(t, "old_allocator", order))
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+
+
 @each([(name, order) for name in OURS for order in ("before", "after")])
 def library_in_the_way_counts_once(t, name, order):
     # A calloc that calls malloc by its name, a tracer that hands every call on, a pool that asks for large chunks.

@@ -13,9 +13,11 @@ static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static char* g_from;
 static char* g_to;
 
+enum { kOurs = 0x0a110c };
+
 struct Header {
   size_t size;
-  size_t unused;
+  size_t ours;
 };
 
 static void* Take(size_t alignment, size_t size) {
@@ -40,12 +42,17 @@ static void* Take(size_t alignment, size_t size) {
   uintptr_t block = ((uintptr_t)g_from + sizeof(struct Header) + alignment - 1) & ~(uintptr_t)(alignment - 1);
   g_from += room;
   pthread_mutex_unlock(&g_lock);
-  ((struct Header*)block)[-1].size = size;
+  ((struct Header*)block)[-1] = (struct Header){size, kOurs};
   return (void*)block;
 }
 
 EXPORT void* malloc(size_t size) { return Take(16, size); }
-EXPORT void free(void* block) { (void)block; }
+EXPORT void free(void* block) {
+#ifdef OLD  // as Electric Fence
+  if (block != NULL && ((struct Header*)block)[-1].ours != kOurs) abort();
+#endif
+  (void)block;
+}
 
 // C23. Debian 12's libc has neither, nor its other allocators.
 EXPORT void free_sized(void* block, size_t size) {
@@ -75,12 +82,14 @@ EXPORT void* realloc(void* block, size_t size) {
 }
 
 EXPORT void* memalign(size_t alignment, size_t size) { return Take(alignment, size); }
+#ifndef OLD  // from before C11
 EXPORT void* aligned_alloc(size_t alignment, size_t size) {
 #ifdef STRICT  // as C11 has it, and Scudo
   if (size % alignment != 0) abort();
 #endif
   return memalign(alignment, size);
 }
+#endif
 EXPORT void* valloc(size_t size) { return memalign(4096, size); }
 EXPORT void* pvalloc(size_t size) { return memalign(4096, (size + 4095) & ~(size_t)4095); }
 EXPORT int posix_memalign(void** block, size_t alignment, size_t size) {
