@@ -118,7 +118,8 @@ RedirectedPart InnerCalls() {
   size_t count = 0;
   auto add = [&](const char* name, auto* ours, auto* real) {
     if (real == nullptr) return;
-    g_inner_calls[count++] = {name, reinterpret_cast<uintptr_t>(ours), reinterpret_cast<uintptr_t>(real)};
+    g_inner_calls[count++] = {name, reinterpret_cast<uintptr_t>(ours), reinterpret_cast<uintptr_t>(real),
+                              false};
   };
   LoadedObject us(OurObject());
   add("malloc", us.Function("malloc"), g_allocator.malloc);

@@ -1,5 +1,7 @@
 #include "agent/interpose/foreign_hooks.h"
 
+#include <link.h>
+
 #include <cstddef>
 
 #include "agent/interpose/allocation.h"
@@ -186,7 +188,8 @@ RedirectedPart RedirectionsTo(const LoadedObject& object, ForeignPart part) {
     if (original == nullptr) continue;
     g_originals[function] = original;
     g_redirections[from + count++] = {kNames[function], reinterpret_cast<uintptr_t>(original),
-                                      HookOf(function)};
+                                      HookOf(function),
+                                      FirstFunction(_r_debug.r_map, kNames[function]) != original};
   }
   return {g_redirections + from, count};
 }

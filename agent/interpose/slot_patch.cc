@@ -152,7 +152,7 @@ uint32_t BoundElsewhere(const LoadedObject& object, Parts parts) {
 const Redirection* ForUnbound(Parts parts, uint32_t elsewhere, const char* name) {
   for (size_t i = 0; i < parts.size(); ++i) {
     const Redirection* found = (elsewhere >> i & 1) == 0 ? ByName(parts[i], name) : nullptr;
-    if (found != nullptr) return found;
+    if (found != nullptr && !found->shadowed) return found;
   }
   return nullptr;
 }
@@ -235,7 +235,9 @@ void RedirectSlotsEverywhere(std::span<const RedirectedPart> parts, const link_m
   const link_map* libc = ObjectAt(reinterpret_cast<void*>(&gnu_get_libc_version));
   g_profagent_real_dlsym = reinterpret_cast<uintptr_t>(LoadedObject(libc).Function("dlsym"));
   if (g_profagent_real_dlsym != 0) {
-    g_state.dlsym = {"dlsym", g_profagent_real_dlsym, reinterpret_cast<uintptr_t>(&profagent_dlsym_stub)};
+    bool shadowed = FirstFunction(_r_debug.r_map, "dlsym") != reinterpret_cast<void*>(g_profagent_real_dlsym);
+    g_state.dlsym = {"dlsym", g_profagent_real_dlsym, reinterpret_cast<uintptr_t>(&profagent_dlsym_stub),
+                     shadowed};
     g_state.parts[g_state.part_count++] = {&g_state.dlsym, 1};
   }
   g_state.allocator = allocator;

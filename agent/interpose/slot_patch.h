@@ -5,8 +5,9 @@
 // When:      only with an allocator that is not libc's (foreign_allocator.h). Otherwise nothing here does anything.
 // By value:  a slot is changed when it holds the very function that the hook forwards to, so the call ends where it would
 //            have ended. An object that was bound to somebody else (RTLD_DEEPBIND, a function of its own) keeps what it has.
-//            A call that the loader has not bound yet has no value to go by: its slot is changed too, unless another of the
-//            object's slots shows that the object is bound elsewhere.
+//            A call that the loader has not bound yet has no value to go by: its slot is changed too, unless the loader will
+//            find another definition first (a program's own operator new), or another of the object's slots shows that the
+//            object is bound elsewhere.
 // Later:     no dlopen hook (by its caller the loader finds RUNPATH and $ORIGIN). The loader's list of objects is looked at
 //            when something comes by anyway: a sample, a new thread, and dlsym, without which a loaded plugin is hardly
 //            ever called: its slots lead to a stub that looks and then jumps on (dlsym, too, goes by its caller).
@@ -35,6 +36,7 @@ struct Redirection {
   const char* name;
   uintptr_t original;
   uintptr_t hook;
+  bool shadowed;  // the loader binds the name to another definition, which comes first
 };
 
 // Functions that objects use together: bound elsewhere is an object with all of a part, or with nothing of it.

@@ -183,6 +183,14 @@ def expect_same(t, program, env, plain_env, arguments=()):
 
 
 @each(ORDERS)
+def operators_of_the_program_stay_its_own(t, allocator, order):
+    # Calls of libstdc++ that were not bound yet were led to the allocator's, whose blocks the program's operator delete got.
+    plain = expect_same(t, "own_operators", {"LD_PRELOAD": preload(t, allocator, order)},
+                        {"LD_PRELOAD": preload(t, allocator, order, agent=False) or None})
+    t.expect_exit(plain, 7)
+
+
+@each(ORDERS)
 def memory_is_asked_for_at_the_ends_of_things(t, allocator, order):
     # Thread-local destructors, keys of threads that are nearly gone, exit handlers, destructors.
     plain = expect_same(t, "allocation_times", {"LD_PRELOAD": preload(t, allocator, order)},
