@@ -134,6 +134,14 @@ bool IsKnownFunction(Parts parts, uintptr_t value) {
   });
 }
 
+// Where a program has fixed addresses, that of a function is its own PLT entry there, for everybody. What it calls, the entry's
+// slot says.
+bool IsEntryInProgram(const char* name, uintptr_t value) {
+  const link_map* program = _r_debug.r_map;
+  return ObjectAt(reinterpret_cast<void*>(value)) == program &&
+         LoadedObject(program).Function(name) == nullptr;
+}
+
 // Which parts the object got from somebody else: bit n for parts[n].
 uint32_t BoundElsewhere(const LoadedObject& object, Parts parts) {
   uint32_t elsewhere = 0;
@@ -143,7 +151,7 @@ uint32_t BoundElsewhere(const LoadedObject& object, Parts parts) {
     if (value == 0 || !MayBeName(name) || object.IsUnbound(slot, value) || IsKnownFunction(parts, value))
       return;
     for (size_t i = 0; i < parts.size(); ++i) {
-      if (ByName(parts[i], name) != nullptr) elsewhere |= 1u << i;
+      if (ByName(parts[i], name) != nullptr && !IsEntryInProgram(name, value)) elsewhere |= 1u << i;
     }
   });
   return elsewhere;

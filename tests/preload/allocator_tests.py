@@ -98,8 +98,10 @@ def forked_child_allocates_over_any_allocator(t, allocator, order):
 @each(ORDERS)
 def library_that_is_loaded_later_is_counted(t, allocator, order):
     for how, library in ("now", "allocator_plugin"), ("lazy", "allocator_plugin"), ("now", "allocator_plugin_now"):
-        run = run_family(t, allocator, order, "plugin_" + how, t.program("lib%s.so" % library), cwd=t.new_dir(how + library))
-        expect_counts(t, run, 2)
+        for program in "allocator_family", "allocator_family_no_pie":
+            run = run_family(t, allocator, order, "plugin_" + how, t.program("lib%s.so" % library), program=program,
+                             cwd=t.new_dir(how + library + program))
+            expect_counts(t, run, 2)
 
 
 @each(ORDERS)
