@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
+
+#include "symbolizer/graph/utf8.h"
 
 namespace profagent::graph {
 namespace {
@@ -80,6 +83,12 @@ Result<std::shared_ptr<Pattern>> Pattern::Compile(std::string_view name, std::st
 }
 
 bool Pattern::Matches(std::string_view text) const {
+  // At a byte that is no UTF-8 nothing of RE2's matches, not even `.`; to Go it is U+FFFD.
+  std::string valid;
+  if (!std::ranges::all_of(text, [](char byte) { return static_cast<unsigned char>(byte) < 0x80; })) {
+    valid = ToValidUtf8(text);
+    text = valid;
+  }
   return re2::RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *expression_);
 }
 

@@ -6,29 +6,10 @@
 #include <cstdlib>
 #include <ctime>
 
+#include "symbolizer/graph/utf8.h"
+
 namespace profagent {
 namespace {
-
-// Bytes of the character at the start of the text; 1 for a byte that starts none, as Go counts it.
-size_t CharacterLength(std::string_view text) {
-  const auto byte = [&](size_t i) -> unsigned {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
-  };
-  const auto continues = [&](size_t i) { return (byte(i) & 0xc0) == 0x80; };
-  const unsigned first = byte(0), second = byte(1);
-  if (first >= 0xc2 && first <= 0xdf && continues(1)) return 2;
-  if (first >= 0xe0 && first <= 0xef && continues(1) && continues(2)) {
-    const bool overlong = first == 0xe0 && second < 0xa0;
-    const bool surrogate = first == 0xed && second >= 0xa0;
-    if (!overlong && !surrogate) return 3;
-  }
-  if (first >= 0xf0 && first <= 0xf4 && continues(1) && continues(2) && continues(3)) {
-    const bool overlong = first == 0xf0 && second < 0x90;
-    const bool beyond = first == 0xf4 && second >= 0x90;
-    if (!overlong && !beyond) return 4;
-  }
-  return 1;
-}
 
 struct LocalTime {
   std::tm parts{};
@@ -92,14 +73,14 @@ std::string WithFraction(uint64_t value, int digits) {
 
 void AppendPadded(std::string& text, std::string_view part, size_t width) {
   size_t characters = 0;
-  for (size_t at = 0; at < part.size(); at += CharacterLength(part.substr(at))) ++characters;
+  for (size_t at = 0; at < part.size(); at += graph::CharacterLength(part.substr(at))) ++characters;
   if (characters < width) text.append(width - characters, ' ');
   text.append(part);
 }
 
 std::string_view FirstCharacters(std::string_view text, size_t count) {
   size_t at = 0;
-  for (; count > 0 && at < text.size(); --count) at += CharacterLength(text.substr(at));
+  for (; count > 0 && at < text.size(); --count) at += graph::CharacterLength(text.substr(at));
   return text.substr(0, at);
 }
 

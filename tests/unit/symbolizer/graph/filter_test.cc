@@ -141,5 +141,15 @@ TEST(Pattern, TakesTimeLinearInTheText) {
   EXPECT_FALSE(Re("^(a+)+$")->Matches(std::string(100'000, 'a') + "b"));
 }
 
+// A file name in Latin-1 would be in no stack that `-show=/home/.*/app` leaves.
+TEST(Pattern, TakesBytesThatAreNoTextForCharacters) {
+  const std::string latin1 = "/home/m\xfcller/app";
+  EXPECT_TRUE(Re("/home/.*/app")->Matches(latin1));
+  EXPECT_TRUE(Re("m[^x]ller")->Matches(latin1));
+  EXPECT_FALSE(Re("m..ller")->Matches(latin1));
+  EXPECT_TRUE(Re("^.$")->Matches("\xc3\xbc"));
+  EXPECT_TRUE(Re("^...$")->Matches("\xe2\x82x"));
+}
+
 }  // namespace
 }  // namespace profagent::graph
