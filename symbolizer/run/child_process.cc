@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,6 +44,10 @@ bool IsInTreeOf(pid_t root, pid_t pid) {
     pid = ParentOf(pid);
   }
   return false;
+}
+
+uint64_t NanosOf(const timeval& time) {
+  return static_cast<uint64_t>(time.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(time.tv_usec) * 1000;
 }
 
 // SI_USER, SI_QUEUE, SI_TKILL; the kernel's own codes (the terminal's driver) are positive.
@@ -188,8 +193,11 @@ int ChildProcess::Wait(LedgerWatch* watch) {
   for (;;) {
     // Not only after SIGCHLD: several of them arrive as one, and ours may have been an orphan's.
     int status = 0;
-    for (pid_t ended; (ended = waitpid(-1, &status, WNOHANG)) > 0;) {
-      if (ended == pid_) return status;
+    rusage usage = {};
+    for (pid_t ended; (ended = wait4(-1, &status, WNOHANG, &usage)) > 0;) {
+      if (ended != pid_) continue;
+      cpu_time_ = Nanos{NanosOf(usage.ru_utime) + NanosOf(usage.ru_stime)};
+      return status;
     }
     siginfo_t info = {};
     if (!signals.Take(&info)) continue;

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "agent/base/result.h"
+#include "agent/base/units.h"
 #include "symbolizer/run/ledger_watch.h"
 
 namespace profagent {
@@ -49,6 +50,8 @@ class ChildProcess {
   void ReleaseSignals();
 
   pid_t pid() const { return pid_; }
+  // Of the command and of all whom it waited for, when it has ended.
+  Nanos cpu_time() const { return cpu_time_; }
   // ^C was pressed while we waited (complete after ReleaseSignals).
   bool interrupted_at_terminal() const { return interrupted_at_terminal_; }
 
@@ -57,6 +60,7 @@ class ChildProcess {
 
   pid_t pid_;
   sigset_t original_mask_;
+  Nanos cpu_time_{};
   bool interrupted_at_terminal_ = false;
 };
 

@@ -242,7 +242,7 @@ void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& di
     report.Problem("the command left no records: the agent was not loaded into it, or could not start");
   }
   TellProcesses(options.command[0], harvest, without_records, child.pid(), wait_status, report);
-  Summarize(outputs.all(), options.kinds, options.top, report);
+  Summarize(outputs.all(), options.kinds, child.cpu_time(), options.top, report);
 }
 
 }  // namespace

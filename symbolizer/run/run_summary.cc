@@ -20,7 +20,8 @@ constexpr size_t kMaxProcessesNamed = 10;
 constexpr size_t kStacks = 5;
 constexpr size_t kStacksBesideOthers = 3;
 constexpr size_t kLineWidth = 120;
-constexpr size_t kColumn = 10;  // as in pprof's tables
+constexpr size_t kColumn = 10;                 // as in pprof's tables
+constexpr uint64_t kLongestTick = 10'000'000;  // of the kernels that there are; no period is shorter
 
 // As short as it can be typed: relative when it is below the current directory.
 std::string Shown(const std::string& path) {
@@ -64,8 +65,9 @@ std::string Plural(int64_t count, const char* one) {
 
 class Summary {
  public:
-  Summary(const std::deque<Output>& outputs, const WantedKinds& wanted, int lines, RunReport& report)
-      : outputs_(outputs), wanted_(wanted), lines_(lines), report_(report) {}
+  Summary(const std::deque<Output>& outputs, const WantedKinds& wanted, Nanos cpu_time, int lines,
+          RunReport& report)
+      : outputs_(outputs), wanted_(wanted), cpu_time_(cpu_time), lines_(lines), report_(report) {}
 
   void Print() {
     CpuTable();
@@ -112,6 +114,7 @@ class Summary {
   }
 
   void CpuTable() const;
+  std::string WhyNoCpuSamples() const;
   void Heap() const;
   void Waits(ProfileKind kind, const std::string& title, const char* unit) const;
   void Stacks(const std::vector<HeavyStack>& stacks, const char* value_unit, const char* count_unit) const;
@@ -120,17 +123,33 @@ class Summary {
 
   const std::deque<Output>& outputs_;
   const WantedKinds& wanted_;
+  const Nanos cpu_time_;
   const int lines_;
   RunReport& report_;
 };
+
+// Many short processes may have none between them, each with less than a period; of ten periods in all that does not happen.
+std::string Summary::WhyNoCpuSamples() const {
+  constexpr uint64_t kPeriods = 10;
+  uint64_t period = kLongestTick;
+  for (const Output& output : outputs_) {
+    if (output.kind == ProfileKind::kCpu)
+      period = std::max(period, static_cast<uint64_t>(std::max<int64_t>(output.profile.period(), 0)));
+  }
+  if (cpu_time_.value < kPeriods * period)
+    return "no samples: the command used less CPU time than one sampling period";
+  return "no samples: the command used " + SecondsText(cpu_time_.value) +
+         " of CPU time, but in programs without the agent "
+         "(static, or behind a cleaned environment, a chroot or a sandbox); profagent check PROGRAM says "
+         "more";
+}
 
 void Summary::CpuTable() const {
   const Output* heaviest = Heaviest(ProfileKind::kCpu);
   if (heaviest == nullptr) {
     const bool anything =
         std::ranges::any_of(outputs_, [](const Output& output) { return output.weight > 0; });
-    if (wanted_.cpu.asked || (wanted_.cpu.taken && !anything))
-      report_.Line("no samples: the command used less CPU time than one sampling period");
+    if (wanted_.cpu.asked || (wanted_.cpu.taken && !anything)) report_.Line(WhyNoCpuSamples());
     return;
   }
   if (lines_ == 0) return;
@@ -247,9 +266,10 @@ void Summary::LookFurther() const {
 
 }  // namespace
 
-void Summarize(const std::deque<Output>& outputs, const WantedKinds& wanted, int lines, RunReport& report) {
+void Summarize(const std::deque<Output>& outputs, const WantedKinds& wanted, Nanos cpu_time, int lines,
+               RunReport& report) {
   if (report.quiet() || outputs.empty()) return;
-  Summary(outputs, wanted, lines, report).Print();
+  Summary(outputs, wanted, cpu_time, lines, report).Print();
 }
 
 std::string SecondsText(uint64_t nanos) {

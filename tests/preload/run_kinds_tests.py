@@ -249,6 +249,14 @@ def nothing_to_show_is_said(t, kind, words):
 
 
 @test()
+def time_without_the_agent_is_not_called_short(t):
+    # nice becomes a static program: that one's second is in no profile, and "less than one sampling period" would be untrue.
+    outcome = run(t, ["--cpu"], t.need("nice"), t.program("worker_static"), "300", "0")
+    t.expect(re.search(r"^profagent: no samples: the command used [\d.]+m?s of CPU time, but in programs without the agent", said(outcome), re.M)
+             is not None, "not said", outcome)
+
+
+@test()
 def own_allocator_is_said_before_the_program_starts(t):
     source = t.dir / "own.c"
     source.write_text("#include <unistd.h>\nstatic char memory[1 << 20]; static unsigned long used;\n"
