@@ -79,9 +79,9 @@ std::string InterpreterOf(std::string_view head) {
   std::string_view line = head.substr(2, head.find('\n') - 2);
   std::array<std::string, 2> words;
   for (size_t count = 0; count < words.size();) {
-    size_t start = line.find_first_not_of(" \t\r");
+    size_t start = line.find_first_not_of(" \t");
     if (start == std::string_view::npos) break;
-    size_t end = std::min(line.find_first_of(" \t\r", start), line.size());
+    size_t end = std::min(line.find_first_of(" \t", start), line.size());
     std::string word(line.substr(start, end - start));
     line.remove_prefix(end);
     if (count == 1 && word == "-S") continue;
@@ -353,6 +353,11 @@ Result<CheckReport> CheckBinary(const std::string& program) {
     std::string interpreter = InterpreterOf(*head);
     if (interpreter.empty() || step == kLongestScriptChain) {
       return Error::Of(path, ": a script whose #! line names no interpreter");
+    }
+    if (interpreter.ends_with('\r')) {
+      return Error::Of(
+          path, ": its #! line ends in CR LF, and to the kernel the CR is part of the interpreter's name; ",
+          "sed -i 's/\\r$//' mends it");
     }
     report.findings.push_back(
         {Verdict::kFine,

@@ -232,6 +232,17 @@ TEST_F(CheckBinaryTest, FollowsEnvAlongPath) {
   }
 }
 
+// The kernel does not find "/bin/sh\r": a script of another system does not start.
+TEST_F(CheckBinaryTest, SaysThatALineOfAnotherSystemNamesNoInterpreter) {
+  for (const char* line : {"#!/bin/sh\r\nexit\r\n", "#!/usr/bin/env sh\r\n"}) {
+    directory_.Write("script", line);
+    ASSERT_TRUE(directory_.Run("chmod +x script"));
+    EXPECT_NE(ErrorOf(directory_ / "script").find("ends in CR LF"), std::string::npos) << line;
+  }
+  directory_.Write("script", "#!/bin/sh -e\r\n");
+  EXPECT_TRUE(Has(Check("script"), Verdict::kFine, "bin/sh"));
+}
+
 TEST_F(CheckBinaryTest, EndsAtAScriptThatInterpretsItself) {
   directory_.Write("loop", "#!" + (directory_ / "loop") + "\n");
   ASSERT_TRUE(directory_.Run("chmod +x loop"));
