@@ -172,10 +172,10 @@ def gnu_sort_sorts(t):
                       0.15 * run.cpu_seconds + 0.03, run)
 
 
-@test()
-def process_state_is_unchanged(t):
-    # Descriptors, dispositions, masks, threads, timers, errno, rounding mode: a program that looks must see nothing.
-    run = same_as_without(t, "inspect")
+@each([("cpu", {}), ("all", {"BLOCKRATE": 1, "MUTEXFRACTION": 1})])
+def process_state_is_unchanged(t, _, env):
+    # Descriptors, dispositions, masks, threads, timers, errno, dlerror, rounding mode: a program that looks must see nothing.
+    run = same_as_without(t, "inspect", env=env)
     t.expect_exit(run)
     t.expect(run.profile().ticks() > 0, "nothing was recorded", run)
 

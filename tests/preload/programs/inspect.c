@@ -1,6 +1,7 @@
 // Prints all of the process's state that a program can ask for and that an agent could change: descriptors, signal
 // dispositions and masks, limits, threads, timers, directory. Compared byte for byte with a run without the agent.
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fenv.h>
 #include <grp.h>
 #include <limits.h>
@@ -71,6 +72,8 @@ static void PrintStatus(void) {
 
 int main(int argc, char** argv) {
   errno = 0;
+  const char* loader_error = dlerror();
+  printf("dlerror %s\n", loader_error != NULL ? loader_error : "none");
   // The state at the start, and again after samples were taken.
   for (int round = 0; round < 2; ++round) {
     PrintDescriptors();
