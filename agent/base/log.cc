@@ -1,7 +1,7 @@
 #include "agent/base/log.h"
 
 #include <fcntl.h>
-#include <poll.h>
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -38,11 +38,13 @@ bool IsStillTheProgramsStandardError() {
   return same || IsInheritedLog(now);
 }
 
-// A pipe that is writable takes a line whole.
+// A pipe that is writable takes a line whole. Not poll: where no descriptor may be opened any more (RLIMIT_NOFILE 0) it takes none.
 bool TakesALine() {
-  struct pollfd file = {kStandardError, POLLOUT, 0};
+  fd_set writable;
+  FD_ZERO(&writable);
+  FD_SET(kStandardError, &writable);
   struct timespec patience = kPatience;
-  return RawSyscall(SYS_ppoll, &file, 1, &patience, nullptr, 0) > 0;
+  return RawSyscall(SYS_pselect6, kStandardError + 1, nullptr, &writable, nullptr, &patience, nullptr) > 0;
 }
 
 }  // namespace

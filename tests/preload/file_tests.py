@@ -198,10 +198,11 @@ def line_of_ours_kills_or_stops_the_program(t, kind):
     t.expect_exit(run, 7)
 
 
-@test()
-def no_free_descriptor(t):
-    # RLIMIT_NOFILE is used up: the file cannot be opened. One line; the program's status stands.
-    run = t.run("closes", "no_free_descriptor", hz=250)
+@each([3, 0])
+def no_free_descriptor(t, limit):
+    # RLIMIT_NOFILE is used up: the file cannot be opened. One line; the program's status stands. (0: poll took no descriptor any
+    # more, and there was no line.)
+    run = t.run("closes", "no_free_descriptor", limit, hz=250)
     t.expect_exit(run, 7)
     if not run.profiles():
         t.expect_one_error_line(run, "cpu.prof", "oo many open files")

@@ -83,7 +83,7 @@ int main(int argc, char** argv) {
     setrlimit(RLIMIT_NOFILE, &before);
     return 7;
   } else if (Is(how, "no_free_descriptor")) {
-    struct rlimit limit = {3, 3};
+    struct rlimit limit = {atoi(argv[2]), atoi(argv[2])};
     REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   } else if (Is(how, "chdir")) {
     REQUIRE(chdir("/") == 0);
