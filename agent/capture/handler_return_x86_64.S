@@ -52,6 +52,14 @@ profagent_handler_return:
 profagent_unmarked_return:
   movl $15, %eax /* rt_sigreturn */
   syscall
-  .cfi_endproc
   .size profagent_handler_return, . - profagent_handler_return
+  .globl profagent_abort_handler_return
+  .hidden profagent_abort_handler_return
+  .type profagent_abort_handler_return, @function
+profagent_abort_handler_return:
+  movq %rsp, %rdi
+  call profagent_after_abort_handler
+  jmp profagent_handler_return
+  .cfi_endproc
+  .size profagent_abort_handler_return, . - profagent_abort_handler_return
   .section .note.GNU-stack, "", @progbits

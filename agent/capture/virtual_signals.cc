@@ -23,6 +23,11 @@ profagent_on_reset_hand(int signo, siginfo_t*, void* context) {
 }
 PROF_ENTER_APPLICATION_HANDLER("profagent_reset_hand_entry", "profagent_on_reset_hand")
 
+extern "C" __attribute__((visibility("hidden"), used, force_align_arg_pointer)) void
+profagent_after_abort_handler(const ucontext_t* context) {
+  profagent::g_virtual_signals.AfterAbortHandler(*context);
+}
+
 namespace profagent {
 namespace {
 
@@ -124,6 +129,8 @@ KernelSigaction VirtualSignals::ActionFor(Hold hold, const Entry& entry,
     given.handler = reinterpret_cast<uintptr_t>(profagent_reset_hand_entry);
     given.flags = (wanted.flags & ~static_cast<uint64_t>(SA_RESETHAND)) | SA_SIGINFO;
   }
+  if (&entry == &entries_[SIGABRT] && wanted.restorer == HandlerReturn() && after_abort_handler_ != nullptr)
+    given.restorer = AbortHandlerReturn();
   return given;
 }
 

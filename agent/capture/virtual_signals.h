@@ -20,6 +20,7 @@
 #pragma once
 
 #include <signal.h>
+#include <ucontext.h>
 
 #include <atomic>
 #include <cstdint>
@@ -133,6 +134,12 @@ class VirtualSignals {
   using Sigaction = int (*)(int, const struct sigaction*, struct sigaction*);
   void UseInterposer(Sigaction sigaction) { interposer_ = sigaction; }
 
+  // Called when a handler of the application's for SIGABRT is about to return to `context`, if it was set while the signal was
+  // held kWhileDefault: in its thread, on its stack.
+  using AbortReturn = void (*)(const ucontext_t& context);
+  void UseAbortReturn(AbortReturn function) { after_abort_handler_ = function; }
+  void AfterAbortHandler(const ucontext_t& context) const { after_abort_handler_(context); }
+
   enum class Hold : uint8_t { kNot, kAlways, kWhileDefault, kGuarded, kLeftBehind };
 
   // Installs `handler` (SA_SIGINFO, SA_ONSTACK, SA_RESTART, every signal masked): now or, with kWhileDefault
@@ -236,6 +243,7 @@ class VirtualSignals {
                                              const KernelSigaction& wanted) const;
 
   Sigaction interposer_ = nullptr;
+  AbortReturn after_abort_handler_ = nullptr;
   std::atomic<bool> retreated_{false};
   std::atomic<uint32_t> pid_{0};  // whose dispositions these are
   Entry entries_[kSignals] = {};

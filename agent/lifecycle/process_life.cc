@@ -11,9 +11,11 @@
 #include "agent/base/errno_saver.h"
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/base/safe_read.h"
 #include "agent/capture/cpu_timers.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/process_hooks.h"
+#include "agent/interpose/real_functions.h"
 #include "agent/lifecycle/agent.h"
 #include "agent/lifecycle/dump_signal.h"
 #include "agent/lifecycle/own_stack.h"
@@ -213,6 +215,42 @@ void OnFatalSignal(int signo, siginfo_t* info, void* context) {
   g_virtual_signals.DieOf(signo);
 }
 
+// libc's abort, found at the start: {0, 0} where it was not.
+struct CodeRange {
+  uintptr_t start, size;
+};
+constinit CodeRange g_abort{};
+
+CodeRange FindAbort() {
+  Dl_info object;
+  const ElfW(Sym)* symbol = nullptr;
+  void* function = FindReal("abort", nullptr);
+  if (function == nullptr ||
+      dladdr1(function, &object, reinterpret_cast<void**>(const_cast<ElfW(Sym)**>(&symbol)),
+              RTLD_DL_SYMENT) == 0 ||
+      symbol == nullptr) {
+    return {};
+  }
+  return {reinterpret_cast<uintptr_t>(object.dli_saddr), symbol->st_size};
+}
+
+// Raised by abort, and not by a raise of the program's, after whose handler it goes on: the address in abort that raise returns to
+// stands a few frames of libc's above.
+bool IsInAbort(const ucontext_t& context) {
+  uintptr_t words[64];
+  auto stack = static_cast<uintptr_t>(context.uc_mcontext.gregs[REG_RSP]);
+  size_t count = SafeRead(stack, words, sizeof words) / sizeof words[0];
+  for (size_t i = 0; i < count; ++i) {
+    if (words[i] - g_abort.start < g_abort.size) return true;
+  }
+  return false;
+}
+
+// A handler that returns to abort: what kills then is the default action, which abort puts in place without asking us.
+void AfterAbortHandler(const ucontext_t& context) {
+  if (IsOurProcess() && IsInAbort(context)) End(ProcessEnd::kSignalled);
+}
+
 // No other thread can be sampling: none was ever entered.
 bool WasEverAlone() {
   const Ledger& ledger = g_agent.ledger();
@@ -408,6 +446,8 @@ void StartProcessLife(Lineage lineage) {
   // With the ledger in a file the samples survive any death, and with no file to write at the end they may go: the
   // program's signals are left alone.
   if (g_agent.ledger().in_file() || !WantedBy(options).any_at_end()) return;
+  g_abort = FindAbort();
+  g_virtual_signals.UseAbortReturn(AfterAbortHandler);
   AllSignalsBlocked blocked;
   for (int signo : kFaults) g_virtual_signals.Take(blocked, signo, OnFatalSignal);
   // To the first process of a container the kernel sends no signal that it has no handler for: with one of ours it would die.

@@ -92,7 +92,7 @@ def dies_of_the_same_signal(t, name):
     t.expect_work(run, "work_before_end", 0.3)
 
 
-@each([("abort", "SIGABRT"), ("segv", "SIGSEGV"), ("fpe", "SIGFPE"), ("ill", "SIGILL"), ("thread_abort", "SIGABRT"),
+@each([("abort", "SIGABRT"), ("abort_handled", "SIGABRT"), ("abort_once", "SIGABRT"), ("assert_handled", "SIGABRT"), ("segv", "SIGSEGV"), ("fpe", "SIGFPE"), ("ill", "SIGILL"), ("thread_abort", "SIGABRT"),
        ("thread_segv", "SIGSEGV"), ("restored", "SIGTERM"), ("reset_hand", "SIGTERM"), ("second_signal_is_blocked", "SIGTERM")])
 def crash_leaves_a_profile(t, how, name):
     # The profile of the run that crashed is the one that is wanted.
@@ -100,6 +100,15 @@ def crash_leaves_a_profile(t, how, name):
     t.expect_signal(run, getattr(signal, name))
     t.expect_silent(run)
     t.expect_work(run, "work_before_end", 0.5 if how == "second_signal_is_blocked" else 0.3)
+
+
+@test()
+def handled_abort_signal_is_not_the_end(t):
+    # A handler that returns to abort is; after a raise or kill the program goes on, and so does the profile.
+    run = t.run("ends", "raised_abort", hz=250)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "work_before_end", 0.5)
 
 
 @test()

@@ -1,4 +1,5 @@
 // Works for 300 ms, then ends in the way that its argument names. Exit status 7 wherever there is one.
+#include <assert.h>
 #include <sys/resource.h>
 
 #include "tests/preload/programs/program.h"
@@ -163,6 +164,26 @@ int main(int argc, char** argv) {
     REQUIRE(signal(SIGTERM, SIG_DFL) == OnTermReturn);
     raise(SIGTERM);
     return 98;
+  }
+  if (Is(how, "abort_handled") || Is(how, "abort_once") ||
+      Is(how, "assert_handled")) {  // the handler returns, and abort kills
+    struct sigaction action = {.sa_handler = OnTermReturn};
+    if (Is(how, "abort_once")) action.sa_flags = SA_RESETHAND;
+    sigaction(SIGABRT, &action, NULL);
+    if (Is(how, "assert_handled")) {
+      REQUIRE(freopen("/dev/null", "w", stderr) != NULL);
+      assert(argc == 1);
+    }
+    abort();
+  }
+  if (Is(how, "raised_abort")) {  // the handler returns, and so does raise
+    signal(SIGABRT, OnTermReturn);
+    raise(SIGABRT);
+    kill(getpid(), SIGABRT);
+    struct sigaction action;
+    REQUIRE(sigaction(SIGABRT, NULL, &action) == 0 && action.sa_handler == OnTermReturn);
+    work_before_end(200);
+    return 7;
   }
   if (Is(how, "reset_hand")) {
     struct sigaction action = {.sa_handler = OnTermReturn, .sa_flags = SA_RESETHAND};
