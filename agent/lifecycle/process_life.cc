@@ -60,8 +60,11 @@ constexpr int kPatienceMillis = 10'000;
 bool InSandbox() { return g_life != nullptr && g_life->in_sandbox.load(std::memory_order_acquire); }
 
 // One in which the agent may act: false in a sandbox (even to ask for the pid may kill), in a vfork child, and in a process made
-// by a raw clone or fork system call.
-bool IsOurProcess() { return g_life != nullptr && !InSandbox() && RawSyscall(SYS_getpid) == g_life->pid; }
+// by a raw clone or fork system call, or by libc's clone. That one may have our pid, in a namespace of its own: 1.
+bool IsOurProcess() {
+  if (g_life == nullptr || InSandbox() || RawSyscall(SYS_getpid) != g_life->pid) return false;
+  return !g_agent.ledger().is_open() || g_agent.ledger().CanRecord();
+}
 
 ProcessName Name() {
   return {.program = ProgramName(g_agent.ledger()),

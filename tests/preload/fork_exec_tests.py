@@ -39,6 +39,16 @@ def children_end_as_told(t, how, times):
 
 
 @test()
+def cloned_child_with_the_pid_of_its_parent(t):
+    # Both are process 1, each of its own PID namespace: the child took the parent's profile for its own, which it has not.
+    t.need_root()
+    run = t.run("children", "clone_same_pid", 3, hz=1000, prefix=[t.need("unshare"), "--pid", "--fork", "--kill-child"])
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "parent_work", 0.23)
+
+
+@test()
 def vfork_child_records_nothing(t):
     # Its time is not the parent's, and its memory is.
     run = t.run("children", "vfork_works", 3, hz=1000)

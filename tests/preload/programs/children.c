@@ -13,6 +13,11 @@ static char* const kTrue[] = {"/bin/true", NULL};
 static char* const kFalse[] = {"/bin/false", NULL};
 
 static char g_clone_stack[64 << 10] __attribute__((aligned(16)));
+static int InCloneExit(void* unused) {
+  REQUIRE(getpid() == 1);
+  child_work(50);
+  exit(5);
+}
 static int InClone(void* unused) {
   execve(kFalse[0], kFalse, environ);
   _exit(99);
@@ -68,6 +73,11 @@ int main(int argc, char** argv) {
           clone(InClone, g_clone_stack + sizeof g_clone_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
       REQUIRE(child > 0);
       ExpectExit(child, 1);
+    } else if (Is(how, "clone_same_pid")) {  // run as process 1: so is the child
+      REQUIRE(getpid() == 1);
+      pid_t child = clone(InCloneExit, g_clone_stack + sizeof g_clone_stack, CLONE_NEWPID | SIGCHLD, NULL);
+      REQUIRE(child > 0);
+      ExpectExit(child, 5);
     } else if (Is(how, "raw_fork")) {  // libc's fork is not called: handlers of pthread_atfork do not run
       pid_t child = (pid_t)syscall(SYS_fork);
       if (child == 0) {
