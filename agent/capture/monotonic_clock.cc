@@ -63,4 +63,6 @@ void StartMonotonicClock() {
   if (found != nullptr && found(CLOCK_MONOTONIC, &now) == 0) g_clock_gettime = found;
 }
 
+void UseClockWithoutCounter() { __atomic_store_n(&g_clock_gettime, &ClockBySystemCall, __ATOMIC_RELAXED); }
+
 }  // namespace profagent

@@ -21,6 +21,7 @@
 #include "agent/base/thread_state.h"
 #include "agent/capture/contention.h"
 #include "agent/capture/cpu_capture.h"
+#include "agent/capture/monotonic_clock.h"
 #include "agent/capture/thread_starts.h"
 #include "agent/interpose/process_hooks.h"
 #include "agent/interpose/real_functions.h"
@@ -158,6 +159,7 @@ PROF_EXPORT int prctl(int option, ...) {
     return static_cast<int>(profagent::EnterSandbox([&] { return Real().prctl(option, a, b, c, d); },
                                                     [](long result) { return result != 0; }));
   }
+  if (option == PR_SET_TSC && a == PR_TSC_SIGSEGV) profagent::UseClockWithoutCounter();
   int result = Real().prctl(option, a, b, c, d);
   if (option == PR_SET_NAME && result == 0 && g_cpu_capture.running()) {
     profagent::ErrnoSaver keep;

@@ -221,6 +221,15 @@ def errors_are_those_of_libc(t):
 
 
 @test()
+def program_that_forbids_itself_the_cycle_counter(t):
+    # PR_SET_TSC: the vDSO's clock faulted in a wait that was timed, and the program died of it.
+    plain = t.run("locks", "no_counter", agent=False)
+    t.expect_exit(plain)
+    run, block, _ = lock_run(t, "no_counter")
+    t.expect(delay(block, "pthread_mutex_lock", "LockHere") > 10 * MILLI, show(block), run)
+
+
+@test()
 def last_reader_is_charged_with_the_writers_wait(t):
     run, block, mutex = lock_run(t, "readers")
     waited = int(run.out)

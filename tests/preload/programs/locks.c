@@ -563,6 +563,16 @@ static void Handlers(void) {
   raise(SIGALRM);
 }
 
+// The cycle counter, which the vDSO's clock reads, is forbidden from here on.
+static void NoCounter(void) {
+  REQUIRE(prctl(PR_SET_TSC, PR_TSC_SIGSEGV) == 0);
+  LockHere(&mutex);
+  pthread_t thread = Start(LockAndUnlock, &mutex);
+  AwaitArrivals(1);  // 20 ms
+  UnlockHere(&mutex);
+  AwaitEnd(thread);
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   int count = argc > 2 ? atoi(argv[2]) : 1;
@@ -579,6 +589,7 @@ int main(int argc, char** argv) {
   if (Is(how, "deadlock")) Deadlock();
   if (Is(how, "deadlock_and_kill")) DeadlockAndKill();
   if (Is(how, "errors")) Errors();
+  if (Is(how, "no_counter")) NoCounter();
   if (Is(how, "readers")) Readers();
   if (Is(how, "woken")) Woken(count);
   if (Is(how, "given_up")) GivenUp();
