@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <gnu/libc-version.h>
+#include <sys/auxv.h>
 
 #include <cstring>
 
@@ -51,6 +52,12 @@ LoadedObject::LoadedObject(const link_map* map) : map_(map) {
   if (_dl_find_object(map->l_ld, &found) != 0 || found.dlfo_link_map != map) return;
   range_ = {reinterpret_cast<uintptr_t>(found.dlfo_map_start),
             reinterpret_cast<uintptr_t>(found.dlfo_map_end)};
+  // Of a program with nothing mapped between some segments (large pages, old linkers) that is the segment of the dynamic section
+  // alone; what it refers to is in the first one.
+  if (map == _r_debug.r_map && _dl_find_object(reinterpret_cast<void*>(getauxval(AT_PHDR)), &found) == 0 &&
+      found.dlfo_link_map == map) {
+    range_.start = reinterpret_cast<uintptr_t>(found.dlfo_map_start);
+  }
   size_t data_size = 0;
   size_t calls_size = 0;
   uintptr_t data = 0;

@@ -70,7 +70,8 @@ def with_library(t, name, order):
 @each(ORDERS)
 def every_way_to_allocate_is_counted(t, allocator, order):
     # An allocator that is preloaded before us takes malloc away from us; one behind us has an operator new of its own.
-    for program in "allocator_family", "allocator_family_no_pie", "allocator_family_now":
+    for suffix in "", "_no_pie", "_now", "_large_pages":
+        program = "allocator_family" + suffix
         expect_counts(t, run_family(t, allocator, order, "ways", program=program, cwd=t.new_dir(program)))
 
 
