@@ -76,6 +76,12 @@ class Ledger {
     return base_ != nullptr &&
            __atomic_load_n(__atomic_load_n(&owner_mark_, __ATOMIC_RELAXED), __ATOMIC_RELAXED) != 0;
   }
+  // Suspended or not, it is this process's own. False in a forked child, to which fork gave an empty one or, in a file, its
+  // parent's.
+  bool IsOwn() const {
+    return base_ != nullptr &&
+           (!in_file_ ? header()->version != 0 : owner_page_ == nullptr || *owner_page_ != 0);
+  }
   // Until it is lifted nothing is added, so that nothing can need a page or a system call. Not for two threads at once.
   void Suspend(bool suspended);
   bool in_file() const { return in_file_; }

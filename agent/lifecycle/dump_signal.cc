@@ -35,7 +35,7 @@ void OnDumpSignal(int signo, siginfo_t* info, void* context) {
   }
   // A vfork child shares our memory, a child of a raw clone has a copy of it, and a forked one may be left alone
   // (PROFAGENT_CHILDREN=0): no profile is theirs, and the signal does what it would have done without us.
-  if (RawSyscall(SYS_getpid) != g_pid || !g_agent.ledger().CanRecord()) g_virtual_signals.DieOf(signo);
+  if (RawSyscall(SYS_getpid) != g_pid || !g_agent.ledger().IsOwn()) g_virtual_signals.DieOf(signo);
   ErrnoSaver keep_errno;
   if (g_agent
           .active()) {  // not after a fault of ours: then the signal means nothing any more, and harms nobody

@@ -63,7 +63,7 @@ bool InSandbox() { return g_life != nullptr && g_life->in_sandbox.load(std::memo
 // by a raw clone or fork system call, or by libc's clone. That one may have our pid, in a namespace of its own: 1.
 bool IsOurProcess() {
   if (g_life == nullptr || InSandbox() || RawSyscall(SYS_getpid) != g_life->pid) return false;
-  return !g_agent.ledger().is_open() || g_agent.ledger().CanRecord();
+  return !g_agent.ledger().is_open() || g_agent.ledger().IsOwn();
 }
 
 ProcessName Name() {

@@ -25,7 +25,8 @@ void* operator new(size_t size) {
   return header + 1;
 }
 
-void operator delete(void* block) noexcept {
+__attribute__((noinline)) void operator delete(
+    void* block) noexcept {  // else GCC warns of the header in front
   if (block == nullptr) return;
   Header* header = static_cast<Header*>(block) - 1;
   if (header->mark != kMark) std::abort();
