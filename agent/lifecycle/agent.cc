@@ -155,20 +155,20 @@ void Agent::DescribeProcess(const char* const* arguments) {
   header->start_realtime_ns = ReadClock(CLOCK_REALTIME).value;
   header->start_monotonic_ns = ReadClock(CLOCK_MONOTONIC).value;
   // Found out once: a child may be in a chroot, or where a relative name leads elsewhere.
-  static constinit char executable[4096];
-  static constinit std::string_view path, name;  // in there
+  static constinit char executable[4096], cwd[4096];
+  static constinit std::string_view path, name, directory;  // in there
   if (arguments != nullptr) {
     path = FindProgramPath(ProgramClues::OfThisProcess(arguments[0]), executable);
     name = ProgramNameOf(path);
+    directory = ReadLink("/proc/self/cwd", cwd);
+    if (directory.empty() && RawSyscall(SYS_getcwd, cwd, sizeof cwd) > 0 && cwd[0] == '/') directory = cwd;
   }
   header->executable = ledger_.InternText(path).value;
   header->program = ledger_.InternText(name).value;
-  // One after the other: this may run on the small stack of a thread that forked.
+  header->working_directory = ledger_.InternText(directory).value;
+  // Not on the stack: this may run on the small one of a thread that forked.
   static constinit char memory[4096];
-  std::string_view text = ReadLink("/proc/self/cwd", memory);
-  if (text.empty() && RawSyscall(SYS_getcwd, memory, sizeof memory) > 0 && memory[0] == '/') text = memory;
-  header->working_directory = ledger_.InternText(text).value;
-  text = ReadFile("/proc/self/cmdline", memory);
+  std::string_view text = ReadFile("/proc/self/cmdline", memory);
   while (!text.empty() && text.back() == '\0') text.remove_suffix(1);
   for (size_t i = 0; i < text.size(); ++i) {
     if (memory[i] == '\0') memory[i] = ' ';

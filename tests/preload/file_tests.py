@@ -218,6 +218,16 @@ def relative_name_is_kept_from_the_start(t, how):
     t.expect(stat.S_IMODE(os.stat(t.dir / "cpu.prof").st_mode) == 0o600, "mode", run)
 
 
+@test()
+def relative_name_of_a_child_of_a_program_that_went_elsewhere(t):
+    # A daemon goes to / and forks, postgres to its database: the files of the children belong where the user was, too.
+    run = t.run("closes", "chdir_and_fork", hz=250, env={"CPUPROFILE": "cpu.prof"})
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    children = [name for name in run.profiles() if name.startswith("cpu.prof.closes.")]
+    t.expect(len(children) == 1, "one child's profile beside the plain one, not %s" % run.profiles(), run)
+
+
 @each(["chroot", "drop_root"])
 def program_loses_access_to_the_file(t, how):
     # chroot, setuid: what cannot be written is said; the program ends as it would.

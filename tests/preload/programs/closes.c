@@ -87,6 +87,13 @@ int main(int argc, char** argv) {
     REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   } else if (Is(how, "chdir")) {
     REQUIRE(chdir("/") == 0);
+  } else if (Is(how, "chdir_and_fork")) {
+    REQUIRE(mkdir("elsewhere", 0700) == 0 && chdir("elsewhere") == 0);
+    pid_t child = fork();
+    if (child != 0) {
+      ExpectExit(child, 7);
+      return 7;
+    }
   } else if (Is(how, "removed_directory")) {
     REQUIRE(mkdir("gone", 0700) == 0 && chdir("gone") == 0 && rmdir("../gone") == 0);
   } else if (Is(how, "chroot")) {
