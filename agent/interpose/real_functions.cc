@@ -49,6 +49,7 @@ void ResolveRealFunctions() {
   find(real.setrlimit, "setrlimit");
   find(real.prlimit, "prlimit");
   find(real.mlockall, "mlockall");
+  find(real.timer_create, "timer_create");
   find(real.monstartup, "__monstartup");
   find(real.moncontrol, "moncontrol");
   find(real.profil, "profil");

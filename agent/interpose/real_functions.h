@@ -58,6 +58,7 @@ struct RealFunctions {
   int (*setrlimit)(int, const struct rlimit64*);
   int (*mlockall)(int);
   int (*prlimit)(pid_t, int, const struct rlimit64*, struct rlimit64*);
+  int (*timer_create)(clockid_t, struct sigevent*, timer_t*);
 
   // libc's own profiler, which sets its handler inside libc
   void (*monstartup)(unsigned long, unsigned long);

@@ -1,5 +1,5 @@
-// Threads: pthread_create, thrd_create, the ways in which a thread ends, and the ways in which it is named (prctl is one, and one
-// into a sandbox: process_hooks.h).
+// Threads: pthread_create, thrd_create, timer_create (whose SIGEV_THREAD has libc make some), the ways in which a thread ends,
+// and the ways in which it is named (prctl is one, and one into a sandbox: process_hooks.h).
 //
 // Context: `hook`. Nothing here allocates from the application's heap: a new thread's start routine waits in
 //          a place of ours (capture/thread_starts.h).
@@ -9,12 +9,16 @@
 // Seen:    one frame of ours between libc's start_thread and the application's start routine; the encoder
 //          leaves it out.
 #include <pthread.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <threads.h>
+#include <time.h>
 
+#include <atomic>
 #include <cstdarg>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "agent/base/errno_saver.h"
 #include "agent/base/signal_safe.h"
@@ -104,6 +108,56 @@ Result RunThread(void* prepared) {
   return result;
 }
 
+// SIGEV_THREAD: libc makes a thread for each expiry, past pthread_create. What it runs there begins with us: one function for
+// each that the program names, since of the two arguments that a timer has only the value reaches the thread.
+using Notify = void (*)(union sigval);
+constexpr size_t kNotifies = 8;  // of any more the threads are not sampled
+constinit std::atomic<Notify> g_notifies[kNotifies]{};
+
+__attribute__((noinline)) void RunNotified(Notify notify, union sigval value) {
+  // How large its stack is, nobody says. That much it has, or libc would not have made it.
+  constexpr size_t kSmallestStack = 16384;
+  StackBounds bounds = BoundsOfThread(kSmallestStack);
+  t_state.stack_low = bounds.low;
+  t_state.stack_high = bounds.high;
+  ThreadSlot* slot = g_cpu_capture.PrepareThread();
+  if (slot != nullptr) slot->start_routine = reinterpret_cast<void*>(notify);
+  g_cpu_capture.BeginThread(slot, bounds, false);
+  pthread_cleanup_push(EndRunThread, nullptr);
+  notify(value);
+  pthread_cleanup_pop(1);
+}
+
+template <size_t kIndex>
+void Notified(union sigval value) {
+  RunNotified(g_notifies[kIndex].load(std::memory_order_relaxed), value);
+}
+
+template <size_t... kIndices>
+Notify NotifiedAt(size_t index, std::index_sequence<kIndices...>) {
+  static constexpr Notify kFunctions[] = {Notified<kIndices>...};
+  return kFunctions[index];
+}
+
+Notify NotifiedFor(Notify notify) {
+  for (size_t i = 0; i < kNotifies; ++i) {
+    Notify found = nullptr;
+    if (g_notifies[i].compare_exchange_strong(found, notify, std::memory_order_relaxed) || found == notify)
+      return NotifiedAt(i, std::make_index_sequence<kNotifies>());
+  }
+  return notify;
+}
+
+int CreateNotifyingTimer(clockid_t clock, struct sigevent* event, timer_t* timer) {
+  if (event == nullptr || event->sigev_notify != SIGEV_THREAD || event->sigev_notify_function == nullptr ||
+      !g_cpu_capture.running()) {
+    return Real().timer_create(clock, event, timer);
+  }
+  struct sigevent ours = *event;
+  ours.sigev_notify_function = NotifiedFor(event->sigev_notify_function);
+  return Real().timer_create(clock, &ours, timer);
+}
+
 }  // namespace
 }  // namespace profagent
 
@@ -127,6 +181,16 @@ PROF_EXPORT int thrd_create(thrd_t* thread, thrd_start_t routine, void* argument
   if (status != thrd_success) profagent::Abandon(start);
   return status;
 }
+
+#define PROF_DEFINE_TIMER_CREATE(ours, exported)                                      \
+  asm(".symver " #ours ", " exported);                                                \
+  PROF_EXPORT __attribute__((used)) int ours(clockid_t clock, struct sigevent* event, \
+                                             timer_t* timer) noexcept {               \
+    return profagent::CreateNotifyingTimer(clock, event, timer);                      \
+  }
+PROF_DEFINE_TIMER_CREATE(profagent_new_timer_create, "timer_create@@GLIBC_2.34")
+PROF_DEFINE_TIMER_CREATE(profagent_old_timer_create, "timer_create@GLIBC_2.3.3")
+#undef PROF_DEFINE_TIMER_CREATE
 
 PROF_EXPORT void pthread_exit(void* result) {
   profagent::EndThread();

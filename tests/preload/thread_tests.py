@@ -36,6 +36,16 @@ def detached_threads(t):
 
 
 @test()
+def threads_of_a_timer(t):
+    # SIGEV_THREAD: libc makes them past pthread_create, and all of their time was missing.
+    run = t.run("threads", "notified", hz=250)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "thread_work", 0.1)
+    t.expect_near("CPU seconds in the profile", run.profile().cpu_seconds(), run.cpu_seconds, 0.05 * run.cpu_seconds + 14 * 0.004, run)
+
+
+@test()
 def threads_with_the_smallest_stack(t):
     # 16 KiB, of which thread-local storage is taken: ours must fit beside the program's frames and the signal frame.
     run = t.run("threads", "small_stacks", hz=1000)

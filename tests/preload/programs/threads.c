@@ -111,6 +111,28 @@ static pthread_t Start(const pthread_attr_t* attributes, void* (*start)(void*), 
   return thread;
 }
 
+static atomic_int g_notified;
+static void OnTimer(union sigval value) {
+  short_work(20);
+  if (atomic_fetch_add(&g_notified, 1) % 2 == 0) pthread_exit(NULL);
+}
+static void OnOtherTimer(union sigval value) {
+  thread_work(value.sival_int);
+  atomic_fetch_add(&g_notified, 1);
+}
+static timer_t StartTimer(void (*function)(union sigval), int value, pthread_attr_t* attributes,
+                          long period) {
+  struct sigevent event = {.sigev_notify = SIGEV_THREAD,
+                           .sigev_value.sival_int = value,
+                           .sigev_notify_function = function,
+                           .sigev_notify_attributes = attributes};
+  struct itimerspec time = {{0, period}, {0, 10000000}};
+  timer_t timer;
+  REQUIRE(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 && event.sigev_notify_function == function);
+  REQUIRE(timer_settime(timer, 0, &time, NULL) == 0);
+  return timer;
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   pthread_attr_t attributes;
@@ -142,6 +164,16 @@ int main(int argc, char** argv) {
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     for (int i = 0; i < 100; ++i) Start(&attributes, Short, NULL);
     main_work(600);
+    return 0;
+  }
+  if (Is(how, "notified")) {  // main does nothing: the threads are libc's own, one for each expiry
+    pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN);
+    StartTimer(OnTimer, 0, NULL, 0);
+    StartTimer(OnOtherTimer, 100, &attributes, 0);
+    timer_t timer = StartTimer(OnTimer, 1, NULL, 40000000);
+    while (atomic_load(&g_notified) < 12) usleep(1000);
+    REQUIRE(timer_delete(timer) == 0);
+    usleep(200000);
     return 0;
   }
   if (Is(how, "small_stacks")) {
