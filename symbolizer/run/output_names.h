@@ -55,6 +55,8 @@ class OutputNames {
   // The name of the command's own profile.
   std::string Plain(ProfileKind kind, std::string_view program, uint32_t pid) const;
   bool IsTaken(const std::string& name) const { return given_.contains(name); }
+  // Not a file but a device or a pipe: it is written to as it is.
+  bool is_device() const { return is_device_; }
 
   // Each call gives a name away. Plain names are to be taken first.
   std::string Next(ProfileKind kind, const ImageName& image, bool plain);

@@ -192,7 +192,8 @@ std::set<std::string> RecordedProcesses(const Harvest& harvest) {
   return suffixes;
 }
 
-void SymbolizeAll(std::deque<Output>& outputs, RunReport& report) {
+// False: nothing has changed.
+bool SymbolizeAll(std::deque<Output>& outputs, RunReport& report) {
   std::vector<Profile*> profiles;
   size_t locations = 0;
   for (Output& output : outputs) {
@@ -200,15 +201,15 @@ void SymbolizeAll(std::deque<Output>& outputs, RunReport& report) {
     profiles.push_back(&output.profile);
     locations += static_cast<size_t>(output.profile.location_size());
   }
-  if (profiles.empty()) return;
+  if (profiles.empty()) return false;
   report.Progress("finding functions, files and lines of " + std::to_string(locations) + " addresses...");
   if (Status status = SymbolizeTogether(profiles, SymbolizeOptions::FromEnvironment(), nullptr); !status) {
     report.ClearProgress();
     report.Problem(std::string(status.error().text.view()));
-    return;
+    return false;
   }
   report.ClearProgress();
-  WriteAll(outputs, report);
+  return true;
 }
 
 void KeepRecords(LedgerDirectory& directory, RunReport& report) {
@@ -232,12 +233,15 @@ void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& di
     if (Status merged = outputs.Merge(); !merged) report.Problem(std::string(merged.error().text.view()));
   }
   const ShortList without_records = RunningWithoutRecords(harvest, directory.path());
-  const bool written = WriteAll(outputs.all(), report);
+  // What went down a pipe cannot be replaced: there is one writing then, the last.
+  const bool once = names.is_device() && options.symbolize;
+  const bool written = once || WriteAll(outputs.all(), report);
   if (options.keep_ledgers || !written) KeepRecords(directory, report);
   directory.Remove();
   child.ReleaseSignals();
 
-  if (options.symbolize && written) SymbolizeAll(outputs.all(), report);
+  const bool symbolized = options.symbolize && written && SymbolizeAll(outputs.all(), report);
+  if (symbolized || once) WriteAll(outputs.all(), report);
   if (outputs.all().empty() && !is_hopeless) {
     report.Problem("the command left no records: the agent was not loaded into it, or could not start");
   }

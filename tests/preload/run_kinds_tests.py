@@ -249,6 +249,14 @@ def nothing_to_show_is_said(t, kind, words):
 
 
 @test()
+def pipe_gets_one_profile(t):
+    # Written before and after symbolizing, `-o >(cat >x)` was two profiles in one, and a reader that left after the first a hang.
+    outcome = t.run("/bin/bash", "-c", "'%s' run -q --cpu -o >(cat >whole.prof) -- '%s' 300 0; wait $!" % (t.profagent, t.program("worker")), agent=False)
+    t.expect_exit(outcome)
+    t.expect(outcome.profile("whole.prof").ticks() > 0, "no profile", outcome)
+
+
+@test()
 def time_without_the_agent_is_not_called_short(t):
     # nice becomes a static program: that one's second is in no profile, and "less than one sampling period" would be untrue.
     outcome = run(t, ["--cpu"], t.need("nice"), t.program("worker_static"), "300", "0")
