@@ -233,15 +233,19 @@ void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& di
     if (Status merged = outputs.Merge(); !merged) report.Problem(std::string(merged.error().text.view()));
   }
   const ShortList without_records = RunningWithoutRecords(harvest, directory.path());
-  // What went down a pipe cannot be replaced: there is one writing then, the last.
+  // What went down a pipe cannot be replaced: there is one writing then, the last, in which a signal may end us.
   const bool once = names.is_device() && options.symbolize;
-  const bool written = once || WriteAll(outputs.all(), report);
-  if (options.keep_ledgers || !written) KeepRecords(directory, report);
-  directory.Remove();
+  bool written = !once && WriteAll(outputs.all(), report);
+  const auto let_records_go = [&] {
+    if (options.keep_ledgers || !written) KeepRecords(directory, report);
+    directory.Remove();
+  };
+  if (!once) let_records_go();
   child.ReleaseSignals();
 
-  const bool symbolized = options.symbolize && written && SymbolizeAll(outputs.all(), report);
-  if (symbolized || once) WriteAll(outputs.all(), report);
+  const bool symbolized = options.symbolize && (written || once) && SymbolizeAll(outputs.all(), report);
+  if (symbolized || once) written = WriteAll(outputs.all(), report);
+  if (once) let_records_go();
   if (outputs.all().empty() && !is_hopeless) {
     report.Problem("the command left no records: the agent was not loaded into it, or could not start");
   }
