@@ -81,6 +81,13 @@ void Abandon(ThreadStart* start) {
   g_thread_starts.Give(start);
 }
 
+void BeginThread(ThreadSlot* slot, size_t stack_size, bool blocks_signal) {
+  StackBounds bounds = BoundsOfThread(stack_size);
+  t_state.stack_low = bounds.low;
+  t_state.stack_high = bounds.high;
+  g_cpu_capture.BeginThread(slot, bounds, blocks_signal);
+}
+
 // More than once, where a thread leaves by pthread_exit: its cleanup handlers come between.
 void EndThread() {
   g_contention.EndThread();
@@ -96,11 +103,9 @@ Result RunThread(void* prepared) {
   void* argument = start->argument;
   ThreadSlot* slot = start->slot;
   bool blocks_signal = start->blocks_signal;
-  StackBounds bounds = BoundsOfThread(start->stack_size);
+  size_t stack_size = start->stack_size;
   g_thread_starts.Give(start);
-  t_state.stack_low = bounds.low;
-  t_state.stack_high = bounds.high;
-  g_cpu_capture.BeginThread(slot, bounds, blocks_signal);
+  BeginThread(slot, stack_size, blocks_signal);
   Result result;
   pthread_cleanup_push(EndRunThread, nullptr);  // a cancelled thread does not return
   result = routine(argument);
@@ -117,12 +122,9 @@ constinit std::atomic<Notify> g_notifies[kNotifies]{};
 __attribute__((noinline)) void RunNotified(Notify notify, union sigval value) {
   // How large its stack is, nobody says. That much it has, or libc would not have made it.
   constexpr size_t kSmallestStack = 16384;
-  StackBounds bounds = BoundsOfThread(kSmallestStack);
-  t_state.stack_low = bounds.low;
-  t_state.stack_high = bounds.high;
   ThreadSlot* slot = g_cpu_capture.PrepareThread();
   if (slot != nullptr) slot->start_routine = reinterpret_cast<void*>(notify);
-  g_cpu_capture.BeginThread(slot, bounds, false);
+  BeginThread(slot, kSmallestStack, false);
   pthread_cleanup_push(EndRunThread, nullptr);
   notify(value);
   pthread_cleanup_pop(1);

@@ -226,15 +226,12 @@ constinit CodeRange g_abort{};
 
 CodeRange FindAbort() {
   Dl_info object;
-  const ElfW(Sym)* symbol = nullptr;
+  void* symbol = nullptr;
   void* function = FindReal("abort", nullptr);
-  if (function == nullptr ||
-      dladdr1(function, &object, reinterpret_cast<void**>(const_cast<ElfW(Sym)**>(&symbol)),
-              RTLD_DL_SYMENT) == 0 ||
-      symbol == nullptr) {
+  if (function == nullptr || dladdr1(function, &object, &symbol, RTLD_DL_SYMENT) == 0 || symbol == nullptr) {
     return {};
   }
-  return {reinterpret_cast<uintptr_t>(object.dli_saddr), symbol->st_size};
+  return {reinterpret_cast<uintptr_t>(object.dli_saddr), static_cast<const ElfW(Sym)*>(symbol)->st_size};
 }
 
 // Raised by abort, and not by a raise of the program's, after whose handler it goes on: the address in abort that raise returns to

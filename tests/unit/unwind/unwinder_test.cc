@@ -318,15 +318,18 @@ TEST_F(UnwinderTest, ReadsAStackOfUnknownBounds) {
   EXPECT_EQ(unknown.names, known.names);
 }
 
-TEST_F(UnwinderTest, WalksACoroutineOfMakecontext) {
+void RunAsCoroutine(void (*work)()) {
   static ucontext_t outer, inner;
   std::vector<char> stack(1 << 16);
   getcontext(&inner);
   inner.uc_stack = {.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};
   inner.uc_link = &outer;
-  makecontext(
-      &inner, [] { Recurse<0>(20); }, 0);
-  Capture capture = CaptureBySignal([] { swapcontext(&outer, &inner); });
+  makecontext(&inner, work, 0);
+  swapcontext(&outer, &inner);
+}
+
+TEST_F(UnwinderTest, WalksACoroutineOfMakecontext) {
+  Capture capture = CaptureBySignal([] { RunAsCoroutine([] { Recurse<0>(20); }); });
   EXPECT_EQ(capture.end, WalkEnd::kOutermost);
   EXPECT_GE(capture.frames.size(), 21u);
   // __start_context, which is no exported name: the last frame is the first byte of a function.
@@ -335,13 +338,6 @@ TEST_F(UnwinderTest, WalksACoroutineOfMakecontext) {
 
 // The walk begins at the instructions that return from a signal handler, whose rules are as general as those of a throw.
 TEST_F(UnwinderTest, EndsAtTheStartOfACoroutineFromASignalsReturn) {
-  static ucontext_t outer, inner;
-  std::vector<char> stack(1 << 16);
-  getcontext(&inner);
-  inner.uc_stack = {.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};
-  inner.uc_link = &outer;
-  makecontext(
-      &inner, [] { raise(SIGUSR2); }, 0);
   struct sigaction action = {}, old;
   action.sa_sigaction = [](int, siginfo_t*, void* context) {
     ucontext_t at_return = *static_cast<ucontext_t*>(context);
@@ -353,7 +349,7 @@ TEST_F(UnwinderTest, EndsAtTheStartOfACoroutineFromASignalsReturn) {
   action.sa_flags = SA_SIGINFO;
   sigaction(SIGUSR2, &action, &old);
   frames_.assign(64, Frame{});
-  swapcontext(&outer, &inner);
+  RunAsCoroutine([] { raise(SIGUSR2); });
   sigaction(SIGUSR2, &old, nullptr);
   Capture capture = Result();
   EXPECT_EQ(capture.end, WalkEnd::kOutermost);
