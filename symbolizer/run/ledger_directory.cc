@@ -36,6 +36,8 @@ constexpr std::string_view kSuffix = ".ledger";
 constexpr const char* kNamedMark = "named";
 // Below this much space a place is passed over: a ledger starts with half a megabyte a process.
 constexpr uint64_t kLeastSpace = uint64_t{16} << 20;
+// Below this, and half of its size, a place is short of space: a ledger may grow to this (PROFAGENT_MEMORY's default).
+constexpr uint64_t kComfortableSpace = uint64_t{256} << 20;
 constexpr time_t kLeftOverSeconds = 24 * 60 * 60;
 constexpr time_t kEmptyLeftOverSeconds = 60;  // younger: perhaps just made, and not locked yet
 
@@ -60,16 +62,59 @@ std::vector<std::string> Places() {
   return places;
 }
 
+// Bytes that anybody may still write.
+uint64_t SpaceOf(const struct statfs& info) { return info.f_bavail * static_cast<uint64_t>(info.f_bsize); }
+
 bool HasSpace(const std::string& place) {
   struct statfs info = {};
-  return statfs(place.c_str(), &info) == 0 &&
-         info.f_bavail * static_cast<uint64_t>(info.f_bsize) >= kLeastSpace;
+  return statfs(place.c_str(), &info) == 0 && SpaceOf(info) >= kLeastSpace;
+}
+
+bool IsShortOfSpace(const std::string& place) {
+  struct statfs info = {};
+  return statfs(place.c_str(), &info) == 0 && SpaceOf(info) < kComfortableSpace &&
+         info.f_bavail < info.f_blocks / 2;
 }
 
 bool IsOnDisk(const std::string& path) {
   struct statfs info = {};
   if (statfs(path.c_str(), &info) != 0) return false;
   return info.f_type != TMPFS_MAGIC && info.f_type != RAMFS_MAGIC;
+}
+
+bool WriteAt(int fd, const char* data, size_t size, off_t at) {
+  for (ssize_t done; size > 0; data += done, size -= static_cast<size_t>(done), at += done) {
+    done = pwrite(fd, data, size, at);
+    if (done <= 0) return false;
+  }
+  return true;
+}
+
+// With its holes: a ledger is long, and mostly empty.
+bool CopyData(int from, int to) {
+  struct stat info = {};
+  if (fstat(from, &info) != 0 || ftruncate(to, info.st_size) != 0) return false;
+  std::vector<char> buffer(size_t{64} << 10);
+  for (off_t end, at = 0; (at = lseek(from, at, SEEK_DATA)) >= 0; at = end) {
+    end = lseek(from, at, SEEK_HOLE);
+    for (ssize_t size; at < end; at += size) {
+      size = pread(from, buffer.data(), std::min(buffer.size(), static_cast<size_t>(end - at)), at);
+      if (size <= 0 || !WriteAt(to, buffer.data(), static_cast<size_t>(size), at)) return false;
+    }
+  }
+  return errno == ENXIO;  // no data behind `at`
+}
+
+// False: `to` is not there, and `from` as it was.
+bool Move(const std::string& from, const std::string& to) {
+  const int source =
+      open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);  // no pipe holds us up
+  const int target = open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  const bool copied = source >= 0 && target >= 0 && CopyData(source, target);
+  if (source >= 0) close(source);
+  if (target >= 0) close(target);
+  if (target >= 0) unlink((copied ? from : to).c_str());
+  return copied;
 }
 
 // An open descriptor that holds the lock, or -1: it is not ours or its run is alive.
@@ -133,14 +178,16 @@ ProcessStat StatOf(const fs::path& process) {
   return stat;
 }
 
-std::vector<LedgerDirectory::LedgerFile> ListLedgers(const std::string& directory) {
+std::vector<LedgerDirectory::LedgerFile> ListLedgers(const std::vector<std::string>& directories) {
   std::vector<LedgerDirectory::LedgerFile> ledgers;
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
-    LedgerDirectory::LedgerFile ledger;
-    if (!ParseLedgerName(entry.path().filename().string(), &ledger.pid, &ledger.serial)) continue;
-    ledger.path = entry.path().string();
-    ledgers.push_back(std::move(ledger));
+  for (const std::string& directory : directories) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+      LedgerDirectory::LedgerFile ledger;
+      if (!ParseLedgerName(entry.path().filename().string(), &ledger.pid, &ledger.serial)) continue;
+      ledger.path = entry.path().string();
+      ledgers.push_back(std::move(ledger));
+    }
   }
   std::sort(ledgers.begin(), ledgers.end(), [](const auto& a, const auto& b) {
     return std::tie(a.pid, a.serial) < std::tie(b.pid, b.serial);
@@ -150,25 +197,38 @@ std::vector<LedgerDirectory::LedgerFile> ListLedgers(const std::string& director
 
 }  // namespace
 
+Result<LedgerDirectory> LedgerDirectory::CreateIn(const std::string& place) {
+  if (!HasSpace(place)) return Error::Of("no space for the ledgers in ", place);
+  std::string top = place + "/" + std::string(kPrefix) + std::to_string(getpid()) + "-XXXXXX";
+  std::string path;
+  if (mkdtemp(top.data()) != nullptr) path = geteuid() == 0 ? MakeForAllUsers(top) : top;
+  if (path.empty())
+    return Error::Of("cannot make a directory for the ledgers in ", place, ": ", strerror(errno));
+  int lock = open(top.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock >= 0) flock(lock, LOCK_EX | LOCK_NB);  // nobody else knows the name yet
+  return LedgerDirectory(std::move(top), std::move(path), lock, IsOnDisk(place));
+}
+
 Result<LedgerDirectory> LedgerDirectory::Create() {
   Error last = Error::Of("no place for the ledgers");
   for (const std::string& place : Places()) {
-    if (!HasSpace(place)) {
-      last = Error::Of("no space for the ledgers in ", place);
-      continue;
-    }
-    std::string top = place + "/" + std::string(kPrefix) + std::to_string(getpid()) + "-XXXXXX";
-    std::string path;
-    if (mkdtemp(top.data()) != nullptr) path = geteuid() == 0 ? MakeForAllUsers(top) : top;
-    if (path.empty()) {
-      last = Error::Of("cannot make a directory for the ledgers in ", place, ": ", strerror(errno));
-      continue;
-    }
-    int lock = open(top.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (lock >= 0) flock(lock, LOCK_EX | LOCK_NB);  // nobody else knows the name yet
-    return LedgerDirectory(std::move(top), std::move(path), lock, IsOnDisk(place));
+    Result<LedgerDirectory> directory = CreateIn(place);
+    if (directory) return directory;
+    last = directory.error();
   }
   return last;
+}
+
+void LedgerDirectory::MakeRoomOf(const std::string& ledger) {
+  uint32_t pid = 0, serial = 0;
+  if (on_disk_ || !ParseLedgerName(ledger, &pid, &serial) || !IsShortOfSpace(path_)) return;
+  for (const std::string& place : Places()) {
+    if (moved_ != nullptr) break;
+    if (!IsOnDisk(place)) continue;
+    if (Result<LedgerDirectory> directory = CreateIn(place))
+      moved_ = std::make_unique<LedgerDirectory>(std::move(*directory));
+  }
+  if (moved_ != nullptr) Move(path_ + "/" + ledger, moved_->path() + "/" + ledger);
 }
 
 LedgerDirectory::LedgerDirectory(std::string top, std::string path, int lock, bool on_disk)
@@ -179,9 +239,11 @@ LedgerDirectory::LedgerDirectory(LedgerDirectory&& other) noexcept
       path_(std::exchange(other.path_, {})),
       lock_(std::exchange(other.lock_, -1)),
       on_disk_(other.on_disk_),
-      keep_(other.keep_) {}
+      keep_(other.keep_),
+      moved_(std::move(other.moved_)) {}
 
 void LedgerDirectory::Remove() {
+  moved_.reset();
   std::error_code error;
   if (!top_.empty() && !keep_) fs::remove_all(top_, error);
   top_.clear();
@@ -193,9 +255,14 @@ void LedgerDirectory::Remove() {
 void LedgerDirectory::Keep() {
   keep_ = true;
   std::ofstream(top_ + "/" + kNamedMark).flush();  // nobody needs to be told of it again
+  if (moved_ != nullptr) moved_->Keep();
 }
 
-std::vector<LedgerDirectory::LedgerFile> LedgerDirectory::List() const { return ListLedgers(path_); }
+std::vector<std::string> LedgerDirectory::paths() const {
+  return moved_ != nullptr ? std::vector{path_, moved_->path_} : std::vector{path_};
+}
+
+std::vector<LedgerDirectory::LedgerFile> LedgerDirectory::List() const { return ListLedgers(paths()); }
 
 bool ParseLedgerName(const std::string& name, uint32_t* pid, uint32_t* serial) {
   if (!name.ends_with(kSuffix)) return false;
@@ -244,7 +311,7 @@ std::vector<std::string> TidyLeftOvers() {
       int lock = LockLeftOver(entry.path());
       if (lock < 0) continue;
       const std::string where = LedgersIn(entry.path());
-      const std::vector<LedgerDirectory::LedgerFile> ledgers = ListLedgers(where);
+      const std::vector<LedgerDirectory::LedgerFile> ledgers = ListLedgers({where});
       const time_t age = SecondsSinceChange(where);
       const bool unused = std::none_of(ledgers.begin(), ledgers.end(), IsRecordedInto);
       if (unused && age > (ledgers.empty() ? kEmptyLeftOverSeconds : kLeftOverSeconds)) {

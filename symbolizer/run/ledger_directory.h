@@ -10,9 +10,12 @@
 // Left over: such a directory holds what somebody's program did, so it is not thrown away at once: the next run of the
 //            same user names it (once), and a later one removes it when no process records into it any more and it is a
 //            day old. (It is memory; a reboot clears it anyway.)
+// Space:     a ledger of a compiler takes some 0.7 MB, and a container's /dev/shm has 64: a build fills it. So what nobody records
+//            into any more is moved to a disk once the place gets short.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -35,7 +38,13 @@ class LedgerDirectory {
   // For whoever wants to look into the ledgers. A later run removes it like any left over one, when it is a day old.
   void Keep();
 
+  // `ledger`, a file's name: its process has let go of it. Moved to a disk if this is on tmpfs with less than a half and less
+  // than 256 MiB of its space left; where that cannot be it stays.
+  void MakeRoomOf(const std::string& ledger);
+
   const std::string& path() const { return path_; }
+  // Also where ledgers were moved to.
+  std::vector<std::string> paths() const;
   // Where path() stands, or the same.
   const std::string& top() const { return top_; }
   // Not on tmpfs: every sample may cost a disk's time.
@@ -46,10 +55,11 @@ class LedgerDirectory {
     uint32_t pid;
     uint32_t serial;  // images of this pid, in their order
   };
-  // By pid and serial.
+  // By pid and serial; what was moved, too.
   std::vector<LedgerFile> List() const;
 
  private:
+  static Result<LedgerDirectory> CreateIn(const std::string& place);
   LedgerDirectory(std::string top, std::string path, int lock, bool on_disk);
 
   std::string top_;
@@ -57,6 +67,7 @@ class LedgerDirectory {
   int lock_ = -1;
   bool on_disk_ = false;
   bool keep_ = false;
+  std::unique_ptr<LedgerDirectory> moved_;  // on a disk
 };
 
 // PID.SERIAL.ledger; false: not such a name.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <utility>
 
 namespace profagent {
 
@@ -14,7 +15,9 @@ Nanos MonotonicNow() {
   return Nanos{static_cast<uint64_t>(now.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(now.tv_nsec)};
 }
 
-LedgerWatch::LedgerWatch(const std::string& directory) : fd_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
+LedgerWatch::LedgerWatch(const std::string& directory,
+                         std::function<void(const std::string& name)> on_release)
+    : fd_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)), on_release_(std::move(on_release)) {
   if (fd_ < 0 || inotify_add_watch(fd_, directory.c_str(), IN_CLOSE_WRITE | IN_ONLYDIR) >= 0) return;
   close(fd_);
   fd_ = -1;
@@ -30,7 +33,10 @@ void LedgerWatch::Note() {
     const Nanos now = MonotonicNow();
     for (const char* at = buffer; at < buffer + size;) {
       const auto* event = reinterpret_cast<const inotify_event*>(at);
-      if (event->len > 0) released_[event->name] = now;
+      if (event->len > 0) {
+        released_[event->name] = now;
+        if (on_release_) on_release_(event->name);
+      }
       at += sizeof *event + event->len;
     }
   }

@@ -8,6 +8,7 @@
 // Without:  (no inotify instance is left, events were lost) no time is known, and the harvest takes its own.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -19,7 +20,9 @@ Nanos MonotonicNow();
 
 class LedgerWatch {
  public:
-  explicit LedgerWatch(const std::string& directory);
+  // `on_release` is called with the name of each file that was let go of, by Note.
+  explicit LedgerWatch(const std::string& directory,
+                       std::function<void(const std::string& name)> on_release = nullptr);
   ~LedgerWatch();
   LedgerWatch(const LedgerWatch&) = delete;
   LedgerWatch& operator=(const LedgerWatch&) = delete;
@@ -33,6 +36,7 @@ class LedgerWatch {
 
  private:
   int fd_;
+  std::function<void(const std::string& name)> on_release_;
   std::map<std::string, Nanos> released_;  // by the file's name
 };
 

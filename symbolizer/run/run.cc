@@ -213,7 +213,9 @@ bool SymbolizeAll(std::deque<Output>& outputs, RunReport& report) {
 }
 
 void KeepRecords(LedgerDirectory& directory, RunReport& report) {
-  report.Line("the records are kept for a day, in " + directory.path());
+  std::string places;
+  for (const std::string& path : directory.paths()) places += (places.empty() ? "" : " and ") + path;
+  report.Line("the records are kept for a day, in " + places);
   directory.Keep();
 }
 
@@ -294,7 +296,7 @@ int Run(const RunOptions& wanted) {
   const Obstacles obstacles = FindObstacles(*program);
   TellObstacles(obstacles, options, report);
 
-  LedgerWatch watch(directory->path());
+  LedgerWatch watch(directory->path(), [&](const std::string& ledger) { directory->MakeRoomOf(ledger); });
   if (options.wait_for_all) prctl(PR_SET_CHILD_SUBREAPER, 1);
   const AgentSettings settings{*preload, directory->path(), options.kinds, names->patterns()};
   Result<ChildProcess> child = ChildProcess::Start(

@@ -7,6 +7,8 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 namespace profagent {
 namespace {
@@ -24,7 +26,8 @@ class LedgerWatchTest : public ::testing::Test {
 
 // What a process does that is killed: the kernel unmaps its ledger.
 TEST_F(LedgerWatchTest, KnowsWhenALedgerWasLetGo) {
-  LedgerWatch watch(directory_);
+  std::vector<std::string> told;
+  LedgerWatch watch(directory_, [&](const std::string& name) { told.push_back(name); });
   const std::string path = directory_ + "/12.1.ledger";
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   ASSERT_EQ(ftruncate(fd, 4096), 0);
@@ -33,12 +36,14 @@ TEST_F(LedgerWatchTest, KnowsWhenALedgerWasLetGo) {
   close(fd);
   watch.Note();
   EXPECT_EQ(watch.ReleasedAt(path), Nanos{}) << "it is mapped still";
+  EXPECT_TRUE(told.empty());
   const Nanos before = MonotonicNow();
   munmap(ledger, 4096);
   watch.Note();
   const Nanos released = watch.ReleasedAt(path);
   EXPECT_GE(released, before);
   EXPECT_LE(released, MonotonicNow());
+  EXPECT_EQ(told, std::vector<std::string>{"12.1.ledger"});
   close(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   watch.Note();
   EXPECT_EQ(watch.ReleasedAt(path), released) << "somebody looked at it";
