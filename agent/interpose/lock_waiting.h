@@ -12,6 +12,12 @@
 #include <time.h>
 
 #include "agent/capture/contention.h"
+#include "agent/interpose/lock_hooks.h"
+
+// Of libc, which its headers no longer declare.
+extern "C" void _pthread_cleanup_push(_pthread_cleanup_buffer* buffer, void (*routine)(void*),
+                                      void* argument) noexcept;
+extern "C" void _pthread_cleanup_pop(_pthread_cleanup_buffer* buffer, int execute) noexcept;
 
 namespace profagent {
 
@@ -28,15 +34,15 @@ inline bool IsDeadline(const struct timespec* deadline) {
 
 inline void AbandonCancelled(void* wait) { g_contention.Abandon(static_cast<WaitSlot*>(wait)); }
 
-// libc's function, where that is a cancellation point: a thread that is cancelled in it takes its wait back. libc reaches our
-// handler by a jump (pthread_cleanup_push without exceptions is a setjmp): no unwinder of ours is asked, and the program's may
-// be of any version.
+// libc's function, where that is a cancellation point: a thread that is cancelled in it takes its wait back. The handler is on
+// the list that libc's own waits use, which a longjmp out of a signal handler shortens too. (pthread_cleanup_push is a setjmp
+// without exceptions: such a jump leaves it behind, and the thread's end would go back to a frame that is gone.)
 template <class Call>
 __attribute__((noinline)) int CallCancellably(WaitSlot* wait, const Call& call) {
-  int result = 0;
-  pthread_cleanup_push(AbandonCancelled, wait);
-  result = call();
-  pthread_cleanup_pop(0);
+  _pthread_cleanup_buffer buffer;
+  _pthread_cleanup_push(&buffer, AbandonCancelled, wait);
+  int result = call();
+  _pthread_cleanup_pop(&buffer, 0);
   return result;
 }
 

@@ -191,6 +191,13 @@ def wait_that_a_handler_jumped_out_of(t):
     t.expect(delay(block, "pthread_mutex_lock", "LockHere", "WaitAndJump") == 0, "an abandoned wait still waits:\n%s" % show(block), run)
 
 
+@each(["sem", "join"])
+def thread_that_ends_after_a_handler_jumped_out_of_its_wait(t, how):
+    # pthread_exit ran a cleanup handler of ours whose stack frame was gone, and the program crashed.
+    _, block, _ = lock_run(t, "jumps_and_exits", how)
+    t.expect(delay(block, {"sem": "sem_wait", "join": "pthread_join"}[how], "WaitForEver") == 0, "an abandoned wait still waits:\n%s" % show(block))
+
+
 @test()
 def deadlocked_thread_is_in_the_profile(t):
     # Go never shows one: its wait does not end.

@@ -322,6 +322,23 @@ static void Jumps(void) {
   }
   AwaitEnd(thread);
 }
+static void* JumpAndExit(void* how) {
+  if (sigsetjmp(escape, 1) == 0) WaitForEver(how);
+  // What the wait had on the stack is gone.
+  volatile char over[4096];
+  for (size_t i = 0; i < sizeof over; ++i) over[i] = 1;
+  pthread_exit(how);
+}
+static void JumpsAndExits(const char* how) {
+  signal(SIGUSR1, JumpOut);
+  sem_init(&semaphore, 0, 0);
+  main_thread = pthread_self();
+  pthread_t thread = Start(JumpAndExit, (void*)how);
+  AwaitArrivals(1);
+  REQUIRE(pthread_kill(thread, SIGUSR1) == 0);
+  void* result;
+  REQUIRE(pthread_join(thread, &result) == 0 && result == how);
+}
 
 // What waits when the process ends.
 static void* LockTwice(void* unused) {
@@ -586,6 +603,7 @@ int main(int argc, char** argv) {
   if (Is(how, "cancelled_before")) CancelledBefore();
   if (Is(how, "exits_holding")) ExitsHolding();
   if (Is(how, "jumps")) Jumps();
+  if (Is(how, "jumps_and_exits")) JumpsAndExits(argv[2]);
   if (Is(how, "deadlock")) Deadlock();
   if (Is(how, "deadlock_and_kill")) DeadlockAndKill();
   if (Is(how, "errors")) Errors();
