@@ -6,7 +6,7 @@
 //          functions of those names do in process_hooks and signal_action_hooks.
 // Context: `hook`, also of programs that vfork or clone by this function: what is not ours leaves by a jump, with the
 //          program's own frame on the stack and every register and stack word as it was.
-// Result:  libc's, errno as libc set it. Of a futex, EAGAIN (the value had changed) was no wait.
+// Result:  libc's, errno as libc set it (futex_waitv says which of its futexes was woken). EAGAIN (the value had changed) was no wait.
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
@@ -21,14 +21,19 @@
 #ifndef FUTEX_LOCK_PI2
 #define FUTEX_LOCK_PI2 13  // Linux 5.14
 #endif
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449  // Linux 5.16
+#endif
 
 namespace profagent {
 namespace {
 
-bool Waits(long operation) {
+bool Waits(long number, long operation) {
+  if (number != SYS_futex) return number == SYS_futex_waitv;
   switch (operation & FUTEX_CMD_MASK) {
     case FUTEX_WAIT:
     case FUTEX_WAIT_BITSET:
+    case FUTEX_WAIT_REQUEUE_PI:
     case FUTEX_LOCK_PI:
     case FUTEX_LOCK_PI2:
       return true;
@@ -39,9 +44,10 @@ bool Waits(long operation) {
 
 __attribute__((noinline)) long Wait(long number, long a, long b, long c, long d, long e, long f) {
   if (g_contention.block_rate() == 0) return g_real_locks.syscall(number, a, b, c, d, e, f);
-  WaitSlot* wait = g_contention.Begin(Primitive::kFutex, nullptr, reinterpret_cast<const void*>(a));
+  const void* word = number == SYS_futex ? reinterpret_cast<const void*>(a) : nullptr;  // else several
+  WaitSlot* wait = g_contention.Begin(Primitive::kFutex, nullptr, word);
   long result = g_real_locks.syscall(number, a, b, c, d, e, f);
-  g_contention.End(wait, result == 0 || errno == ETIMEDOUT || errno == EINTR);
+  g_contention.End(wait, result >= 0 || errno == ETIMEDOUT || errno == EINTR);
   return result;
 }
 
@@ -123,7 +129,7 @@ __attribute__((noinline)) long DoOurs(long number, long a, long b, long c, long 
 }  // namespace
 
 long instrumented::syscall(long number, long a, long b, long c, long d, long e, long f) {
-  if (number == SYS_futex && Waits(b)) return Wait(number, a, b, c, d, e, f);
+  if (Waits(number, b)) return Wait(number, a, b, c, d, e, f);
   if (IsOurs(number)) return DoOurs(number, a, b, c, d, e, f);
   return g_real_locks.syscall(number, a, b, c, d, e, f);
 }

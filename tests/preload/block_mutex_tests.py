@@ -71,6 +71,7 @@ WAITS = {
     "thrd_join": ("thrd_join JoinC11", None),
     "futex": ("futex WaitFutex", None),
     "futex_bitset": ("futex WaitFutexBitset", None),
+    "futex_waitv": ("futex WaitFutexes", None),
 }
 
 

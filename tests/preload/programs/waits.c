@@ -236,6 +236,18 @@ static void WaitFutexBitset(void) {
   }
   __atomic_store_n(&futex_word, 0, __ATOMIC_RELEASE);
 }
+static void WaitFutexes(void) {
+  static int other_word;
+  struct Waiter {  // struct futex_waitv, Linux 5.16
+    uint64_t value, address;
+    uint32_t flags, reserved;
+  } waiters[] = {{0, (uintptr_t)&other_word, 2 | FUTEX_PRIVATE_FLAG, 0},
+                 {0, (uintptr_t)&futex_word, 2 | FUTEX_PRIVATE_FLAG, 0}};
+  while (__atomic_load_n(&futex_word, __ATOMIC_ACQUIRE) == 0) {
+    syscall(449 /* futex_waitv */, waiters, 2, 0, NULL, CLOCK_MONOTONIC);
+  }
+  __atomic_store_n(&futex_word, 0, __ATOMIC_RELEASE);
+}
 static void WakeFutex(void) {
   __atomic_store_n(&futex_word, 1, __ATOMIC_RELEASE);
   syscall(SYS_futex, &futex_word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
@@ -286,6 +298,7 @@ static const struct Kind kinds[] = {
     {"thrd_join", Nothing, StartC11Sleeper, JoinC11, LetItEnd, Nothing},
     {"futex", Nothing, Nothing, WaitFutex, WakeFutex, Nothing},
     {"futex_bitset", Nothing, Nothing, WaitFutexBitset, WakeFutex, Nothing},
+    {"futex_waitv", Nothing, Nothing, WaitFutexes, WakeFutex, Nothing},
 };
 
 static atomic_int_least64_t arrived_at;
