@@ -59,6 +59,7 @@ PROF_ALWAYS_INLINE int ChargedUnlock(Primitive primitive, const void* lock, Rele
 inline constexpr int kMutexKindMask = 3;
 inline constexpr int kMutexRobust = 16;
 inline constexpr int kMutexInherits = 32;
+inline constexpr int kMutexOwnerMask = 0x3fffffff;  // of the word of those two
 
 // A level of a recursive mutex that is not the last: its unlock releases nothing.
 inline bool IsInnerLevel(const pthread_mutex_t* mutex) {
@@ -89,10 +90,20 @@ inline bool EndsAWait(const pthread_mutex_t* mutex) {
   return g_contention.MayWaitFor(mutex) && HasSleepers(mutex) && !IsInnerLevel(mutex);
 }
 
-// Whether a trylock can only say EBUSY: it is held, and is of the kind that nobody can lock twice.
-PROF_ALWAYS_INLINE bool IsSurelyBusy(const pthread_mutex_t* mutex) {
-  return mutex->__data.__kind == PTHREAD_MUTEX_TIMED_NP &&
-         __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED) != 0;
+// Takes the mutex if that needs no wait; EBUSY: it does. Else what libc's trylock says, which is not asked of
+// - a mutex that is held, and of the kind that nobody can lock twice: it can only say EBUSY;
+// - a robust one that nobody holds: if that is not recoverable, it says so but keeps it, and the next to lock it waits for ever.
+//   `lock` has the answer.
+template <class Lock>
+PROF_ALWAYS_INLINE int TryFirst(pthread_mutex_t* mutex, const Lock& lock) {
+  int kind = mutex->__data.__kind;
+  int word = __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
+  if (kind == PTHREAD_MUTEX_TIMED_NP && word != 0) return EBUSY;
+  if ((kind & kMutexRobust) != 0) [[unlikely]] {
+    if ((word & kMutexOwnerMask) == 0) return lock();
+    if ((kind & kMutexKindMask) != PTHREAD_MUTEX_RECURSIVE) return EBUSY;
+  }
+  return g_real_locks.pthread_mutex_trylock(mutex);
 }
 
 }  // namespace profagent

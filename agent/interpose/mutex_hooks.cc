@@ -2,9 +2,8 @@
 //
 // Context:  `hook`: in signal handlers, in allocators, in forked and in vfork children too. Nothing here can fail, wait or touch
 //           errno beyond what libc's function does.
-// Lock:     libc's trylock first, which is what an uncontended lock would do (a look at the word first, where that says what
-//           trylock would). Only EBUSY goes on; everything else is the
-//           answer: EOWNERDEAD took the lock (a second attempt would wait for ourselves), EAGAIN, EINVAL and ENOTRECOVERABLE
+// Lock:     libc's trylock first, which is what an uncontended lock would do (TryFirst). Only EBUSY goes on; everything else is
+//           the answer: EOWNERDEAD took the lock (a second attempt would wait for ourselves), EAGAIN, EINVAL and ENOTRECOVERABLE
 //           are final. After EBUSY libc's own function decides: it waits, or finds a deadlock (EDEADLK).
 // Trylock:  is not ours. It waits for nobody, and an unlock is looked at however the lock was taken.
 // Unlock:   ends a wait when it wakes somebody, which libc's lock word says before: that is Go's rule too. A thread that has
@@ -43,31 +42,31 @@ __attribute__((noinline)) int UnlockSlept(pthread_mutex_t* mutex) {
 namespace instrumented {
 
 int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
-  if (!IsSurelyBusy(mutex)) [[likely]] {
-    int error = g_real_locks.pthread_mutex_trylock(mutex);
-    if (error != EBUSY) [[likely]]
-      return error;
-  }
+  int error = TryFirst(mutex, [=] { return g_real_locks.pthread_mutex_lock(mutex); });
+  if (error != EBUSY) [[likely]]
+    return error;
   return LockBusy(mutex);
 }
 
 int pthread_mutex_timedlock(pthread_mutex_t* mutex, const struct timespec* deadline) noexcept {
-  int error = g_real_locks.pthread_mutex_trylock(mutex);
+  auto real = [=] { return g_real_locks.pthread_mutex_timedlock(mutex, deadline); };
+  int error = TryFirst(mutex, real);
   if (error != EBUSY) return error;
   WaitSlot* wait = g_contention.Begin(Primitive::kMutexTimedlock, mutex);
-  error = g_real_locks.pthread_mutex_timedlock(mutex, deadline);
+  error = real();
   g_contention.End(wait, HasWaited(error));
   return error;
 }
 
 int pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock,
                             const struct timespec* deadline) noexcept {
+  auto real = [=] { return g_real_locks.pthread_mutex_clocklock(mutex, clock, deadline); };
   // libc refuses a clock that it does not know even when the mutex is free.
-  if (!IsWaitClock(clock)) return g_real_locks.pthread_mutex_clocklock(mutex, clock, deadline);
-  int error = g_real_locks.pthread_mutex_trylock(mutex);
+  if (!IsWaitClock(clock)) return real();
+  int error = TryFirst(mutex, real);
   if (error != EBUSY) return error;
   WaitSlot* wait = g_contention.Begin(Primitive::kMutexClocklock, mutex);
-  error = g_real_locks.pthread_mutex_clocklock(mutex, clock, deadline);
+  error = real();
   g_contention.End(wait, HasWaited(error));
   return error;
 }

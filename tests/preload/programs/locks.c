@@ -153,9 +153,14 @@ static void DeadOwner(void) {
   pthread_t owner = Start(LockAndDie, (void*)60);
   while (!atomic_load(&arrived)) Sleep(1);
   REQUIRE(LockRobust() == EOWNERDEAD);
-  // Given up: nobody gets it any more.
+  // Given up: nobody gets it any more, and everybody is told. (libc's trylock keeps it when it has said so.)
   REQUIRE(pthread_mutex_unlock(&robust) == 0);
-  REQUIRE(LockRobust() == ENOTRECOVERABLE);
+  struct timespec past = {1, 0};
+  for (int i = 0; i < 2; ++i) {
+    REQUIRE(LockRobust() == ENOTRECOVERABLE);
+    REQUIRE(pthread_mutex_timedlock(&robust, &past) == ENOTRECOVERABLE);
+    REQUIRE(pthread_mutex_clocklock(&robust, CLOCK_MONOTONIC, &past) == ENOTRECOVERABLE);
+  }
   AwaitEnd(owner);
 }
 
