@@ -1,5 +1,7 @@
 #include "agent/capture/contention.h"
 
+#include <signal.h>
+
 #include <algorithm>
 
 #include "agent/base/random.h"
@@ -25,11 +27,18 @@ PROF_ALWAYS_INLINE uintptr_t FrameHere() { return reinterpret_cast<uintptr_t>(__
 // that it interrupted; more than the frames of two hooks differ by.
 constexpr uintptr_t kHandlerDistance = 512;
 
+// Asked of the kernel: a handler's stack may be a piece of the thread's own, above the wait that it interrupted.
+bool IsOnAlternateStack() {
+  stack_t stack{};
+  return RawSyscall(SYS_sigaltstack, nullptr, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
+}
+
 // Whether a wait that was begun at `frame` is over, because this thread is further up its stack now. On another stack than
 // the thread's own (a handler's, a coroutine's) nothing is known: then it is not.
 bool IsLeft(uintptr_t frame, uintptr_t here) {
   StackBounds own{t_state.stack_low, t_state.stack_high};
-  return frame != 0 && frame <= here + kHandlerDistance && own.Holds(frame, 1) && own.Holds(here, 1);
+  return frame != 0 && frame <= here + kHandlerDistance && own.Holds(frame, 1) && own.Holds(here, 1) &&
+         !IsOnAlternateStack();
 }
 
 // Who told its beginning, and with it its stack: thread_hooks.cc, or the agent's own for the main thread.

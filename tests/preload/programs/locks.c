@@ -39,7 +39,7 @@ static void AwaitEnd(pthread_t thread) {
 }
 WHOLE_FUNCTION void LockHere(pthread_mutex_t* lock) { REQUIRE(pthread_mutex_lock(lock) == 0); }
 WHOLE_FUNCTION void UnlockHere(pthread_mutex_t* lock) { REQUIRE(pthread_mutex_unlock(lock) == 0); }
-static void* LockAndUnlock(void* lock) {
+WHOLE_FUNCTION void* LockAndUnlock(void* lock) {
   atomic_fetch_add(&arrived, 1);
   LockHere(lock);
   UnlockHere(lock);
@@ -110,11 +110,21 @@ static void OnSignal(int signo) {
   REQUIRE(errno == before);
   atomic_store(&may_end, true);
 }
-static void Handler(void) {
-  signal(SIGUSR1, OnSignal);
+// "inside": the handler's stack is a piece of the thread's own, above the wait that it interrupts.
+static void* LockBelowAlternate(void* how) {
+  char inside[65536];
+  stack_t stack = {.ss_sp = inside, .ss_size = sizeof inside}, none = {.ss_flags = SS_DISABLE};
+  if (Is(how, "inside")) REQUIRE(sigaltstack(&stack, NULL) == 0);
+  LockAndUnlock(&mutex);
+  if (Is(how, "inside")) REQUIRE(sigaltstack(&none, NULL) == 0);
+  return NULL;
+}
+static void Handler(const char* how) {
+  struct sigaction action = {.sa_handler = OnSignal, .sa_flags = SA_ONSTACK | SA_RESTART};
+  REQUIRE(sigaction(SIGUSR1, &action, NULL) == 0);
   LockHere(&mutex);
   REQUIRE(pthread_mutex_lock(&other) == 0);
-  pthread_t thread = Start(LockAndUnlock, &mutex);
+  pthread_t thread = Start(LockBelowAlternate, (void*)how);
   AwaitArrivals(1);
   pthread_kill(thread, SIGUSR1);
   Sleep(60);
@@ -600,7 +610,7 @@ int main(int argc, char** argv) {
   int count = argc > 2 ? atoi(argv[2]) : 1;
   if (Is(how, "ground_truth")) GroundTruth();
   if (Is(how, "crowd")) Crowd(count);
-  if (Is(how, "handler")) Handler();
+  if (Is(how, "handler")) Handler(argv[2]);
   if (Is(how, "dead_owner")) DeadOwner();
   if (Is(how, "shared")) Shared();
   if (Is(how, "unmapped")) Unmapped();
