@@ -60,6 +60,7 @@ __thread ThreadWaits t_waits __attribute__((tls_model("initial-exec")));
 
 void Contention::Start(const Settings& settings) {
   settings_ = settings;
+  main_stack_ = {t_state.stack_low, t_state.stack_high};
   StartMonotonicClock();
   own_module_ = settings.unwinder->FrameAt(CodeAddress{reinterpret_cast<uintptr_t>(&Add)}).module();
   if (settings.max_depth > kDefaultMaxDepth) deep_frames_.Start(settings.max_depth + kOwnFrames);
@@ -129,7 +130,7 @@ TextId Contention::LabelOf(const void* object) {
   if (!settings_.lock_labels || object == nullptr) return kNoText;
   auto address = reinterpret_cast<uintptr_t>(object);
   LockLabel label;
-  if (StackBounds{t_state.stack_low, t_state.stack_high}.Holds(address, 1)) {
+  if (StackBounds{t_state.stack_low, t_state.stack_high}.Holds(address, 1) || main_stack_.Holds(address, 1)) {
     label.Add("stack ", Hex{address});
   } else if (Frame place = settings_.unwinder->FrameAt(CodeAddress{address});
              place.module() != ModuleId::kNone) {

@@ -148,6 +148,7 @@ class Contention {
   std::atomic<uint64_t> block_rate_{0};
   std::atomic<uint64_t> mutex_fraction_{0};
   ModuleId own_module_ = ModuleId::kNone;
+  StackBounds main_stack_;   // where locks are that many threads wait for
   ScratchPool deep_frames_;  // for depths that a stack buffer is too small for
   LockWaits locks_;
   ConditionWaits conditions_;

@@ -197,7 +197,8 @@ def wait_that_a_handler_jumped_out_of(t):
 def thread_that_ends_after_a_handler_jumped_out_of_its_wait(t, how):
     # pthread_exit ran a cleanup handler of ours whose stack frame was gone, and the program crashed.
     _, block, _ = lock_run(t, "jumps_and_exits", how)
-    t.expect(delay(block, {"sem": "sem_wait", "join": "pthread_join"}[how], "WaitForEver") == 0, "an abandoned wait still waits:\n%s" % show(block))
+    t.expect(delay(block, {"sem": "sem_wait", "join": "pthread_join"}[how], "WaitForEver") == 0,
+             "an abandoned wait still waits:\n%s" % show(block))
 
 
 @test()
@@ -391,6 +392,15 @@ def labels_name_the_lock(t):
     t.expect(all(name.startswith("heap 0x") for name in found), "locks: %s" % found, run)
     run, block, _ = lock_run(t, "storm")
     t.expect(not any("lock" in s.labels for s in block.samples), "labels that nobody asked for", run)
+
+
+@test()
+def label_of_a_lock_on_the_main_threads_stack(t):
+    # A thread that waited for it called it heap, and one lock had two names.
+    _, block, mutex = lock_run(t, "on_mains_stack", env={"PROFAGENT_LOCK_LABELS": 1})
+    found = {s.labels["lock"] for profile in (block, mutex) for s in profile.samples
+             if names_of(s)[1] in ("LockHere", "UnlockHere")}
+    t.expect(len(found) == 1 and found.pop().startswith("stack 0x"), show(block) + show(mutex))
 
 
 @test()

@@ -355,6 +355,16 @@ static void JumpsAndExits(const char* how) {
   REQUIRE(pthread_join(thread, &result) == 0 && result == how);
 }
 
+// A lock there that another thread waits for.
+static void OnMainsStack(void) {
+  pthread_mutex_t local = PTHREAD_MUTEX_INITIALIZER;
+  LockHere(&local);
+  pthread_t thread = Start(LockAndUnlock, &local);
+  AwaitArrivals(1);
+  UnlockHere(&local);
+  AwaitEnd(thread);
+}
+
 // What waits when the process ends.
 static void* LockTwice(void* unused) {
   LockHere(&mutex);
@@ -618,6 +628,7 @@ int main(int argc, char** argv) {
   if (Is(how, "cancelled_before")) CancelledBefore();
   if (Is(how, "exits_holding")) ExitsHolding();
   if (Is(how, "jumps")) Jumps();
+  if (Is(how, "on_mains_stack")) OnMainsStack();
   if (Is(how, "jumps_and_exits")) JumpsAndExits(argv[2]);
   if (Is(how, "deadlock")) Deadlock();
   if (Is(how, "deadlock_and_kill")) DeadlockAndKill();
