@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <optional>
 #include <span>
@@ -24,7 +25,8 @@ namespace {
 
 // A copy of a ledger's file. Not the file mapped: reading a hole of a mapped file makes tmpfs allocate a page, and is SIGBUS
 // where tmpfs is full, which is just when the ledgers matter. Front to back, so that what the copied bucket heads name is
-// complete when its turn comes, also while a process goes on recording.
+// complete when its turn comes, also while a process goes on recording. How much is in use is read last: of what was read with
+// the header, heads that were copied later would name records behind the end, and their chains were cut off.
 class LedgerCopy {
  public:
   explicit LedgerCopy(const std::string& path) {
@@ -67,6 +69,10 @@ class LedgerCopy {
         at += n;
       }
     }
+    constexpr size_t kUsed = offsetof(LedgerHeader, used);
+    if (size_ >= sizeof(LedgerHeader) &&
+        pread(fd, static_cast<char*>(data_) + kUsed, sizeof(uint64_t), kUsed) < 0)
+      code_ = errno;
   }
 
   void* data_ = MAP_FAILED;

@@ -1,0 +1,65 @@
+#include "symbolizer/run/harvest.h"
+
+#include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <utility>
+
+#include "agent/ledger/heap_sites.h"
+#include "agent/ledger/ledger.h"
+
+namespace {
+std::function<void()> g_behind_first_page;
+}
+
+// In the place of libc's: the next read stops behind a page, and something happens there.
+extern "C" ssize_t pread(int fd, void* to, size_t size, off_t offset) {
+  constexpr size_t kPage = 4096;
+  const auto then = std::exchange(g_behind_first_page, nullptr);
+  const long got = syscall(SYS_pread64, fd, to, then ? std::min(size, kPage) : size, offset);
+  if (then) then();
+  return got;
+}
+
+namespace profagent {
+namespace {
+
+// A daemon that outlives the command goes on recording while its records are copied: none of those from before may be lost.
+TEST(Harvest, LosesNothingOfAProcessThatGoesOnRecording) {
+  std::string directory = "/tmp/profagent-harvest-test-XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  const LedgerDirectory::LedgerFile file{directory + "/1.1.ledger", 1, 1};
+  Ledger ledger;
+  ASSERT_TRUE(ledger.CreateInFile(file.path.c_str(), Bytes{uint64_t{8} << 20}));
+  ledger.header()->heap_rate.store(1);
+  const Frame frame = Frame::Of(ModuleId::kNone, 0x1000);
+  const StackId stack = ledger.InternStack({&frame, 1}, WalkEnd::kOutermost, 1);
+  constexpr uint64_t kSites = 10'000;  // more than there are buckets
+  const auto record = [&](uint64_t first_size) {
+    for (uint64_t size = first_size; size < first_size + kSites; ++size) {
+      HeapSiteRecord* site = ledger.FindHeapSite(stack, Bytes{size});
+      ASSERT_NE(site, nullptr);
+      CountAllocation(ledger.header(), site);
+    }
+  };
+  record(1);
+  g_behind_first_page = [&] { record(1 + kSites); };
+  const LedgerWatch watch(directory);
+  const ProfileKind kind = ProfileKind::kHeap;
+  const Harvest harvest = HarvestLedgers({file}, watch, {&kind, 1});
+  EXPECT_FALSE(g_behind_first_page);
+  ASSERT_EQ(harvest.processes.size(), 1u);
+  const Profile& profile = harvest.processes[0].profiles[0].profile;
+  EXPECT_GE(static_cast<uint64_t>(profile.sample_size()), kSites);
+  for (const std::string& text : profile.string_table())
+    EXPECT_FALSE(text.starts_with("ledger_records_damaged")) << text;
+  std::filesystem::remove_all(directory);
+}
+
+}  // namespace
+}  // namespace profagent
