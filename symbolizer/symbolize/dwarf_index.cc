@@ -146,8 +146,11 @@ class DwarfIndex::UnitWalk {
   // Outermost (the physical function) first.
   using Chain = std::vector<Dwarf_Die>;
 
-  explicit UnitWalk(std::span<const uint64_t> addresses)
-      : addresses_(addresses), chains_(addresses.size()), missing_(addresses.size()) {}
+  UnitWalk(std::span<const uint64_t> addresses, uint64_t lowest_code_address)
+      : addresses_(addresses),
+        lowest_code_address_(lowest_code_address),
+        chains_(addresses.size()),
+        missing_(addresses.size()) {}
 
   void Run(Dwarf_Die* unit) {
     Scan(unit, false, 0);
@@ -175,6 +178,8 @@ class DwarfIndex::UnitWalk {
   void VisitFunction(Dwarf_Die* die) {
     Indices inside;
     ForEachRange(die, [&](uint64_t low, uint64_t high) {
+      // The linker threw it away and put it at 0: however long it was, it is not what lies there.
+      if (low < lowest_code_address_) return;
       auto from = std::lower_bound(addresses_.begin(), addresses_.end(), low);
       for (auto it = from; it != addresses_.end() && *it < high; ++it) {
         uint32_t index = static_cast<uint32_t>(it - addresses_.begin());
@@ -228,6 +233,7 @@ class DwarfIndex::UnitWalk {
   }
 
   std::span<const uint64_t> addresses_;
+  const uint64_t lowest_code_address_;
   std::vector<Chain> chains_;
   size_t missing_;
 };
@@ -316,7 +322,7 @@ void DwarfIndex::FindInUnit(Unit* unit, std::span<const uint64_t> all, std::span
   for (uint32_t index : unit->addresses) addresses.push_back(all[index]);
   if (addresses.empty()) return;
 
-  UnitWalk walk(addresses);
+  UnitWalk walk(addresses, lowest_code_address_);
   walk.Run(&unit->split);
 
   LineTable* lines = LineTableOf(&unit->die);

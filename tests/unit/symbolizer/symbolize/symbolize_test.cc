@@ -88,6 +88,17 @@ INSTANTIATE_TEST_SUITE_P(
         Variant{"ClangLineTablesOnly", "clang++", "-gline-tables-only -O2"}),
     [](const auto& info) { return std::string(info.param.name); });
 
+// What the linker threw away is described all the same, at address 0: a long function would be seen in the place of others.
+TEST_F(SymbolizeTest, DoesNotSeeDiscardedFunctionsWhereOthersAre) {
+  const std::string discarded = "void discarded() { asm volatile(\".skip 0x10000\"); }\n";
+  directory_.Write("sample.cc", kSampleSource + discarded);
+  ASSERT_TRUE(Build("g++", "-g -O2 -ffunction-sections -Wl,--gc-sections"));
+  ASSERT_TRUE(testing::SymbolAddresses(binary_, "_Z9discardedv").empty());
+  Profile profile = MarkerProfile();
+  ASSERT_TRUE(Symbolize(&profile, {}, nullptr));
+  EXPECT_EQ(Stack(profile, 0), kMarkerStack);
+}
+
 // ---- Debug information that is kept apart ----
 
 class SeparateDebugTest : public SymbolizeTest {
