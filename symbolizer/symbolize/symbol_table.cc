@@ -85,6 +85,7 @@ const Symbol* SymbolTable::Find(uint64_t address) {
   // a search run through a whole table of labels.
   constexpr int kNested = 64;
   const Symbol* unsized = nullptr;
+  bool passed_end = false;  // of a function that ends before the address
   int tried = 0;
   while (after != symbols_.begin() && tried++ < kNested) {
     uint64_t start = std::prev(after)->address;
@@ -92,9 +93,9 @@ const Symbol* SymbolTable::Find(uint64_t address) {
       return symbol.address < value;
     });
     if (first->size != 0 && address - first->address < first->size) return &*first;
-    if (first->size == 0 && unsized == nullptr && address - first->address < label_reach) unsized = &*first;
-    // A sized function that ends before the address ends whatever an unsized label before it began.
-    if (first->size != 0) return unsized;
+    // It ends whatever an unsized label before it began.
+    passed_end |= first->size != 0;
+    if (!passed_end && unsized == nullptr && address - first->address < label_reach) unsized = &*first;
     after = first;
   }
   return unsized;

@@ -65,6 +65,25 @@ assembly: .skip 8
   EXPECT_EQ(At(20), "assembly") << "without a size it reaches to the next one";
 }
 
+// Nor is a small function inside a larger one all that there is.
+TEST_F(SymbolTableTest, SeesPastAFunctionInsideAFunction) {
+  Assemble(R"(
+    .type start, @function
+    .type small, @function
+start: .skip 8
+small: .skip 4
+    .size small, 4
+    .skip 4
+label: .skip 8
+    .size start, 24
+    .skip 8
+  )");
+  EXPECT_EQ(At(8), "small");
+  EXPECT_EQ(At(12), "start");
+  EXPECT_EQ(At(16), "start");
+  EXPECT_EQ(At(24), "label") << "without a size it reaches to the next one";
+}
+
 // What follows an exported label in a stripped file is mostly not exported: it must not have the label's name for megabytes.
 TEST_F(SymbolTableTest, EndsAnExportedLabelOfAStrippedFile) {
   const std::string code = ".globl start\nstart: .skip 8192\n";
