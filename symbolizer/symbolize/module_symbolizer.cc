@@ -129,7 +129,7 @@ void ModuleSymbolizer::Find(std::span<const uint64_t> addresses, std::span<std::
 // symbol's name wins there. Where one address has several names (folded code, weak aliases), DWARF says which of them
 // was compiled.
 std::string_view ModuleSymbolizer::PhysicalName(const DwarfFunction* function, const Symbol* symbol) const {
-  std::string_view symbol_name = symbol != nullptr ? std::string_view(symbol->name) : std::string_view();
+  std::string_view symbol_name = symbol != nullptr ? symbol->name : std::string_view();
   if (function == nullptr) return symbol_name;
   std::string_view name = NameOf(*function);
   if (name.empty()) return symbol_name;

@@ -12,8 +12,8 @@ constexpr uint64_t kExportedLabelReach = 4096;  // as the agent has it (agent/en
 
 // The order in which perf chooses, so that both name a function alike: a name with a size, not weak, global,
 // with few underscores in front (`malloc`, not `__libc_malloc`).
-uint8_t RankOf(const GElf_Sym& symbol, const char* name) {
-  unsigned underscores = static_cast<unsigned>(std::min<size_t>(std::strspn(name, "_"), 15));
+uint8_t RankOf(const GElf_Sym& symbol, std::string_view name) {
+  unsigned underscores = static_cast<unsigned>(std::min<size_t>(name.find_first_not_of('_'), 15));
   unsigned rank = underscores;
   if (GELF_ST_BIND(symbol.st_info) != STB_GLOBAL) rank |= 16;
   if (GELF_ST_BIND(symbol.st_info) == STB_WEAK) rank |= 32;
@@ -55,7 +55,9 @@ void SymbolTable::Add(const ElfFile& file) {
         const char* name = elf_strptr(file.elf(), header.sh_link, symbol.st_name);
         // Mapping symbols and assembler labels are no functions.
         if (name == nullptr || *name == '\0' || *name == '$' || std::strncmp(name, ".L", 2) == 0) continue;
-        symbols_.push_back({symbol.st_value, symbol.st_size, name, RankOf(symbol, name)});
+        std::string_view base(name);
+        if (const size_t version = base.find('@'); version > 0) base = base.substr(0, version);
+        symbols_.push_back({symbol.st_value, symbol.st_size, base, RankOf(symbol, base)});
       }
     }
     if (symbols_.size() > before) {
@@ -71,7 +73,7 @@ void SymbolTable::Sort() {
     if (a.address != b.address) return a.address < b.address;
     if (a.rank != b.rank) return a.rank < b.rank;
     if (a.size != b.size) return a.size > b.size;
-    return std::strcmp(a.name, b.name) < 0;
+    return a.name < b.name;
   });
   sorted_ = true;
 }

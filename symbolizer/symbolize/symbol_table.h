@@ -14,9 +14,9 @@ namespace profagent {
 
 struct Symbol {
   uint64_t address = 0;
-  uint64_t size = 0;  // 0: not said (assembly); it ends where the next one starts
-  const char* name = nullptr;
-  uint8_t rank = 0;  // of several names of one function the lowest is shown
+  uint64_t size = 0;      // 0: not said (assembly); it ends where the next one starts
+  std::string_view name;  // without its version: `free@GLIBC_2.2.5` is `free`
+  uint8_t rank = 0;       // of several names of one function the lowest is shown
 };
 
 class SymbolTable {

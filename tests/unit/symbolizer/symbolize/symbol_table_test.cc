@@ -10,9 +10,10 @@ namespace {
 class SymbolTableTest : public ::testing::Test {
  protected:
   // Assembles a library with these symbols and nothing else.
-  void Assemble(const std::string& source, const std::string& then = "true") {
+  void Assemble(const std::string& source, const std::string& then = "true", const std::string& link = "") {
     directory_.Write("code.s", ".text\n" + source + "\n.section .note.GNU-stack,\"\",@progbits\n");
-    ASSERT_TRUE(directory_.Run("gcc -c code.s -o code.o && ld -shared code.o -o code.so && " + then));
+    ASSERT_TRUE(
+        directory_.Run("gcc -c code.s -o code.o && ld -shared " + link + " code.o -o code.so && " + then));
     auto file = ElfFile::Open(directory_ / "code.so");
     ASSERT_TRUE(file);
     file_ = std::move(*file);
@@ -21,7 +22,7 @@ class SymbolTableTest : public ::testing::Test {
   }
   std::string At(uint64_t offset) {
     const Symbol* symbol = table_.Find(start_ + offset);
-    return symbol != nullptr ? symbol->name : "none";
+    return std::string(symbol != nullptr ? symbol->name : "none");
   }
 
   testing::TemporaryDirectory directory_;
@@ -118,6 +119,27 @@ a_local: .skip 8
   EXPECT_EQ(table_.NameLike(*symbol, "a_weak"), "a_weak");
   EXPECT_EQ(table_.NameLike(*symbol, "other"), "");
   EXPECT_EQ(table_.NameLike(*symbol, "a_"), "");
+}
+
+// In .symtab the version of an exported symbol stands behind its name. The agent and DWARF know the function without it.
+TEST_F(SymbolTableTest, LeavesVersionsOut) {
+  directory_.Write("map", "V1 { };\nV2 { global: versioned; local: *; } V1;\n");
+  Assemble(R"(
+    .globl first, second
+    .type start, @function
+    .type first, @function
+    .type second, @function
+    .symver first, versioned@V1
+    .symver second, versioned@@V2
+start:
+first: .skip 8
+    .size first, 8
+second: .skip 8
+    .size second, 8
+  )",
+           "true", "--version-script=map");
+  EXPECT_EQ(At(0), "versioned");
+  EXPECT_EQ(At(8), "versioned");
 }
 
 TEST_F(SymbolTableTest, FallsBackToExportedNames) {
