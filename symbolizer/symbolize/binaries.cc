@@ -38,6 +38,12 @@ std::string RealPath(const std::string& path) {
   return realpath(path.c_str(), resolved) != nullptr ? resolved : path;
 }
 
+// The agent keeps the first 32 bytes of a longer build-id.
+bool IsSameBuildId(const std::string& of_file, const std::string& recorded) {
+  constexpr size_t kMostDigits = 64;
+  return of_file == recorded || (recorded.size() == kMostDigits && of_file.starts_with(recorded));
+}
+
 // Opens a file that has the build-id; what is wrong with one that is there goes to `problem`.
 std::unique_ptr<ElfFile> OpenIfSame(const std::string& path, const std::string& build_id,
                                     std::string* problem) {
@@ -48,7 +54,7 @@ std::unique_ptr<ElfFile> OpenIfSame(const std::string& path, const std::string& 
     }
     return nullptr;
   }
-  if (!build_id.empty() && (*file)->build_id() != build_id) {
+  if (!build_id.empty() && !IsSameBuildId((*file)->build_id(), build_id)) {
     std::string has = (*file)->build_id().empty() ? "none" : (*file)->build_id();
     Note(problem, path + ": not used: its build-id is " + has + ", the profile's is " + build_id);
     return nullptr;
@@ -158,7 +164,7 @@ Binary BinaryFinder::Find(const std::string& path, const std::string& build_id) 
     binary.alternate = FindAlternate(*binary.file, &binary.problem);
     return binary;
   }
-  const std::string& id = binary.file != nullptr && build_id.empty() ? binary.file->build_id() : build_id;
+  const std::string& id = binary.file != nullptr ? binary.file->build_id() : build_id;
   if (IsBuildId(id)) binary.debug = FindByBuildId(id, &binary.problem);
   if (binary.debug == nullptr && binary.file != nullptr) {
     binary.debug = FindByLink(*binary.file, &binary.problem);

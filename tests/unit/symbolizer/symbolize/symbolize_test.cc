@@ -250,6 +250,17 @@ TEST_F(SymbolizeTest, DoesNotUseAFileWithAnotherBuildId) {
       << Report().Text();
 }
 
+// Of one that is longer than 32 bytes the agent has the beginning.
+TEST_F(SymbolizeTest, UsesAFileWithALongBuildId) {
+  std::string id;
+  for (int i = 0; i < 40; ++i) id += "a" + std::to_string(i % 10);
+  ASSERT_TRUE(Build("g++", "-g -O2 -Wl,--build-id=0x" + id));
+  Profile profile = MarkerProfile();
+  for (std::string& text : *profile.mutable_string_table())
+    if (text == id) text.resize(64);
+  EXPECT_EQ(Symbolized(&profile), kMarkerStack);
+}
+
 TEST_F(SymbolizeTest, FindsTheBinaryInADirectoryOfTheUsers) {
   ASSERT_TRUE(Build("g++", "-g -O2"));
   Profile profile = MarkerProfile();
