@@ -149,7 +149,7 @@ bool ElfReader::HasBuildId(std::span<const uint8_t> build_id) const {
     Elf64_Nhdr note;
     while (at + sizeof note <= end && ReadAt(at, &note, sizeof note) == sizeof note) {
       uint64_t name = at + sizeof note;
-      uint64_t value = name + ((note.n_namesz + align - 1) & ~(align - 1));
+      uint64_t value = at + ((sizeof note + note.n_namesz + align - 1) & ~(align - 1));
       at = value + ((note.n_descsz + align - 1) & ~(align - 1));
       char owner[4];
       if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != sizeof owner) continue;

@@ -11,14 +11,16 @@ constexpr size_t kPage = 4096;
 
 // The contents of the GNU build-id note in [notes.start, notes.limit).
 PROF_SIGNAL_SAFE std::span<const uint8_t> FindBuildId(const MemoryRange& notes, uint64_t alignment) {
+  constexpr uint64_t kHeader = sizeof(Elf64_Nhdr);
   uint64_t mask = alignment == 8 ? 7 : 3;
   ByteReader reader(notes.start, notes.limit);
-  while (reader.left() >= 12) {
+  while (reader.left() >= kHeader) {
     uint32_t name_size = reader.U32();
     uint32_t content_size = reader.U32();
     uint32_t type = reader.U32();
     uintptr_t name = reader.at();
-    reader.Skip((name_size + mask) & ~mask);
+    // The contents are aligned, not the name's size: behind a header of 12 bytes that is not the same.
+    reader.Skip(((kHeader + name_size + mask) & ~mask) - kHeader);
     uintptr_t content = reader.at();
     if (!reader.ok() || content_size > reader.left()) return {};
     if (type == NT_GNU_BUILD_ID && name_size == 4 &&

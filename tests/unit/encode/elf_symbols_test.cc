@@ -168,6 +168,42 @@ TEST(ElfSymbols, PrefersTheNameThatPeopleKnow) {
   EXPECT_EQ(Names(libc, {address_of("__libc_malloc")})[0], "malloc");  // both global: fewer underscores
 }
 
+// As tests/unit/unwind/elf_image_test.cc, of a file.
+TEST(ElfSymbols, KnowsAFileByABuildIdBehindNotesOfAlignmentEight) {
+  struct File {
+    Elf64_Ehdr header{};
+    Elf64_Phdr notes{};
+    Elf64_Nhdr property{4, 16, 5};
+    char property_owner[4] = {'G', 'N', 'U', 0};
+    uint8_t property_content[16] = {};
+    Elf64_Nhdr build_id{4, 3, NT_GNU_BUILD_ID};
+    char build_id_owner[4] = {'G', 'N', 'U', 0};
+    uint8_t build_id_content[8] = {0xab, 0xcd, 0xef};
+  } bytes;
+  std::memcpy(bytes.header.e_ident, ELFMAG, SELFMAG);
+  bytes.header.e_ident[EI_CLASS] = ELFCLASS64;
+  bytes.header.e_ident[EI_DATA] = ELFDATA2LSB;
+  bytes.header.e_machine = EM_X86_64;
+  bytes.header.e_phoff = offsetof(File, notes);
+  bytes.header.e_phentsize = sizeof(Elf64_Phdr);
+  bytes.header.e_phnum = 1;
+  bytes.notes.p_type = PT_NOTE;
+  bytes.notes.p_offset = offsetof(File, property);
+  bytes.notes.p_filesz = sizeof bytes - offsetof(File, property);
+  bytes.notes.p_align = 8;
+  std::string path = "/tmp/profagent-elf-test-XXXXXX";
+  int fd = mkstemp(path.data());
+  ASSERT_EQ(write(fd, &bytes, sizeof bytes), static_cast<ssize_t>(sizeof bytes));
+  close(fd);
+  Arena arena;
+  ElfReader file(arena);
+  ASSERT_TRUE(file.Open(path.c_str()));
+  EXPECT_TRUE(file.HasBuildId(std::vector<uint8_t>{0xab, 0xcd, 0xef}));
+  EXPECT_FALSE(file.HasBuildId(std::vector<uint8_t>{0xab, 0xcd, 0xee}));
+  EXPECT_FALSE(file.HasBuildId({}));
+  unlink(path.c_str());
+}
+
 TEST(ElfSymbols, GivesNoNamesOfAFileThatIsNotTheOneThatWasLoaded) {
   std::vector<NmSymbol> symbols = Nm("-D", PathOfLibc());
   ASSERT_FALSE(symbols.empty());
