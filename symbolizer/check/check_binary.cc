@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <vector>
 
 #include "symbolizer/check/elf_facts.h"
 #include "symbolizer/symbolize/binaries.h"
@@ -74,21 +75,27 @@ Result<std::string> HeadOf(const std::string& path) {
   return head;
 }
 
-// The program that runs a script with this first line; of `/usr/bin/env -S python3 -u` it is python3.
+// The program that runs a script with this first line; of `/usr/bin/env -S LANG=C python3 -u` it is python3.
 std::string InterpreterOf(std::string_view head) {
   std::string_view line = head.substr(2, head.find('\n') - 2);
-  std::array<std::string, 2> words;
-  for (size_t count = 0; count < words.size();) {
-    size_t start = line.find_first_not_of(" \t");
-    if (start == std::string_view::npos) break;
-    size_t end = std::min(line.find_first_of(" \t", start), line.size());
-    std::string word(line.substr(start, end - start));
+  std::vector<std::string> words;
+  for (size_t start; (start = line.find_first_not_of(" \t")) != std::string_view::npos;) {
+    line.remove_prefix(start);
+    const size_t end = std::min(line.find_first_of(" \t"), line.size());
+    words.emplace_back(line.substr(0, end));
     line.remove_prefix(end);
-    if (count == 1 && word == "-S") continue;
-    words[count++] = word;
   }
-  bool is_env = words[0].ends_with("/env") && !words[1].empty();
-  return is_env ? FindAlongPath(words[1]) : words[0];
+  if (words.empty()) return {};
+  if (!words[0].ends_with("/env")) return words[0];
+  // Its own options, and variables that it sets, come first.
+  for (size_t i = 1; i < words.size(); ++i) {
+    std::string_view word = words[i];
+    if (word.starts_with("-S")) word.remove_prefix(2);  // maybe without a blank behind it
+    if (word == "-u" || word == "-C") ++i;              // of a variable, of a directory
+    if (word.empty() || word.starts_with('-') || word.find('=') != word.npos) continue;
+    return FindAlongPath(std::string(word));
+  }
+  return words[0];
 }
 
 class Checker {

@@ -225,7 +225,8 @@ TEST_F(CheckBinaryTest, LooksAtTheInterpreterOfAScript) {
 }
 
 TEST_F(CheckBinaryTest, FollowsEnvAlongPath) {
-  for (const char* line : {"#!/usr/bin/env sh\n", "#!/usr/bin/env -S sh -e\n", "#!/usr/bin/env\tsh"}) {
+  for (const char* line : {"#!/usr/bin/env sh\n", "#!/usr/bin/env -S sh -e\n", "#!/usr/bin/env\tsh",
+                           "#!/usr/bin/env -Ssh -e\n", "#!/usr/bin/env -S -i -u HOME LANG=C sh\n"}) {
     directory_.Write("script", line);
     ASSERT_TRUE(directory_.Run("chmod +x script"));
     EXPECT_TRUE(Has(Check("script"), Verdict::kFine, "bin/sh")) << line;
