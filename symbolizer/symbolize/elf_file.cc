@@ -95,17 +95,23 @@ Status ElfFile::Load() {
     if (executable) lowest_code_address_ = std::min<uint64_t>(lowest_code_address_, program.p_vaddr);
   }
 
+  uint64_t lowest_section = UINT64_MAX;
   size_t names = 0;
   if (elf_getshdrstrndx(elf_, &names) == 0) {
     Elf_Scn* section = nullptr;
     while ((section = elf_nextscn(elf_, section)) != nullptr) {
       GElf_Shdr shdr;
       if (gelf_getshdr(section, &shdr) == nullptr) continue;
+      constexpr uint64_t kCode = SHF_ALLOC | SHF_EXECINSTR;
+      if ((shdr.sh_flags & kCode) == kCode) lowest_section = std::min<uint64_t>(lowest_section, shdr.sh_addr);
       const char* name = elf_strptr(elf_, names, shdr.sh_name);
       if (name != nullptr)
         sections_.push_back({name, section, shdr.sh_type != SHT_NOBITS && shdr.sh_size > 0});
     }
   }
+
+  // A segment of code may begin with what is none, at address 0 (-z noseparate-code, gold): its sections know better.
+  if (lowest_section != UINT64_MAX) lowest_code_address_ = lowest_section;
 
   const void* id = nullptr;
   ssize_t size = dwelf_elf_gnu_build_id(elf_, &id);

@@ -52,7 +52,7 @@ class ElfFile {
   const std::string& build_id() const { return build_id_; }  // lower-case hexadecimal, "" when there is none
   bool is_little_endian() const { return is_little_endian_; }
   std::span<const LoadSegment> segments() const { return segments_; }
-  // Lowest address of an executable segment; functions that the linker threw away are described below it.
+  // Lowest address of code; functions that the linker threw away are described below it.
   uint64_t lowest_code_address() const { return lowest_code_address_; }
   bool HasCodeAt(uint64_t address) const;
 

@@ -92,11 +92,12 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_F(SymbolizeTest, DoesNotSeeDiscardedFunctionsWhereOthersAre) {
   const std::string discarded = "void discarded() { asm volatile(\".skip 0x10000\"); }\n";
   directory_.Write("sample.cc", kSampleSource + discarded);
-  ASSERT_TRUE(Build("g++", "-g -O2 -ffunction-sections -Wl,--gc-sections"));
-  ASSERT_TRUE(testing::SymbolAddresses(binary_, "_Z9discardedv").empty());
-  Profile profile = MarkerProfile();
-  ASSERT_TRUE(Symbolize(&profile, {}, nullptr));
-  EXPECT_EQ(Stack(profile, 0), kMarkerStack);
+  for (const std::string layout : {"-Wl,-z,separate-code", "-Wl,-z,noseparate-code"}) {
+    ASSERT_TRUE(Build("g++", "-g -O2 -ffunction-sections -Wl,--gc-sections " + layout));
+    ASSERT_TRUE(testing::SymbolAddresses(binary_, "_Z9discardedv").empty());
+    Profile profile = MarkerProfile();
+    EXPECT_EQ(Symbolized(&profile), kMarkerStack) << layout;
+  }
 }
 
 // ---- Debug information that is kept apart ----
