@@ -88,6 +88,7 @@ bool Walker::LeadsOut(const ucontext_t& context, const FramePosition& caller, Ba
   Place(caller, &registers);
   for (uint32_t i = 0; i < kEnoughFrames; ++i) {
     uintptr_t address = registers.pc() - 1, sp = registers.sp();
+    bare->came_to = registers.pc();
     if (!IsLoadedCode(address) || !CallBefore(modules_, registers.pc()).is_call) return false;
     Recipe recipe = cache_->Find(address).recipe;
     if (recipe.kind() == RecipeKind::kNone) bare->unknown = address;
@@ -106,6 +107,12 @@ bool Walker::LeadsOutWithSaved(const ucontext_t& context, uintptr_t at, uintptr_
     if (LeadsOut(context, *caller, bare)) return true;
   }
   return false;
+}
+
+// Whether the walk from there comes to an address that is no code at all: neither loaded nor, as JIT code, behind a call.
+bool Walker::GoesAstray(const ucontext_t& context, const FramePosition& caller, BareFrame* bare) {
+  return !LeadsOut(context, caller, bare) && bare->unknown == 0 && !IsLoadedCode(bare->came_to - 1) &&
+         !CallBefore(modules_, bare->came_to).is_call;
 }
 
 // What a frame pointer leads to may be the caller's caller, where the code has left its caller's frame in rbp. What stands on top of
@@ -207,7 +214,8 @@ uint32_t Walker::LeaveBareCode(const ucontext_t& context, Registers* registers) 
       bool doubtful = step != FramePointerStep::kCaller || (!sure && IsDoubtful(here, bare.caller));
       for (uint32_t tries = 0; doubtful && tries < kMostTries; ++tries) {
         bare.unknown = 0;
-        if (Search(context, here, !by_chain, &bare)) step = FramePointerStep::kCaller;
+        const bool by_any_call = !by_chain || GoesAstray(context, bare.caller, &bare);
+        if (bare.unknown == 0 && Search(context, here, by_any_call, &bare)) step = FramePointerStep::kCaller;
         if (bare.unknown == 0) break;
         Decode(bare.unknown);
       }

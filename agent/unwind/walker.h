@@ -27,6 +27,7 @@ struct BareFrame {
   FramePosition caller;
   uintptr_t called_at = 0;  // where the return address of its callee stands, if that was searched for, too
   uintptr_t unknown = 0;    // code whose recipe the search lacked
+  uintptr_t came_to = 0;    // the last return address of a walk that did not lead out
 };
 
 class Walker {
@@ -86,6 +87,8 @@ class Walker {
                                                                        CallPlaces* places);
   PROF_SIGNAL_SAFE __attribute__((noinline)) bool LeadsOut(const ucontext_t& context,
                                                            const FramePosition& caller, BareFrame* bare);
+  PROF_SIGNAL_SAFE __attribute__((noinline)) bool GoesAstray(const ucontext_t& context,
+                                                             const FramePosition& caller, BareFrame* bare);
   PROF_ALWAYS_INLINE bool LeadsOutWithSaved(const ucontext_t& context, uintptr_t at, uintptr_t lowest,
                                             FramePosition* caller, BareFrame* bare);
   PROF_SIGNAL_SAFE __attribute__((noinline)) uintptr_t StartOfBareCode(uintptr_t pc);

@@ -19,7 +19,7 @@ asm(R"(
 .globl NoCfiFrameless, NoCfiFramed, NoCfiFirstInstruction, WithWildRegisters
 .globl CallsAtItsEnd, FollowsImmediately, CfaInScratchRegister, WrongCfiAtReturn, CallsWrongCfi
 .globl LandsInItsCaller, ThrowsToLandingPad
-.globl BareTakesRoom, BareCallsBare, BareAlignsStack, BareStub, BareOnEmptyStack
+.globl BareTakesRoom, BareCallsBare, BareAlignsStack, BareStub, BareOnEmptyStack, BarePointsAtStack
 .type NoCfiFrameless, @function
 NoCfiFrameless:
   mov %rbx, %r9
@@ -221,6 +221,26 @@ BareOnEmptyStack:       # rdi: where a stack begins that nobody has written to
   pop %r12
   ret
 .size BareOnEmptyStack, . - BareOnEmptyStack
+.type BarePointsAtStack, @function
+BarePointsAtStack:      # rdi: a return address; rbp points to numbers on the stack, and it stands among them
+  push %rbp
+  push %rbx
+  sub $2000, %rsp
+  mov %rdi, %rbp
+  mov $0x1234567, %eax
+  mov $250, %ecx
+  mov %rsp, %rdi
+  rep stosq
+  lea 800(%rsp), %rax
+  mov %rax, 512(%rsp)
+  mov %rbp, 520(%rsp)
+  lea 512(%rsp), %rbp
+  RAISE_SIGUSR1 ebx
+  add $2000, %rsp
+  pop %rbx
+  pop %rbp
+  ret
+.size BarePointsAtStack, . - BarePointsAtStack
 .data
 .align 8
 kBarePointer:

@@ -20,6 +20,8 @@ void BareCallsBare();                // BareTakesRoom
 void BareAlignsStack();              // takes 28 KiB; rbx keeps the old stack pointer
 void BareStub();                     // a PLT entry's jump to BareTakesRoom
 void BareOnEmptyStack(void* stack);  // where a stack begins that nobody has written to
+void BarePointsAtStack(
+    void* stale);  // where rbp points by chance, a return address stands that nobody returns to
 // Exported, so that they have names.
 __attribute__((noinline)) void KnownCaller(void (*function)());
 __attribute__((noinline)) void KnownHook(uint32_t skip);

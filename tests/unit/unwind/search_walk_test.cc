@@ -47,6 +47,18 @@ __attribute__((noinline)) void CallsByPointer(size_t size, void (*function)()) {
   room[1] = 2;
 }
 
+__attribute__((noinline)) void* ReturnAddress() { return __builtin_return_address(0); }
+__attribute__((noinline)) void* LeavesItsAddress() {
+  void* address = ReturnAddress();
+  asm volatile("" ::: "memory");
+  return address;
+}
+__attribute__((noinline)) void CallsByPointerWith(void* argument, void (*function)(void*)) {
+  ClearStackBelow();
+  function(argument);
+  asm volatile("" ::: "memory");
+}
+
 __attribute__((noinline)) void CallsBareCodeFromTheDeep(int depth) {
   if (depth > 0) {
     CallsBareCodeFromTheDeep(depth - 1);
@@ -102,6 +114,11 @@ TEST_F(SearchWalkTest, FollowsBareCodeThatBareCodeCalled) {
 TEST_F(SearchWalkTest, KnowsAStackPointerThatARegisterKeeps) {
   ExpectStack(CaptureBySignal([] { CallsByPointer(100, BareAlignsStack); }),
               {"BareAlignsStack", "_Z14CallsByPointermPFvvE"});
+}
+
+TEST_F(SearchWalkTest, FollowsNoFramePointerThatLeadsToNoCode) {
+  Capture capture = CaptureBySignal([] { CallsByPointerWith(LeavesItsAddress(), BarePointsAtStack); });
+  ExpectStack(capture, {"BarePointsAtStack", "_Z18CallsByPointerWithPvPFvS_E"});
 }
 
 TEST_F(SearchWalkTest, EndsWhereNothingIsToBeFound) {
