@@ -2,10 +2,14 @@
 
 #include <gnu/libc-version.h>
 #include <link.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
+#include <cerrno>
 #include <string_view>
 
 #include "agent/base/log.h"
+#include "agent/base/raw_syscall.h"
 #include "agent/base/thread_state.h"
 #include "agent/interpose/allocator.h"
 #include "agent/interpose/foreign_hooks.h"
@@ -55,6 +59,22 @@ bool HandsOnToUs(const LoadedObject& object) {
     if (give_back != nullptr) give_back(block);
   }
   return every_time;
+}
+
+// The same of the program's own functions, which may not be ready before its main has run: GCL's heap is at the program's break, as it
+// finds or moves that. A child asks, whose memory is its own. It ends without a signal that the program could see, and without a core.
+bool HandsOnToUsInAChild(const LoadedObject& object) {
+  constexpr int kHandsOn = 90;  // no exit status of an allocator that gives up
+  long child = RawSyscall(SYS_clone, 0, nullptr, nullptr, nullptr, 0);
+  if (child == 0) {
+    RawSyscall(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    RawSyscall(SYS_exit_group, HandsOnToUs(object) ? kHandsOn : 0);
+  }
+  if (child < 0) return false;
+  int status = 0;
+  while (SyscallError(RawSyscall(SYS_wait4, child, &status, __WALL, nullptr)) == EINTR) {
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) == kHandsOn;
 }
 
 bool HasNewOfItsOwn(const LoadedObject& object) {
@@ -158,7 +178,7 @@ FoundAllocator FindAllocator() {
     if (!object.ok() || map == ours) continue;
     if (HasSanitizer(object)) return {AllocatorPlace::kSanitizer, map};
     if (found.object != nullptr || object.Function("malloc") == nullptr) continue;
-    if (before_us && HandsOnToUs(object)) continue;
+    if (before_us && (map == program ? HandsOnToUsInAChild(object) : HandsOnToUs(object))) continue;
     found = {before_us ? AllocatorPlace::kBeforeUs : AllocatorPlace::kBehindUs, map};
     if (map == program) found.place = AllocatorPlace::kProgram;
     if (map == Libc()) found.place = AllocatorPlace::kLibc;

@@ -238,6 +238,22 @@ def program_with_an_allocator_of_its_own_behaves(t):
         t.expect((run.status, run.out, run.err) == (plain.status, plain.out, plain.err), "differs from\n%s\nin" % plain, run)
 
 
+@test()
+def program_whose_allocator_is_not_ready_before_main(t):
+    # GCL's (maxima) crashes when it is asked for memory before; whose malloc it is must not be found out by that.
+    run = t.run("late_allocator", env={"CPUPROFILE": None, "HEAPPROFILE": "heap.prof"})
+    t.expect_exit(run, 7)
+    t.expect_one_error_line(run, "heap profile", "allocator of its own")
+    run = t.run("late_allocator", hz=100, cwd=t.new_dir("quiet"))
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+
+
+@test()
+def program_that_hands_every_allocation_on(t):
+    expect_counts(t, run_family(t, "glibc", "alone", "ways", program="allocator_family_hands_on"))
+
+
 @each(["-static-libasan", "-shared-libasan"])
 def program_with_the_address_sanitizer(t, flag):
     # Its allocator is in the program, or insists on being the first library.
