@@ -67,20 +67,21 @@ int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) 
   return result;
 }
 
-// Its child is made inside libc, which calls none of our exec hooks.
-template <class Call>
-int Spawn(const ProgramFile& program, ExecEnvironment environment, Call call) {
+// Its child is made inside libc, which calls none of our exec hooks. One function for all of them.
+int Spawn(RealFunctions::PosixSpawn call, bool search, pid_t* pid, const char* path,
+          const posix_spawn_file_actions_t* actions, const posix_spawnattr_t* attributes, char* const argv[],
+          ExecEnvironment environment) {
   size_t count = CountVariables(environment);
   size_t preload = PreloadSize(environment);
   if (preload != 0 && count <= kMaxVariables && !InSandbox() &&
-      FateIn(program, environment) == FateOfPreload::kKilled) {
+      FateIn(ProgramFile{AT_FDCWD, path, search}, environment) == FateOfPreload::kKilled) {
     auto* room = static_cast<char**>(alloca((count + 1) * sizeof(char*)));
     environment = WithoutPreload(environment, room, static_cast<char*>(alloca(preload)));
   }
   const ProcessEvents* events = g_events.load(std::memory_order_acquire);
-  if (events == nullptr) return call(environment);
+  if (events == nullptr) return call(pid, path, actions, attributes, argv, environment);
   events->before_spawn();
-  int result = call(environment);
+  int result = call(pid, path, actions, attributes, argv, environment);
   events->after_spawn();
   return result;
 }
@@ -222,19 +223,21 @@ PROF_EXPORT int execle(const char* path, const char* arg, ...) {
 }
 
 // The older version runs a script without a first line; the program calls the one that it was linked with.
-#define PROF_DEFINE_SPAWN(ours, name, exported, search)                                           \
-  asm(".symver " #ours ", " exported);                                                            \
-  PROF_EXPORT __attribute__((used)) int ours(                                                     \
-      pid_t* pid, const char* program, const posix_spawn_file_actions_t* actions,                 \
-      const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) {              \
-    return Spawn(ProgramFile{AT_FDCWD, program, search}, envp, [&](ExecEnvironment environment) { \
-      return Real().name(pid, program, actions, attributes, argv, environment);                   \
-    });                                                                                           \
+#define PROF_DEFINE_SPAWN(ours, name, exported, search)                               \
+  asm(".symver " #ours ", " exported);                                                \
+  PROF_EXPORT __attribute__((used)) int ours(                                         \
+      pid_t* pid, const char* program, const posix_spawn_file_actions_t* actions,     \
+      const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) {  \
+    return Spawn(Real().name, search, pid, program, actions, attributes, argv, envp); \
   }
 PROF_DEFINE_SPAWN(profagent_new_posix_spawn, posix_spawn, "posix_spawn@@GLIBC_2.15", false)
 PROF_DEFINE_SPAWN(profagent_new_posix_spawnp, posix_spawnp, "posix_spawnp@@GLIBC_2.15", true)
 PROF_DEFINE_SPAWN(profagent_old_posix_spawn, old_posix_spawn, "posix_spawn@GLIBC_2.2.5", false)
 PROF_DEFINE_SPAWN(profagent_old_posix_spawnp, old_posix_spawnp, "posix_spawnp@GLIBC_2.2.5", true)
+// Of glibc 2.39, and give a descriptor instead of a pid. A version that is not the default serves only who names it: where libc
+// has none of them, a program's weak reference stays without.
+PROF_DEFINE_SPAWN(profagent_pidfd_spawn, pidfd_spawn, "pidfd_spawn@GLIBC_2.39", false)
+PROF_DEFINE_SPAWN(profagent_pidfd_spawnp, pidfd_spawnp, "pidfd_spawnp@GLIBC_2.39", true)
 #undef PROF_DEFINE_SPAWN
 
 PROF_EXPORT void exit(int status) noexcept {

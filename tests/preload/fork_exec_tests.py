@@ -447,6 +447,26 @@ def spawn_is_of_the_version_that_the_program_was_linked_with(t):
 
 
 @test()
+def pidfd_spawn_of_a_newer_libc_is_as_without_us(t):
+    # What the child inherits: SIGPROF ignored and blocked, and no preload where it would kill.
+    command = t.program("pidfd_spawn"), "musl_program", build_musl_program(t)
+    env = {"PATH": "%s:%s" % (t.dir, os.environ["PATH"])}
+    plain = t.run(*command, agent=False, env=env)
+    run = t.run(*command, env={**env, "LD_PRELOAD": "%s:" % t.agent})
+    t.expect(plain.out.count(b"4000000\n") == 4 and plain.out.count(b"0 7\n") == 2, "not what it tests", plain)
+    t.expect(run.out == plain.out and not run.err, "without us: %s" % plain.out, run)
+
+
+@test()
+def weak_reference_to_what_libc_lacks_stays_null(t):
+    (t.dir / "weak.c").write_text("#include <stdio.h>\nextern void pidfd_spawn(void) __attribute__((weak));\n"
+                                  "int main(void) {\n  puts(pidfd_spawn ? \"there\" : \"none\");\n}\n")
+    t.expect_exit(t.run(t.need("gcc"), "-o", t.dir / "weak", t.dir / "weak.c", agent=False))
+    plain, run = t.run(t.dir / "weak", agent=False), t.run(t.dir / "weak")
+    t.expect(run.out == plain.out, "without us: %s" % plain.out, run)
+
+
+@test()
 def run_of_a_musl_program_is_without_us(t):
     program = build_musl_program(t)
     run = t.run(t.profagent, "run", "--", program, agent=False)
