@@ -1,5 +1,7 @@
 #include "agent/capture/condition_waits.h"
 
+#include <initializer_list>
+
 namespace profagent {
 
 // Mutexes are aligned to 4 like any lock.
