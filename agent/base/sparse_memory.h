@@ -12,10 +12,11 @@
 
 namespace profagent {
 
-// The address, or the kernel's -errno (SyscallError).
-inline long MapSparse(size_t size) {
-  long memory = RawSyscall(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+// The address, or the kernel's -errno (SyscallError). `place`: in place of what is mapped there.
+inline long MapSparse(size_t size, void* place = nullptr) {
+  int fixed = place != nullptr ? MAP_FIXED : 0;
+  long memory = RawSyscall(SYS_mmap, place, size, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0);
   if (SyscallError(memory) != 0) return memory;
   constexpr size_t kHugePage = size_t{2} << 20;
   if (size >= kHugePage) RawSyscall(SYS_madvise, memory, size, MADV_NOHUGEPAGE);

@@ -35,8 +35,11 @@ constexpr uint64_t kReservedWholeSize = uint64_t{16} << 20;
 // Under vm.overcommit_memory=2 address space is charged as if it were used, to the whole machine.
 constexpr uint64_t kStrictCommitSize = uint64_t{16} << 20;
 constexpr uint64_t kShareOfLimit = 16;
+// Of its ledger, a forked child leaves at most this share to ids of its parent's.
+constexpr uint64_t kShareOfParent = 4;
 constexpr uint64_t kMaxTextSize = 4096;
 constexpr uint32_t kOwned = 1;
+constexpr uint32_t kNobody = 0;
 
 constexpr uint64_t RoundUp(uint64_t value, uint64_t step) { return (value + step - 1) / step * step; }
 constexpr uint64_t RoundDown(uint64_t value, uint64_t step) { return value / step * step; }
@@ -117,6 +120,7 @@ Bytes HeapWeight(Bytes size, uint64_t rate) {
 }  // namespace
 
 Status Ledger::CreateAnonymous(Bytes wanted) {
+  if (vacant_) return CreateInMemory(base_, size_);
   Close();
   Allowance allowance = AllowanceFor(wanted);
   allowance.CutTo(ResourceLimit(RLIMIT_DATA) / kShareOfLimit, "a sixteenth of the data limit, RLIMIT_DATA");
@@ -129,16 +133,20 @@ Status Ledger::CreateAnonymous(Bytes wanted) {
       if (allowance.size > kLedgerMinSize) continue;
       return Error::OfKernel(SyscallError(memory), "no memory for the smallest ledger (1 MiB)");
     }
-    RawSyscall(SYS_madvise, memory, allowance.size, MADV_WIPEONFORK);
-    Status status = Format(reinterpret_cast<std::byte*>(memory), allowance.size, allowance.size);
-    owner_mark_ = &header()->version;
+    Status status = CreateInMemory(reinterpret_cast<std::byte*>(memory), allowance.size);
     SayLess(note_, wanted, allowance.size, allowance.reason);
     return status;
   }
 }
 
+Status Ledger::CreateInMemory(std::byte* base, uint64_t size) {
+  RawSyscall(SYS_madvise, base, size, MADV_WIPEONFORK);
+  Status status = Format(base, size, size);
+  owner_mark_ = &header()->version;
+  return status;
+}
+
 Status Ledger::CreateInFile(const char* path, Bytes wanted) {
-  Close();
   Allowance allowance = AllowanceFor(wanted);
   uint64_t file_limit = ResourceLimit(RLIMIT_FSIZE);  // passing it would be SIGXFSZ, which kills
   if (file_limit < kLedgerMinSize)
@@ -151,8 +159,10 @@ Status Ledger::CreateInFile(const char* path, Bytes wanted) {
   RawSyscall(SYS_fchmod, fd, 0600);  // whatever the umask: who started us must be able to read it
 
   long memory = 0;
+  bool in_place = false;
   auto fail = [&](int error, std::string_view step) {
-    if (memory > 0) RawSyscall(SYS_munmap, memory, allowance.size);
+    if (in_place && SyscallError(MapSparse(size_, base_)) != 0) Close();
+    if (memory > 0 && !in_place) RawSyscall(SYS_munmap, memory, allowance.size);
     RawSyscall(SYS_close, fd);
     RawSyscall(SYS_unlink, path);
     return Error::OfKernel(error, step, " ", path);
@@ -161,7 +171,10 @@ Status Ledger::CreateInFile(const char* path, Bytes wanted) {
   for (;; allowance.CutTo(allowance.size / 2, "the kernel gives no more")) {
     long result = RawSyscall(SYS_ftruncate, fd, allowance.size);
     if (SyscallError(result) != 0) return fail(SyscallError(result), "cannot make room in");
-    memory = RawSyscall(SYS_mmap, nullptr, allowance.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    in_place = vacant_ && allowance.size == size_;
+    if (!in_place) Close();
+    memory = RawSyscall(SYS_mmap, base_, allowance.size, PROT_READ | PROT_WRITE,
+                        in_place ? MAP_SHARED | MAP_FIXED : MAP_SHARED, fd, 0);
     if (SyscallError(memory) == 0) break;
     if (allowance.size <= kLedgerMinSize) return fail(SyscallError(memory), "cannot map");
   }
@@ -228,13 +241,18 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
   contention_sites_ = header->contention_sites = place(8);
   static_assert(sizeof(LedgerHeader) + sizeof(RecordId) * (256 + 65536 + 4096 + 32768 + 256) <=
                 kFirstReserve);
-  header->used.store(at, std::memory_order_relaxed);
-  header->reserved.store(reserved, std::memory_order_relaxed);
+  uint64_t start = at;
+  if (used_before_fork_ > at && used_before_fork_ <= size / kShareOfParent)
+    start = RoundUp(used_before_fork_, kPage);
+  header->used.store(start, std::memory_order_relaxed);
+  header->reserved.store(start < reserved ? reserved : start, std::memory_order_relaxed);
 
   base_ = base;
   size_ = size;
-  populated_ = 0;
+  populated_ = start > at ? start : 0;
   first_record_ = at;
+  records_start_ = start;
+  vacant_ = false;
   // release: whoever sees the magic sees the formatted header
   std::atomic_ref<uint64_t>(header->magic).store(kLedgerMagic, std::memory_order_release);
   return Done{};
@@ -280,8 +298,26 @@ void Ledger::Close() {
   if (old.owner_page_ != nullptr) RawSyscall(SYS_munmap, old.owner_page_, kPage);
 }
 
+void Ledger::BeforeFork() {
+  if (CanRecord())
+    __atomic_store_n(&used_before_fork_, header()->used.load(std::memory_order_relaxed), __ATOMIC_RELAXED);
+}
+
+void Ledger::Vacate() {
+  if (base_ == nullptr || gap_end_ != 0) return Close();
+  owner_mark_ = &kNobody;
+  // Empty already, from Linux 4.14 on.
+  long result = in_file_ ? MapSparse(size_, base_) : RawSyscall(SYS_madvise, base_, size_, MADV_DONTNEED);
+  if (SyscallError(result) != 0) return Close();
+  if (owner_page_ != nullptr) RawSyscall(SYS_munmap, owner_page_, kPage);
+  owner_page_ = nullptr;
+  mark_aside_ = nullptr;
+  in_file_ = false;
+  vacant_ = true;
+  note_ = {};
+}
+
 void Ledger::Suspend(bool suspended) {
-  static constexpr uint32_t kNobody = 0;
   if (base_ == nullptr || suspended == (mark_aside_ != nullptr)) return;
   const uint32_t* mark = suspended ? &kNobody : mark_aside_;
   mark_aside_ = suspended ? owner_mark_ : nullptr;
@@ -307,7 +343,7 @@ bool Ledger::ReserveUpTo(uint64_t end) {
 void Ledger::PopulateAhead() {
   if (in_file_ || !CanRecord()) return;
   uint64_t used = header()->used.load(std::memory_order_relaxed);
-  if (used < first_record_ + kPopulateFrom) return;
+  if (used < records_start_ + kPopulateFrom) return;
   std::atomic_ref<uint64_t> populated(populated_);
   uint64_t until = populated.load(std::memory_order_relaxed);
   uint64_t step = used < kLargeLedger ? kPopulateStep : kLargePopulateStep;

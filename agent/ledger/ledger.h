@@ -15,8 +15,9 @@
 // When full: the record is not made, the caller gets 0, the loss is counted. What was recorded stays.
 // fork:      a child is inert: an anonymous region is empty there (MADV_WIPEONFORK); a file's region is still
 //            the parent's, and a wiped page beside it says so. A walk along a chain that a fork wiped ends.
-//            The child calls Create for a ledger of its own. (Before Linux 4.14 nothing is wiped: the fork
-//            hook must Close.)
+//            The child calls Vacate, and Create for a ledger of its own. That one is in the same place, and its records begin
+//            behind the parent's: a signal handler may have forked, and return into a hook that was recording. What that still
+//            writes is in memory of ours, and in no record. (Not where KeepToLimit has made a gap.)
 #pragma once
 
 #include <span>
@@ -52,8 +53,7 @@ struct ModuleDescription {
 class Ledger {
  public:
   // `size` is what PROFAGENT_MEMORY allows; less is taken where limits or the kernel forbid that much, down
-  // to kLedgerMinSize. Below that: an error, and the ledger stays closed. An open ledger (of the parent,
-  // after fork) is closed first.
+  // to kLedgerMinSize. Below that: an error, and the ledger stays closed. An open ledger is closed first.
   Status CreateAnonymous(Bytes size);
 
   // The same in a new file (0600; must not exist). On any failure nothing is left behind, and the caller
@@ -67,10 +67,15 @@ class Ledger {
   // Unmaps the region; the file, if any, stays. Only when no thread of the process can be recording.
   void Close();
 
+  // In the thread that is about to fork, a handler's perhaps.
+  void BeforeFork();
+  // In the child: what is the parent's is left to it. Closed, but for its memory, which stays: empty, and ours.
+  void Vacate();
+
   // One sentence about what Create had to do without, to be said once; empty when all is as asked.
   std::string_view note() const { return note_.view(); }
 
-  bool is_open() const { return base_ != nullptr; }
+  bool is_open() const { return base_ != nullptr && !vacant_; }
   // False: closed, or suspended, or this is a forked child that looks at its parent's ledger.
   PROF_ALWAYS_INLINE bool CanRecord() const {
     return base_ != nullptr &&
@@ -134,6 +139,7 @@ class Ledger {
   std::span<const std::byte> bytes() const;
 
  private:
+  Status CreateInMemory(std::byte* base, uint64_t size);
   Status Format(std::byte* base, uint64_t size, uint64_t reserved);
   // Where the bytes are: zeroed, for one record. `lost`: what their absence loses, times of kLedgerFull.
   struct Place {
@@ -159,13 +165,16 @@ class Ledger {
 
   std::byte* base_ = nullptr;
   uint64_t size_ = 0;
-  uint64_t first_record_ = 0;             // where records begin
+  uint64_t first_record_ = 0;             // where records can begin
+  uint64_t records_start_ = 0;            // where they do: behind those of the parent, if any
+  uint64_t used_before_fork_ = 0;         // which ended there
   uint64_t gap_start_ = 0, gap_end_ = 0;  // what KeepToLimit gave back: no longer ours to touch or to unmap
   const uint32_t* owner_mark_ = nullptr;  // in memory that fork wipes: 0 in a child
   const uint32_t* mark_aside_ = nullptr;  // of one that is suspended: its owner_mark_
   uint32_t* owner_page_ = nullptr;        // of a ledger in a file: the page that holds the mark
   uint64_t populated_ = 0;                // up to there PopulateAhead came
   bool in_file_ = false;
+  bool vacant_ = false;
   // copies: the header may be wiped by fork
   BucketArray texts_{}, stacks_{}, cpu_sites_{}, heap_sites_{}, contention_sites_{};
   FixedText<160> note_;

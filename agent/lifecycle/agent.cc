@@ -239,14 +239,17 @@ void Agent::TurnOff() {
   active_.store(false, std::memory_order_release);
 }
 
-void Agent::BeforeFork() { g_cpu_capture.HoldThisThread(); }
+void Agent::BeforeFork() {
+  g_cpu_capture.HoldThisThread();
+  ledger_.BeforeFork();
+}
 
 void Agent::AfterForkParent() { g_cpu_capture.ReleaseThisThread(); }
 
 void Agent::RestartAfterForkInChild() {
   if (!active()) return;
   ForgetWhoLooksAtObjects();
-  ledger_.Close();  // in the child this is the parent's file, or memory that fork emptied
+  ledger_.Vacate();  // in the child this is the parent's file, or memory that fork emptied
   bool record = g_options.follow_children && OpenLedger();
   if (record) {
     DescribeProcess(nullptr);

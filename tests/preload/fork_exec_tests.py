@@ -117,6 +117,24 @@ def daemon_keeps_its_profile(t):
     t.expect_work(run, "child_work", 0.2, name=names[1])
 
 
+@each([("heap", "memory"), ("heap", "file"), ("heap", "left_out"), ("locks", "memory"), ("locks", "file")])
+def handler_that_forks_returns_into_a_hook(t, what, ledger):
+    # In the child it went on with pointers into its parent's ledger, which was no longer there: every third child of a handler
+    # that interrupted the recording of an allocation died.
+    env = {"MEMPROFILERATE": 1 if what == "heap" else 0, "BLOCKRATE": 1, "MUTEXFRACTION": 1}
+    if what == "heap":
+        env.update(HEAPPROFILE="heap.prof", BLOCKRATE=0, MUTEXFRACTION=0)
+    if ledger == "left_out":
+        env.update(PROFAGENT_CHILDREN=0)
+    if ledger == "file":
+        env.update(PROFAGENT_LEDGER_DIR=t.new_dir("ledgers"))
+    forks = 150
+    run = t.run("handler_forks", what, forks, env=env, timeout=120)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect(run.out == b"", "children of handlers: %r" % run.out[:200], run)
+
+
 @test()
 def children_can_be_left_out(t):
     # PROFAGENT_CHILDREN=0: only this process; a shell script's hundred helpers leave nothing behind.

@@ -208,6 +208,35 @@ void Forbid(std::vector<int> calls, uint32_t error) {
 }
 
 // The limit is the application's to live in: what we take, it does not get.
+// A handler may have forked, and return into a hook that holds pointers and ids: they lead to memory of the child's own, and to
+// none of its records.
+template <class Create>
+void ExpectPlaceToBeKept(Ledger& ledger, Create create) {
+  Frame frame{1};
+  StackId stack = ledger.InternStack({&frame, 1}, WalkEnd::kOutermost);
+  auto* record = ledger.At<StackRecord>(stack.value);
+  ledger.BeforeFork();
+  EXPECT_EQ(InChild([&] {
+              ledger.Vacate();
+              if (ledger.is_open() || ledger.CanRecord() || ledger.IsOwn()) return 1;
+              if (record->depth != 0) return 2;
+              record->depth = 7;
+              if (!create() || !ledger.IsOwn()) return 3;
+              if (ledger.At<StackRecord>(stack.value) != record) return 4;
+              record->depth = 7;
+              StackId own = ledger.InternStack({&frame, 1}, WalkEnd::kOutermost);
+              if (own.value <= stack.value) return 5;
+              Result<LedgerView> view = LedgerView::Over(ledger.bytes());
+              return view && view->FindStack(own.value) && !view->FindStack(stack.value) ? 0 : 6;
+            }),
+            0);
+  EXPECT_EQ(record->depth, 1);
+}
+
+TEST_F(LedgerTest, StaysInItsPlaceInAForkedChild) {
+  ExpectPlaceToBeKept(ledger_, [&] { return ledger_.CreateAnonymous(Bytes{kLedgerMinSize}); });
+}
+
 TEST(Ledger, TakesASixteenthOfALimitAndSaysSo) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer's shadow alone is terabytes of address space";
   for (auto resource : {RLIMIT_AS, RLIMIT_DATA}) {
@@ -463,6 +492,23 @@ TEST_F(LedgerFileTest, IsInertInAForkedChild) {
   view->ForEachCpuSite([&](const LedgerView::CpuSite& site) { ticks += site.ticks; });
   EXPECT_EQ(ticks, 1u);
   EXPECT_TRUE(ledger.AddCpuTicks(stack, kNoText, 1));
+  ledger.Close();
+}
+
+TEST_F(LedgerFileTest, StaysInItsPlaceInAForkedChild) {
+  Ledger ledger;
+  ASSERT_TRUE(ledger.CreateInFile(path_.c_str(), Bytes{kLedgerDefaultSize}));
+  std::string own = path_ + ".child";
+  ExpectPlaceToBeKept(ledger, [&] {
+    Status made = ledger.CreateInFile(own.c_str(), Bytes{kLedgerDefaultSize});
+    unlink(own.c_str());
+    return made;
+  });
+  // Where it cannot be made, too.
+  ExpectPlaceToBeKept(ledger, [&] {
+    if (ledger.CreateInFile(path_.c_str(), Bytes{kLedgerDefaultSize})) return false;
+    return static_cast<bool>(ledger.CreateAnonymous(Bytes{kLedgerMinSize}));
+  });
   ledger.Close();
 }
 
