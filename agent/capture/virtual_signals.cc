@@ -329,11 +329,14 @@ uintptr_t VirtualSignals::NextHandler(int signo, void* context, bool* would_kill
   if ((action.flags & SA_RESETHAND) != 0) {
     AllSignalsBlocked blocked;
     Locked lock(blocked, entry);
-    KernelSigaction reset = action;
-    reset.handler = 0;
-    Write(entry, reset);
-    KernelSigaction ours = OurAction(entry);
-    KernelExchange(signo, &ours, nullptr);
+    KernelSigaction now = Read(entry);
+    // What another thread has set meanwhile stays.
+    if (now.handler == action.handler && now.flags == action.flags) {
+      now.handler = 0;
+      Write(entry, now);
+      KernelSigaction ours = OurAction(entry);
+      KernelExchange(signo, &ours, nullptr);
+    }
   }
   if (on_alternate_stack != nullptr) *on_alternate_stack = (action.flags & SA_ONSTACK) != 0;
   // In the application's handler the CPU signal is masked for real if it asked for that: ticks wait, and

@@ -48,6 +48,12 @@ def questions_about_sigprof_are_answered_as_without_us(t, how, seconds):
     t.expect_work(run, "signal_work", seconds)
 
 
+@test()
+def handler_that_is_set_while_another_is_reset_stays(t):
+    # One thread sets a handler just when another is in that which SA_RESETHAND takes away: it was lost, and the next signal fatal.
+    t.expect_exit(same_as_without(t, "signals", "reset_hand_race"))
+
+
 @each(["sigwait", "signalfd"])
 def thread_that_waits_for_all_signals(t, how):
     # The classic signal thread: a tick that it is handed is an unknown signal to it.

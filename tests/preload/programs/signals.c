@@ -13,6 +13,15 @@ WORK(thread_work)
 static volatile sig_atomic_t g_count;
 static void Count(int number) { ++g_count; }
 
+static void CountAgain(int number) { g_count += 2; }
+
+static void* SpinForEver(void* unused) {
+  for (;;) {
+    signal_work(1);
+  }
+  return unused;
+}
+
 static volatile sig_atomic_t g_bad_info;
 static void CountInfo(int number, siginfo_t* info, void* context) {
   ++g_count;
@@ -251,6 +260,24 @@ int main(int argc, char** argv) {
     REQUIRE(g_count == 1);
     REQUIRE(sigaction(SIGPROF, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
     signal_work(300);
+    return 0;
+  }
+  if (Is(how, "reset_hand_race")) {
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, NULL, SpinForEver, NULL) == 0);
+    unsigned random = 1;
+    for (int i = 0; i < 20000; ++i) {
+      struct sigaction once = {.sa_handler = Count, .sa_flags = SA_RESETHAND},
+                       later = {.sa_handler = CountAgain};
+      g_count = 0;
+      REQUIRE(sigaction(SIGTERM, &once, NULL) == 0 && pthread_kill(thread, SIGTERM) == 0);
+      random = random * 1103515245 + 12345;
+      for (volatile unsigned wait = (random >> 16) % 4000; wait > 0; --wait) {
+      }
+      REQUIRE(sigaction(SIGTERM, &later, NULL) == 0);
+      while (g_count == 0) sched_yield();
+      REQUIRE(sigaction(SIGTERM, NULL, &once) == 0 && once.sa_handler == CountAgain);
+    }
     return 0;
   }
   if (Is(how, "replaced")) {  // by a raw system call, behind the agent's back
