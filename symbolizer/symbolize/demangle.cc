@@ -1,5 +1,6 @@
 #include "symbolizer/symbolize/demangle.h"
 
+#define HAVE_DECL_BASENAME 1  // or libiberty declares its own
 #include <libiberty/demangle.h>
 
 #include <cstdlib>
