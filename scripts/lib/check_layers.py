@@ -19,6 +19,7 @@ ALLOWED = {
     "agent/serve": ["agent/encode", "agent/ledger", "agent/base"],
     "agent/lifecycle": ["agent/"],
     "agent/api": [],
+    "symbolizer/pch": ["proto"],
     "symbolizer/profile": ["agent/base", "proto"],
     "symbolizer/symbolize": ["symbolizer/profile", "agent/base", "proto"],
     "symbolizer/check": ["symbolizer/symbolize", "symbolizer/profile", "agent/base"],

@@ -1,4 +1,4 @@
-// As symbolizer.h, for the command lines.
+// As pch/symbolizer.h, for the command lines.
 #include <CLI/CLI.hpp>
 
 #include "symbolizer/pch/symbolizer.h"
