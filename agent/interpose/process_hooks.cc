@@ -1,6 +1,7 @@
 #include "agent/interpose/process_hooks.h"
 
 #include <alloca.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
 #include <spawn.h>
@@ -65,6 +66,10 @@ int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) 
   events->exec_failed();
   errno = failed_with;
   return result;
+}
+
+RealFunctions::PosixSpawn NextSpawn(const char* name) {
+  return reinterpret_cast<RealFunctions::PosixSpawn>(dlsym(RTLD_NEXT, name));
 }
 
 // Its child is made inside libc, which calls none of our exec hooks. One function for all of them.
@@ -158,6 +163,7 @@ void ComeBackFromSandbox() { g_events.load(std::memory_order_acquire)->sandbox_r
 
 using profagent::ExecEnvironment;
 using profagent::Execute;
+using profagent::NextSpawn;
 using profagent::ProgramFile;
 using profagent::Real;
 using profagent::Spawn;
@@ -223,21 +229,22 @@ PROF_EXPORT int execle(const char* path, const char* arg, ...) {
 }
 
 // The older version runs a script without a first line; the program calls the one that it was linked with.
-#define PROF_DEFINE_SPAWN(ours, name, exported, search)                               \
-  asm(".symver " #ours ", " exported);                                                \
-  PROF_EXPORT __attribute__((used)) int ours(                                         \
-      pid_t* pid, const char* program, const posix_spawn_file_actions_t* actions,     \
-      const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) {  \
-    return Spawn(Real().name, search, pid, program, actions, attributes, argv, envp); \
+#define PROF_DEFINE_SPAWN(ours, real, exported, search)                              \
+  asm(".symver " #ours ", " exported);                                               \
+  PROF_EXPORT __attribute__((used)) int ours(                                        \
+      pid_t* pid, const char* program, const posix_spawn_file_actions_t* actions,    \
+      const posix_spawnattr_t* attributes, char* const argv[], char* const envp[]) { \
+    return Spawn(real, search, pid, program, actions, attributes, argv, envp);       \
   }
-PROF_DEFINE_SPAWN(profagent_new_posix_spawn, posix_spawn, "posix_spawn@@GLIBC_2.15", false)
-PROF_DEFINE_SPAWN(profagent_new_posix_spawnp, posix_spawnp, "posix_spawnp@@GLIBC_2.15", true)
-PROF_DEFINE_SPAWN(profagent_old_posix_spawn, old_posix_spawn, "posix_spawn@GLIBC_2.2.5", false)
-PROF_DEFINE_SPAWN(profagent_old_posix_spawnp, old_posix_spawnp, "posix_spawnp@GLIBC_2.2.5", true)
+PROF_DEFINE_SPAWN(profagent_new_posix_spawn, Real().posix_spawn, "posix_spawn@@GLIBC_2.15", false)
+PROF_DEFINE_SPAWN(profagent_new_posix_spawnp, Real().posix_spawnp, "posix_spawnp@@GLIBC_2.15", true)
+PROF_DEFINE_SPAWN(profagent_old_posix_spawn, Real().old_posix_spawn, "posix_spawn@GLIBC_2.2.5", false)
+PROF_DEFINE_SPAWN(profagent_old_posix_spawnp, Real().old_posix_spawnp, "posix_spawnp@GLIBC_2.2.5", true)
 // Of glibc 2.39, and give a descriptor instead of a pid. A version that is not the default serves only who names it: where libc
-// has none of them, a program's weak reference stays without.
-PROF_DEFINE_SPAWN(profagent_pidfd_spawn, pidfd_spawn, "pidfd_spawn@GLIBC_2.39", false)
-PROF_DEFINE_SPAWN(profagent_pidfd_spawnp, pidfd_spawnp, "pidfd_spawnp@GLIBC_2.39", true)
+// has none of them, a program's weak reference stays without. Looked for when it is called, and so is there: where it is not, dlsym
+// would write a message on the program's heap.
+PROF_DEFINE_SPAWN(profagent_pidfd_spawn, NextSpawn("pidfd_spawn"), "pidfd_spawn@GLIBC_2.39", false)
+PROF_DEFINE_SPAWN(profagent_pidfd_spawnp, NextSpawn("pidfd_spawnp"), "pidfd_spawnp@GLIBC_2.39", true)
 #undef PROF_DEFINE_SPAWN
 
 PROF_EXPORT void exit(int status) noexcept {

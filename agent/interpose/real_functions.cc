@@ -43,8 +43,6 @@ void ResolveRealFunctions() {
   find_version(real.posix_spawnp, "posix_spawnp", "GLIBC_2.15");
   find_version(real.old_posix_spawn, "posix_spawn", kOldVersion);
   find_version(real.old_posix_spawnp, "posix_spawnp", kOldVersion);
-  find(real.pidfd_spawn, "pidfd_spawn");
-  find(real.pidfd_spawnp, "pidfd_spawnp");
   find(real._Fork, "_Fork");
   find(real.exit, "exit");
   find(real.daemon, "daemon");

@@ -52,8 +52,6 @@ struct RealFunctions {
   PosixSpawn posix_spawnp;
   PosixSpawn old_posix_spawn;
   PosixSpawn old_posix_spawnp;
-  PosixSpawn pidfd_spawn;
-  PosixSpawn pidfd_spawnp;
   pid_t (*_Fork)();
   void (*exit)(int);
   int (*daemon)(int, int);
