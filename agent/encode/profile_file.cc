@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <iterator>
 
+#include "agent/base/descriptor_name.h"
 #include "agent/base/holding.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/write_signals.h"
@@ -131,23 +132,6 @@ Status Outcome(std::string_view path, const Descriptor& file, const Status& prod
     return Error::Of("cannot write ", shown.cut, shown.end, ": ", produced.error().text.view());
   }
   return Done{};
-}
-
-// /dev/stdout, /dev/fd/3, /proc/self/fd/3: the number of a descriptor that is open already; else -1. To open such
-// a name would be to write over what the program itself wrote there.
-int DescriptorNamedBy(std::string_view path) {
-  if (path == "/dev/stdout") return 1;
-  if (path == "/dev/stderr") return 2;
-  for (std::string_view start : {"/dev/fd/", "/proc/self/fd/"}) {
-    if (!path.starts_with(start) || path.size() == start.size()) continue;
-    int number = 0;
-    for (char c : path.substr(start.size())) {
-      if (c < '0' || c > '9' || number > 100'000'000) return -1;
-      number = number * 10 + (c - '0');
-    }
-    return number;
-  }
-  return -1;
 }
 
 // Replaces `path` by the file that its chain of symbolic links means, whether that exists or not.

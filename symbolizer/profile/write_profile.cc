@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "agent/base/descriptor_name.h"
 #include "symbolizer/profile/gunzip.h"
 
 namespace profagent {
@@ -50,7 +51,9 @@ int WriteBesideAndRename(std::string_view bytes, const std::string& path, unsign
 Status WriteWholeFile(std::string_view bytes, const std::string& path, unsigned mode) {
   struct stat status {};
   int failure = 0;
-  if (stat(path.c_str(), &status) != 0) {
+  if (const int fd = DescriptorNamedBy(path); fd >= 0) {
+    failure = WriteAll(fd, bytes);
+  } else if (stat(path.c_str(), &status) != 0) {
     failure = WriteBesideAndRename(bytes, path, mode);
   } else if (S_ISDIR(status.st_mode)) {
     failure = EISDIR;

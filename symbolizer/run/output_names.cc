@@ -13,6 +13,8 @@
 #include <tuple>
 #include <utility>
 
+#include "agent/base/descriptor_name.h"
+
 namespace profagent {
 namespace {
 
@@ -92,6 +94,11 @@ bool IsHeldByAnother(const fs::path& path, const struct stat& file) {
 
 // What can be said against it before anything was run; 0: nothing.
 int WhyNotWritable(const fs::path& path, bool* is_device) {
+  if (const int fd = DescriptorNamedBy(path.native()); fd >= 0) {
+    *is_device = true;
+    const int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY ? 0 : EBADF;
+  }
   struct stat info = {};
   if (stat(path.c_str(), &info) != 0) return errno == ENOENT ? 0 : errno;
   if (!S_ISREG(info.st_mode)) {

@@ -529,6 +529,21 @@ def in_small_tmpfs(t, size, place, *argv, **more):
     return outcome
 
 
+@each(["/dev/stdout", "/dev/fd/7", "/proc/self/fd/7"])
+def descriptor_is_written_to_as_it_is(t, name):
+    # `-o /dev/stdout >file`: the file was replaced, and what the command had printed with it; /dev/fd/7 was refused.
+    script = 'echo before >out; exec %s run --cpu=250 -o %s -- %s 200 %s>>out' % (t.profagent, name, t.program("worker"), name[-1] if name[-1] == "7" else "")
+    outcome = t.run("/bin/sh", "-c", script, agent=False)
+    t.expect_exit(outcome)
+    data = (t.dir / "out").read_bytes()
+    t.expect(data.startswith(b"before\n"), "what was in the file is gone", outcome)
+    (t.dir / "x.pb.gz").write_bytes(data[data.index(b"\x1f\x8b"):])
+    t.expect_near("app_work", outcome.profile("x.pb.gz").cum("app_work", "cpu") / 1e9, 0.2, 0.05, outcome)
+    refused = t.run("/bin/sh", "-c", "exec %s run -o /dev/fd/8 -- /bin/true" % t.profagent, agent=False)
+    t.expect_exit(refused, 1)
+    t.expect(refused.err == b"profagent: cannot write profiles to /dev/fd/8: Bad file descriptor\n", "said otherwise", refused)
+
+
 @test()
 def place_without_space_is_passed_over(t):
     # A container's /dev/shm or a user's runtime directory may be tiny.
