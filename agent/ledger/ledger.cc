@@ -12,6 +12,7 @@
 #include "agent/base/logarithm.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/sparse_memory.h"
+#include "agent/ledger/ledger_allowance.h"
 #include "agent/ledger/record_hash.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -32,9 +33,6 @@ constexpr uint64_t kLargePopulateStep = uint64_t{1} << 20;
 // Without MADV_POPULATE_WRITE (before Linux 5.14, or forbidden) a file is reserved whole, so it gets no more
 // than this.
 constexpr uint64_t kReservedWholeSize = uint64_t{16} << 20;
-// Under vm.overcommit_memory=2 address space is charged as if it were used, to the whole machine.
-constexpr uint64_t kStrictCommitSize = uint64_t{16} << 20;
-constexpr uint64_t kShareOfLimit = 16;
 // Of its ledger, a forked child leaves at most this share to ids of its parent's.
 constexpr uint64_t kShareOfParent = 4;
 constexpr uint64_t kMaxTextSize = 4096;
@@ -43,44 +41,6 @@ constexpr uint32_t kNobody = 0;
 
 constexpr uint64_t RoundUp(uint64_t value, uint64_t step) { return (value + step - 1) / step * step; }
 constexpr uint64_t RoundDown(uint64_t value, uint64_t step) { return value / step * step; }
-
-// A resource's soft limit; UINT64_MAX: none, or a filter forbids to ask.
-uint64_t ResourceLimit(int resource) {
-  struct rlimit limit = {};
-  long result = RawSyscall(SYS_prlimit64, 0, resource, nullptr, &limit);
-  if (result != 0) result = RawSyscall(SYS_getrlimit, resource, &limit);
-  return result != 0 || limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
-}
-
-bool CommitIsStrict() {
-  long fd = RawSyscall(SYS_openat, AT_FDCWD, "/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC, 0);
-  if (fd < 0) return false;
-  char mode = '0';
-  RawSyscall(SYS_read, fd, &mode, 1);
-  RawSyscall(SYS_close, fd);
-  return mode == '2';
-}
-
-// How much of what was asked for may be mapped, and why less.
-struct Allowance {
-  uint64_t size;
-  std::string_view reason;  // empty: all of it
-
-  void CutTo(uint64_t most, std::string_view why) {
-    most = RoundDown(most < kLedgerMinSize ? kLedgerMinSize : most, kPage);
-    if (size <= most) return;
-    size = most;
-    reason = why;
-  }
-};
-
-Allowance AllowanceFor(Bytes wanted) {
-  uint64_t size = wanted.value < kLedgerMinSize ? kLedgerMinSize : wanted.value;
-  Allowance allowance{size > kLedgerMaxSize ? kLedgerMaxSize : RoundUp(size, kPage), {}};
-  allowance.CutTo(ResourceLimit(RLIMIT_AS) / kShareOfLimit,
-                  "a sixteenth of the address space limit, RLIMIT_AS");
-  return allowance;
-}
 
 void SayLess(FixedText<160>& note, Bytes wanted, uint64_t size, std::string_view reason) {
   if (size >= wanted.value || reason.empty()) return;
@@ -123,10 +83,7 @@ Status Ledger::CreateAnonymous(Bytes wanted) {
   if (vacant_) return CreateInMemory(base_, size_);
   Close();
   Allowance allowance = AllowanceFor(wanted);
-  allowance.CutTo(ResourceLimit(RLIMIT_DATA) / kShareOfLimit, "a sixteenth of the data limit, RLIMIT_DATA");
-  if (allowance.size > kStrictCommitSize && CommitIsStrict()) {
-    allowance.CutTo(kStrictCommitSize, "vm.overcommit_memory is 2");
-  }
+  allowance.CutForPrivateMemory();
   for (;; allowance.CutTo(allowance.size / 2, "the kernel gives no more")) {
     long memory = MapSparse(allowance.size);
     if (SyscallError(memory) != 0) {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "agent/encode/elf_reader.h"
+#include "tests/unit/aligned_notes.h"
 
 namespace profagent {
 namespace {
@@ -168,17 +169,11 @@ TEST(ElfSymbols, PrefersTheNameThatPeopleKnow) {
   EXPECT_EQ(Names(libc, {address_of("__libc_malloc")})[0], "malloc");  // both global: fewer underscores
 }
 
-// As tests/unit/unwind/elf_image_test.cc, of a file.
 TEST(ElfSymbols, KnowsAFileByABuildIdBehindNotesOfAlignmentEight) {
   struct File {
     Elf64_Ehdr header{};
     Elf64_Phdr notes{};
-    Elf64_Nhdr property{4, 16, 5};
-    char property_owner[4] = {'G', 'N', 'U', 0};
-    uint8_t property_content[16] = {};
-    Elf64_Nhdr build_id{4, 3, NT_GNU_BUILD_ID};
-    char build_id_owner[4] = {'G', 'N', 'U', 0};
-    uint8_t build_id_content[8] = {0xab, 0xcd, 0xef};
+    NotesOfAlignmentEight contents;
   } bytes;
   std::memcpy(bytes.header.e_ident, ELFMAG, SELFMAG);
   bytes.header.e_ident[EI_CLASS] = ELFCLASS64;
@@ -188,8 +183,8 @@ TEST(ElfSymbols, KnowsAFileByABuildIdBehindNotesOfAlignmentEight) {
   bytes.header.e_phentsize = sizeof(Elf64_Phdr);
   bytes.header.e_phnum = 1;
   bytes.notes.p_type = PT_NOTE;
-  bytes.notes.p_offset = offsetof(File, property);
-  bytes.notes.p_filesz = sizeof bytes - offsetof(File, property);
+  bytes.notes.p_offset = offsetof(File, contents);
+  bytes.notes.p_filesz = sizeof bytes.contents;
   bytes.notes.p_align = 8;
   std::string path = "/tmp/profagent-elf-test-XXXXXX";
   int fd = mkstemp(path.data());

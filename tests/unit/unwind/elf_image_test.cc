@@ -2,21 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/unit/aligned_notes.h"
+
 namespace profagent {
 namespace {
 
-// Linker scripts put all notes into one segment, and .note.gnu.property makes its alignment 8. Then what a note holds is
-// aligned so, and not the size of its name.
 TEST(ElfImage, FindsTheBuildIdBehindNotesOfAlignmentEight) {
-  struct Object {
-    Elf64_Nhdr property{4, 16, 5};
-    char property_owner[4] = {'G', 'N', 'U', 0};
-    uint8_t property_content[16] = {};
-    Elf64_Nhdr build_id{4, 3, NT_GNU_BUILD_ID};
-    char build_id_owner[4] = {'G', 'N', 'U', 0};
-    uint8_t build_id_content[8] = {0xab, 0xcd, 0xef};
-  };
-  alignas(8) static const Object object;
+  alignas(8) static const NotesOfAlignmentEight object;
   Elf64_Phdr headers[2] = {};
   headers[0] = {.p_type = PT_LOAD,
                 .p_flags = PF_R,
