@@ -11,6 +11,24 @@
 namespace profagent {
 namespace {
 
+// `visit(name, function)` for each function of the table.
+template <class Visit>
+void ForEachFunction(Visit visit) {
+  visit("malloc", g_allocator.malloc);
+  visit("calloc", g_allocator.calloc);
+  visit("realloc", g_allocator.realloc);
+  visit("reallocarray", g_allocator.reallocarray);
+  visit("posix_memalign", g_allocator.posix_memalign);
+  visit("aligned_alloc", g_allocator.aligned_alloc);
+  visit("memalign", g_allocator.memalign);
+  visit("valloc", g_allocator.valloc);
+  visit("pvalloc", g_allocator.pvalloc);
+  visit("cfree", g_allocator.cfree);
+  visit("free_sized", g_allocator.free_sized);
+  visit("free_aligned_sized", g_allocator.free_aligned_sized);
+  visit("free", g_allocator.free);  // last: the others need a check whether the table is ready
+}
+
 void FirstFree(void* block) {
   EnsureAllocator();
   g_allocator.free(block);
@@ -46,25 +64,18 @@ constinit std::atomic<uint32_t> g_uncounted_names{0};
 
 void ResolveAllocator() {
   const link_map* behind_us = ObjectAt(&g_allocator)->l_next;
-  auto find = [&](auto& function, const char* name) {
+  ForEachFunction([&](const char* name, auto& function) {
     using Function = std::remove_reference_t<decltype(function)>;
     if (void* found = FirstFunction(behind_us, name)) function = reinterpret_cast<Function>(found);
-  };
-  find(g_allocator.malloc, "malloc");
-  find(g_allocator.calloc, "calloc");
-  find(g_allocator.realloc, "realloc");
-  find(g_allocator.reallocarray, "reallocarray");
+  });
   g_allocator.reallocarray_calls_realloc = IsLibcs(reinterpret_cast<void*>(g_allocator.reallocarray));
-  find(g_allocator.posix_memalign, "posix_memalign");
-  find(g_allocator.aligned_alloc, "aligned_alloc");
-  find(g_allocator.memalign, "memalign");
-  find(g_allocator.valloc, "valloc");
-  find(g_allocator.pvalloc, "pvalloc");
-  find(g_allocator.cfree, "cfree");
-  find(g_allocator.free_sized, "free_sized");
-  find(g_allocator.free_aligned_sized, "free_aligned_sized");
-  find(g_allocator.free, "free");  // last: the others need a check
   g_allocator_resolved.store(true, std::memory_order_release);
+}
+
+void AddAllocatorHooks(IdleHooks* idle) {
+  EnsureAllocator();
+  LoadedObject us(ObjectAt(&g_allocator));
+  ForEachFunction([&](const char* name, auto* original) { idle->Add(us.Function(name), original); });
 }
 
 }  // namespace profagent

@@ -15,6 +15,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "agent/interpose/idle_hooks.h"
+
 namespace profagent {
 
 struct Allocator {
@@ -60,6 +62,9 @@ inline bool IsCounted(AllocationName name) {
 
 // Two threads may do this at once, and a handler inside of it: all write the same.
 void ResolveAllocator();
+
+// All of ours: no heap profile is taken.
+void AddAllocatorHooks(IdleHooks* idle);
 
 inline void EnsureAllocator() {
   if (!g_allocator_resolved.load(std::memory_order_acquire)) [[unlikely]]

@@ -4,6 +4,7 @@
 #include <gnu/libc-version.h>
 #include <sys/auxv.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "agent/unwind/elf_image.h"
@@ -60,6 +61,7 @@ LoadedObject::LoadedObject(const link_map* map) : map_(map) {
   }
   size_t data_size = 0;
   size_t calls_size = 0;
+  size_t relative_count = 0;
   uintptr_t data = 0;
   uintptr_t calls = 0;
   for (const Elf64_Dyn* entry = map->l_ld; entry->d_tag != DT_NULL; ++entry) {
@@ -83,6 +85,13 @@ LoadedObject::LoadedObject(const link_map* map) : map_(map) {
       case DT_RELA:
         data = address;
         break;
+      case DT_INIT:
+        // The loader leaves this one as it is.
+        code_ = map->l_addr + entry->d_un.d_ptr;
+        break;
+      case DT_RELACOUNT:
+        relative_count = entry->d_un.d_val;
+        break;
       case DT_RELASZ:
         data_size = entry->d_un.d_val;
         break;
@@ -101,6 +110,8 @@ LoadedObject::LoadedObject(const link_map* map) : map_(map) {
     return {reinterpret_cast<const Elf64_Rela*>(start), size / sizeof(Elf64_Rela)};
   };
   relocations_[0] = table(data, data_size);
+  // Those that name no function come first, hundreds of thousands in a large library.
+  relocations_[0] = relocations_[0].subspan(std::min(relative_count, relocations_[0].size()));
   relocations_[1] = table(calls, calls_size);
 }
 
@@ -113,6 +124,25 @@ MemoryRange LoadedObject::relro() const {
     return range_.Holds(start, header.p_memsz) ? result : MemoryRange{};
   }
   return {};
+}
+
+std::span<const Elf64_Sym> LoadedObject::definitions() const {
+  if (gnu_hash_ == nullptr || symbols_ == nullptr) return {};
+  uint32_t first = gnu_hash_[1];
+  std::span<const uint32_t> buckets = {gnu_hash_ + 4 + size_t{gnu_hash_[2]} * 2, gnu_hash_[0]};
+  const uint32_t* chain = buckets.data() + buckets.size();
+  uint32_t last = 0;
+  for (uint32_t bucket : buckets) last = std::max(last, bucket);
+  if (last < first) return {};
+  while ((chain[last - first] & 1) == 0) ++last;
+  return {symbols_ + first, symbols_ + last + 1};
+}
+
+MemoryRange LoadedObject::symbol_pages() const {
+  std::span<const Elf64_Sym> symbols = definitions();
+  auto start = reinterpret_cast<uintptr_t>(symbols.data());
+  MemoryRange pages = {start & ~(kPage - 1), (start + symbols.size_bytes() + kPage - 1) & ~(kPage - 1)};
+  return pages.limit <= code_ ? pages : MemoryRange{};
 }
 
 void* LoadedObject::Function(const char* name) const {

@@ -36,6 +36,11 @@ class LoadedObject {
   // What the loader makes read-only when it is done with it; empty: nothing.
   MemoryRange relro() const;
 
+  // Whole pages, which hold what exports are called and where they are, and no code; empty: not to be told.
+  MemoryRange symbol_pages() const;
+
+  // What the object exports, where it has a GNU hash table.
+  std::span<const Elf64_Sym> definitions() const;
   // The function of this name that the object exports; nullptr: none.
   void* Function(const char* name) const;
 
@@ -69,6 +74,7 @@ class LoadedObject {
   const char* strings_ = nullptr;
   const uint32_t* gnu_hash_ = nullptr;
   const uint32_t* sysv_hash_ = nullptr;
+  uintptr_t code_ = 0;                          // DT_INIT: where linkers begin the code; 0: none
   std::span<const Elf64_Rela> relocations_[2];  // of data, of calls
 };
 

@@ -6,7 +6,8 @@
             then. */
 #include "agent/interpose/lock_entries.h"
 
-/* `symbol` is the function's name in here, `target` the word that it jumps through. */
+/* `symbol` is the function's name in here, `target` the word that it jumps through. profagent_entry_##target is
+   the same function, by a name that nobody else can define. */
 #define ENTRY(symbol, target)                     \
   .pushsection .data.rel.local, "aw", @progbits;  \
   .balign 8;                                      \
@@ -20,7 +21,10 @@
   .balign 16;                                     \
   .globl symbol;                                  \
   .type symbol, @function;                        \
+  .globl profagent_entry_##target;                \
+  .hidden profagent_entry_##target;               \
   symbol:                                         \
+  profagent_entry_##target:                       \
   .cfi_startproc;                                 \
   jmp *profagent_target_##target(%rip);           \
   .cfi_endproc;                                   \

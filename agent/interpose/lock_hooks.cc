@@ -5,9 +5,11 @@
 #include "agent/interpose/real_functions.h"
 
 // Words of lock_entries_x86_64.S.
-#define PROF_LOCK_ENTRY(name, wanted_by) extern "C" void* profagent_target_##name;
-#define PROF_COND_ENTRY(name, wanted_by) \
-  extern "C" void *profagent_target_new_##name, *profagent_target_old_##name;
+#define PROF_ENTRY_WORDS(name)              \
+  extern "C" void* profagent_target_##name; \
+  extern "C" __attribute__((visibility("hidden"))) void profagent_entry_##name();
+#define PROF_LOCK_ENTRY(name, wanted_by) PROF_ENTRY_WORDS(name)
+#define PROF_COND_ENTRY(name, wanted_by) PROF_ENTRY_WORDS(new_##name) PROF_ENTRY_WORDS(old_##name)
 #define PROF_SYSCALL_ENTRY PROF_LOCK_ENTRY
 PROF_LOCK_ENTRIES
 PROF_COND_ENTRIES
@@ -15,6 +17,7 @@ PROF_SYSCALL_ENTRIES
 #undef PROF_LOCK_ENTRY
 #undef PROF_COND_ENTRY
 #undef PROF_SYSCALL_ENTRY
+#undef PROF_ENTRY_WORDS
 
 // Of the thread sanitizer's runtime. Not asked of dlsym: what it does not find takes memory on the program's heap, and is what
 // the program's dlerror tells.
@@ -31,7 +34,8 @@ enum class WantedBy { kBlock, kMutex, kEither, kAgent };
 struct LockHook {
   const char* name;
   const char* version;  // nullptr: the newest
-  void** target;        // where the exported function jumps
+  void (*entry)();      // the exported function
+  void** target;        // where it jumps
   void** original;
   void* instrumented;
   WantedBy wanted_by;
@@ -40,6 +44,7 @@ struct LockHook {
 #define PROF_HOOK(libc_name, version, name, wanted_by) \
   {#libc_name,                                         \
    version,                                            \
+   &profagent_entry_##name,                            \
    &profagent_target_##name,                           \
    reinterpret_cast<void**>(&g_real_locks.name),       \
    reinterpret_cast<void*>(&instrumented::name),       \
@@ -70,6 +75,11 @@ void SetTarget(const LockHook& hook, void* target) {
   if (target != nullptr) __atomic_store_n(hook.target, target, __ATOMIC_RELEASE);
 }
 
+bool IsWanted(const LockHook& hook, bool block, bool mutex) {
+  return (block && hook.wanted_by != WantedBy::kMutex) || (mutex && hook.wanted_by != WantedBy::kBlock) ||
+         hook.wanted_by == WantedBy::kAgent;
+}
+
 }  // namespace
 
 // Two threads may do this at once: both write the same.
@@ -86,9 +96,15 @@ bool HasThreadSanitizer() { return __tsan_init != nullptr; }
 void UseLockHooks(bool block, bool mutex) {
   ResolveLockFunctions();
   for (const LockHook& hook : kHooks) {
-    bool wanted = (block && hook.wanted_by != WantedBy::kMutex) ||
-                  (mutex && hook.wanted_by != WantedBy::kBlock) || hook.wanted_by == WantedBy::kAgent;
+    bool wanted = IsWanted(hook, block, mutex);
     SetTarget(hook, wanted && *hook.original != nullptr ? hook.instrumented : *hook.original);
+  }
+}
+
+void AddIdleLockHooks(bool block, bool mutex, IdleHooks* idle) {
+  ResolveLockFunctions();
+  for (const LockHook& hook : kHooks) {
+    if (!IsWanted(hook, block, mutex)) idle->Add(hook.entry, *hook.original);
   }
 }
 

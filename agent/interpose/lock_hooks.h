@@ -10,6 +10,7 @@
 #include <threads.h>
 #include <time.h>
 
+#include "agent/interpose/idle_hooks.h"
 #include "agent/interpose/lock_entries.h"
 
 namespace profagent {
@@ -43,6 +44,9 @@ bool HasThreadSanitizer();
 
 // Which profiles are taken now. Not called at all: no agent is at work.
 void UseLockHooks(bool block, bool mutex);
+
+// Those that these profiles do not need.
+void AddIdleLockHooks(bool block, bool mutex, IdleHooks* idle);
 
 // What stands in the place of libc's functions while a profile is taken. The names are libc's.
 namespace instrumented {

@@ -2,7 +2,6 @@
 
 #include <gnu/libc-version.h>
 #include <link.h>
-#include <sys/mman.h>
 #include <time.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include "agent/base/safe_read.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/loaded_object.h"
+#include "agent/interpose/unprotected.h"
 
 // The stub that stands for dlsym. It keeps its caller's return address, by which dlsym knows what RTLD_NEXT means.
 // Registers that hold dlsym's two arguments are kept; nothing else of a caller's is alive here.
@@ -72,29 +72,6 @@ struct State {
   size_t known_count;
 };
 constinit State g_state{};
-
-class Unprotected {
- public:
-  explicit Unprotected(const MemoryRange& range) : range_(range) {}
-  ~Unprotected() {
-    if (open_) RawSyscall(SYS_mprotect, range_.start, range_.limit - range_.start, PROT_READ);
-  }
-  Unprotected(const Unprotected&) = delete;
-  Unprotected& operator=(const Unprotected&) = delete;
-
-  bool TryOpen(const uintptr_t* place) {
-    if (range_.empty() || !range_.Holds(reinterpret_cast<uintptr_t>(place), sizeof *place)) return true;
-    if (!open_) {
-      open_ =
-          RawSyscall(SYS_mprotect, range_.start, range_.limit - range_.start, PROT_READ | PROT_WRITE) == 0;
-    }
-    return open_;
-  }
-
- private:
-  MemoryRange range_;
-  bool open_ = false;
-};
 
 uintptr_t ValueOf(const Slot& slot) { return __atomic_load_n(slot.place, __ATOMIC_RELAXED); }
 

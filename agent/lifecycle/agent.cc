@@ -15,6 +15,7 @@
 #include "agent/capture/heap_sampler.h"
 #include "agent/capture/thread_starts.h"
 #include "agent/capture/virtual_signals.h"
+#include "agent/interpose/allocator.h"
 #include "agent/interpose/foreign_allocator.h"
 #include "agent/interpose/gprof_hooks.h"
 #include "agent/interpose/library_hooks.h"
@@ -98,6 +99,7 @@ void Agent::Start(const char* const* arguments) {
   bool follow = lineage != Lineage::kLater || g_options.follow_children;
   if (!follow || !WantedBy(g_options).any_taken() || !OpenLedger()) {
     StartHeapSampler(0);
+    StepAside();
     return;
   }
   RememberStandardError();
@@ -120,6 +122,7 @@ void Agent::Start(const char* const* arguments) {
   if (g_options.block_wanted || g_options.mutex_wanted) StartContention();
   StartProcessLife(lineage);
   UseHooks();
+  StepAside();
 }
 
 bool Agent::OpenLedger() {
@@ -211,6 +214,14 @@ void Agent::StartContention() {
 
 void Agent::UseHooks() {
   UseLockHooks(watches_locks_ && g_options.block_wanted, watches_locks_ && g_options.mutex_wanted);
+}
+
+// From what the program calls most, and nobody wants to know of.
+void Agent::StepAside() {
+  IdleHooks idle;
+  if (!g_heap_sampler.running()) AddAllocatorHooks(&idle);
+  AddIdleLockHooks(watches_locks_ && g_options.block_wanted, watches_locks_ && g_options.mutex_wanted, &idle);
+  TakeOutOfTheWay(idle);
 }
 
 void Agent::StartCpuCapture() {

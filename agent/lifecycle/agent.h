@@ -64,6 +64,7 @@ class Agent {
   void StartContention();
   void StartCpuCapture();
   void StartHeapSampler(uint64_t rate);
+  void StepAside();
   void UseHooks();
 
   Ledger ledger_;

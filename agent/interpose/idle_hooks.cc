@@ -1,0 +1,56 @@
+#include "agent/interpose/idle_hooks.h"
+
+#include <link.h>
+
+#include <algorithm>
+
+#include "agent/interpose/loaded_object.h"
+#include "agent/interpose/unprotected.h"
+
+namespace profagent {
+namespace {
+
+const IdleHook* ByAddress(std::span<const IdleHook> hooks, uintptr_t address) {
+  auto found =
+      std::find_if(hooks.begin(), hooks.end(), [&](const IdleHook& idle) { return idle.hook == address; });
+  return found == hooks.end() ? nullptr : &*found;
+}
+
+void ForgetNames(const LoadedObject& us, std::span<const IdleHook> hooks) {
+  MemoryRange pages = us.symbol_pages();
+  if (pages.empty()) return;
+  Unprotected memory(pages);
+  for (const Elf64_Sym& symbol : us.definitions()) {
+    bool idle = ByAddress(hooks, us.map()->l_addr + symbol.st_value) != nullptr;
+    if (idle && memory.TryOpen(&symbol.st_value))
+      __atomic_store_n(const_cast<Elf64_Addr*>(&symbol.st_value), 0, __ATOMIC_RELAXED);
+  }
+}
+
+void PassBy(const LoadedObject& us, const LoadedObject& object, std::span<const IdleHook> hooks) {
+  Unprotected memory(object.relro());
+  object.ForEachSlot([&](const Slot& slot) {
+    uintptr_t value = __atomic_load_n(slot.place, __ATOMIC_RELAXED);
+    if (!us.range().Holds(value, 1)) return;
+    const IdleHook* idle = ByAddress(hooks, value);
+    if (idle == nullptr || idle->original == 0 || !memory.TryOpen(slot.place)) return;
+    __atomic_compare_exchange_n(slot.place, &value, idle->original, false, __ATOMIC_RELAXED,
+                                __ATOMIC_RELAXED);
+  });
+}
+
+}  // namespace
+
+void TakeOutOfTheWay(const IdleHooks& idle) {
+  LoadedObject us(ObjectAt(reinterpret_cast<void*>(&TakeOutOfTheWay)));
+  std::span<const IdleHook> hooks = idle.all();
+  if (hooks.empty() || !us.ok()) return;
+  // The names first, or another thread's first call is bound to us when its slot was looked at already.
+  ForgetNames(us, hooks);
+  for (const link_map* map = _r_debug.r_map; map != nullptr; map = map->l_next) {
+    LoadedObject object(map);
+    if (object.ok() && map != us.map()) PassBy(us, object, hooks);
+  }
+}
+
+}  // namespace profagent

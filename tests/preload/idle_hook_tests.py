@@ -1,0 +1,66 @@
+"""What no profile needs is not in the program's way: its calls lead straight to libc, or to the allocator that it has."""
+
+from allocator_tests import preload
+from runner import each, test
+
+PROGRAMS = ["slots_lazy", "slots_now", "slots_no_pie"]
+HEAP = {"malloc", "free", "realloc"}
+LOCK = {"pthread_mutex_lock"}
+UNLOCK = {"pthread_mutex_unlock", "pthread_cond_signal"}
+COND = {"pthread_cond_wait@GLIBC_2.2.5", "pthread_cond_wait@GLIBC_2.3.2"}
+ALL = HEAP | LOCK | UNLOCK | COND
+CPU_ONLY = {"MEMPROFILERATE": 0}
+# What is asked for besides a CPU profile, and the functions that are ours then.
+KINDS = {
+    "cpu": (CPU_ONLY, set()),
+    "heap": ({"MEMPROFILERATE": None}, HEAP),
+    "block": ({"MEMPROFILERATE": 0, "BLOCKPROFILE": "block.prof"}, LOCK | COND),
+    "mutex": ({"MEMPROFILERATE": 0, "MUTEXPROFILE": "mutex.prof"}, LOCK | UNLOCK | COND),
+    "block rate of 0": ({"MEMPROFILERATE": 0, "BLOCKRATE": 0}, set()),
+    "all": ({"BLOCKPROFILE": "block.prof", "MUTEXPROFILE": "mutex.prof"}, ALL),
+}
+
+
+def whose(t, run):
+    """Of each function, whose the program's slots and dlsym say that it is, and how the slots are protected."""
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    libraries, protections = {}, set()
+    for line in run.out.decode().splitlines():
+        how, name, library, *protection = line.split()
+        libraries.setdefault(name, []).append(library)
+        protections.update(protection)
+    t.expect(set(libraries) == ALL, "the program knows %s" % sorted(libraries), run)
+    return libraries, protections
+
+
+def expect_ours(t, run, ours, others="libc.so.6"):
+    libraries, protections = whose(t, run)
+    for name, found in libraries.items():
+        expected = t.agent.name if name in ours else others
+        t.expect(set(found) == {expected}, "%s leads to %s, expected %s" % (name, found, expected), run)
+    return protections
+
+
+@each((program, kind) for program in PROGRAMS for kind in KINDS)
+def only_what_a_profile_needs_is_ours(t, program, kind):
+    env, ours = KINDS[kind]
+    plain = whose(t, t.run(program, agent=False))[1]
+    protections = expect_ours(t, t.run(program, env=env), ours)
+    t.expect(protections == plain, "the slots are %s, %s without us" % (protections, plain))
+
+
+@each(PROGRAMS)
+def the_allocator_behind_us_is_called(t, program):
+    run = t.run(program, env={**CPU_ONLY, "LD_PRELOAD": preload(t, "jemalloc", "after")})
+    libraries = whose(t, run)[0]
+    for name in HEAP:
+        t.expect(set(libraries[name]) == {"libjemalloc.so.2"}, "%s leads to %s" % (name, libraries[name]), run)
+
+
+@test
+def nothing_is_ours_where_nothing_is_recorded(t):
+    run = t.run("slots_now", env={**CPU_ONLY, "CPUPROFILE": None})
+    expect_ours(t, run, set())
+    child = t.run("/bin/sh", "-c", "%s; exit $?" % t.program("slots_now"), env={"PROFAGENT_CHILDREN": 0})
+    expect_ours(t, child, set())
