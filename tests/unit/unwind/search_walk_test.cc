@@ -40,11 +40,12 @@ __attribute__((noinline)) void ClearStackBelow() {
   asm volatile("" ::"r"(room) : "memory");
 }
 __attribute__((noinline)) void CallsByPointer(size_t size, void (*function)()) {
-  auto* room = static_cast<volatile char*>(alloca(size));
-  room[0] = 1;
+  auto* room = static_cast<char*>(alloca(size));
+  std::memset(room, 0, size);  // what is left there of other calls leads to their callers
+  asm volatile("" ::"r"(room) : "memory");
   ClearStackBelow();  // what a function pointer went to cannot be seen
   function();
-  room[1] = 2;
+  asm volatile("" ::"r"(room) : "memory");
 }
 
 __attribute__((noinline)) void* ReturnAddress() { return __builtin_return_address(0); }
