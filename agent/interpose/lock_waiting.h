@@ -11,6 +11,7 @@
 #include <threads.h>
 #include <time.h>
 
+#include "agent/base/raw_syscall.h"
 #include "agent/capture/contention.h"
 #include "agent/interpose/lock_hooks.h"
 
@@ -66,6 +67,16 @@ inline bool IsInnerLevel(const pthread_mutex_t* mutex) {
   return (mutex->__data.__kind & kMutexKindMask) == PTHREAD_MUTEX_RECURSIVE && mutex->__data.__count > 1;
 }
 
+// libc refuses its unlock (EPERM): another thread has it, and it is of a kind that asks. Where somebody sleeps for it, a system
+// call for our number is nothing beside the one that wakes.
+__attribute__((noinline)) inline bool IsOthers(const pthread_mutex_t* mutex) {
+  int kind = mutex->__data.__kind;
+  int type = kind & kMutexKindMask;
+  bool asks = type == PTHREAD_MUTEX_RECURSIVE || type == PTHREAD_MUTEX_ERRORCHECK ||
+              (kind & (kMutexRobust | kMutexInherits)) != 0;
+  return asks && __atomic_load_n(&mutex->__data.__owner, __ATOMIC_RELAXED) != RawSyscall(SYS_gettid);
+}
+
 // libc's lock word says that a thread sleeps, or slept a moment ago: the unlock will wake it. (A mutex that libc took back in a
 // wait at a condition variable always says so.)
 inline bool HasSleepers(const pthread_mutex_t* mutex) {
@@ -87,7 +98,7 @@ inline const pthread_mutex_t* Inside(const mtx_t* mutex) {
 
 // Whether its unlock ends a wait that we know of.
 inline bool EndsAWait(const pthread_mutex_t* mutex) {
-  return g_contention.MayWaitFor(mutex) && HasSleepers(mutex) && !IsInnerLevel(mutex);
+  return g_contention.MayWaitFor(mutex) && HasSleepers(mutex) && !IsInnerLevel(mutex) && !IsOthers(mutex);
 }
 
 // Takes the mutex if that needs no wait; EBUSY: it does. Else what libc's trylock says, which is not asked of

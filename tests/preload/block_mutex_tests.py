@@ -151,6 +151,13 @@ def robust_mutex_whose_owner_died(t):
     expect_delay(t, "wait", block, ["pthread_mutex_lock", "LockRobust", "main"], 60 * MILLI, run, slack=15 * MILLI)
 
 
+@each(["errorcheck", "recursive", "robust", "inheriting"])
+def unlock_that_is_refused_is_charged_with_nothing(t, kind):
+    # What had been waited until then was gone with it: the owner's own unlock was charged with the rest only.
+    run, _, mutex = lock_run(t, "refused_unlock", kind)
+    expect_delay(t, "unlock", mutex, ["pthread_mutex_unlock", "UnlockHere", "main"], int(run.out) + 20 * MILLI, run, slack=15 * MILLI)
+
+
 @test()
 def mutex_shared_with_another_process(t):
     run, block, mutex = lock_run(t, "shared")
@@ -270,8 +277,13 @@ def forked_child_has_its_own_waits_only(t):
     run, block, mutex = lock_run(t, "forks")
     t.expect(len(run.profiles()) == 4, "profiles: %s" % run.profiles(), run)
     child = {kind: run.profile(next(n for n in run.profiles() if n.startswith(kind + ".prof."))) for kind in ("block", "mutex")}
-    expect_delay(t, "child", child["mutex"], ["pthread_mutex_unlock", "UnlockHere"], 60 * MILLI, run, slack=15 * MILLI)
-    expect_delay(t, "child", child["block"], ["pthread_mutex_lock", "LockHere", "LockAndUnlock"], 60 * MILLI, run, slack=15 * MILLI)
+    least, most = map(int, run.out.split())
+    for kind, names in ("mutex", ["pthread_mutex_unlock", "UnlockHere"]), ("block", ["pthread_mutex_lock", "LockHere", "LockAndUnlock"]):
+        got = delay(child[kind], *names)
+        t.note("%s %.2f ms, %.2f to %.2f by the program's clock" % (kind, got / MILLI, least / MILLI, most / MILLI))
+        # Who waits may be woken late; who unlocks reads the clock before he does.
+        late = 0 if kind == "mutex" else 15 * MILLI
+        t.expect(least - 3 * MILLI <= got <= most + late, show(child[kind]), run)
     t.expect(delay(block, "pthread_mutex_lock", "LockHere", "LockAndUnlock") > 4 * 60 * MILLI, show(block), run)
     t.expect(delay(mutex, "pthread_mutex_unlock", "UnlockHere", "main") > 4 * 60 * MILLI, show(mutex), run)
 
@@ -321,8 +333,8 @@ def cpp_program_waits_in(t, kind):
     block = run.profile("block.prof")
     got = sum(s.values[1] for s in block.samples if names_of(s)[0] == leaf and function in names_of(s))
     t.note("%.1f ms" % (got / MILLI))
-    # Some of them spin or yield for a while before they wait.
-    t.expect(45 * MILLI < got < 90 * MILLI, show(block), run)
+    # Some of them spin or yield for a while before they wait. On a busy machine all of it takes longer.
+    t.expect(45 * MILLI < got < max(90 * MILLI, run.seconds * 1e9), show(block), run)
 
 
 @test()

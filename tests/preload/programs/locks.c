@@ -174,6 +174,31 @@ static void DeadOwner(void) {
   AwaitEnd(owner);
 }
 
+// A mutex that somebody unlocks who does not have it.
+static pthread_mutex_t checked;
+static void* UnlockOthers(void* unused) {
+  REQUIRE(pthread_mutex_unlock(&checked) == EPERM);
+  return unused;
+}
+static void RefusedUnlock(const char* kind) {
+  pthread_mutexattr_t attributes;
+  pthread_mutexattr_init(&attributes);
+  if (Is(kind, "errorcheck")) pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
+  if (Is(kind, "recursive")) pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+  if (Is(kind, "robust")) pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+  if (Is(kind, "inheriting")) pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+  REQUIRE(pthread_mutex_init(&checked, &attributes) == 0);
+  LockHere(&checked);
+  pthread_t thread = Start(LockAndUnlock, &checked);
+  AwaitArrivals(1);
+  int64_t since = Now();
+  Sleep(80);
+  AwaitEnd(Start(UnlockOthers, NULL));
+  UnlockHere(&checked);
+  printf("%lld\n", (long long)(Now() - since));
+  AwaitEnd(thread);
+}
+
 // A mutex in shared memory, held by the other process.
 static void Shared(void) {
   struct {
@@ -528,11 +553,15 @@ static void Forks(void) {
     UnlockHere(&mutex);
     atomic_store(&arrived, 0);
     LockHere(&mutex);
+    int64_t started = Now();
     pthread_t thread = Start(LockAndUnlock, &mutex);
     AwaitArrivals(1);
+    int64_t waits = Now();
     Sleep(40);
     UnlockHere(&mutex);
+    int64_t unlocked = Now();
     AwaitEnd(thread);
+    printf("%lld %lld\n", (long long)(unlocked - waits), (long long)(unlocked - started));
     exit(0);
   }
   ExpectExit(child, 0);
@@ -622,6 +651,7 @@ int main(int argc, char** argv) {
   if (Is(how, "crowd")) Crowd(count);
   if (Is(how, "handler")) Handler(argv[2]);
   if (Is(how, "dead_owner")) DeadOwner();
+  if (Is(how, "refused_unlock")) RefusedUnlock(argv[2]);
   if (Is(how, "shared")) Shared();
   if (Is(how, "unmapped")) Unmapped();
   if (Is(how, "cancelled")) Cancelled(argv[2]);
