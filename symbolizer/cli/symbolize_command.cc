@@ -1,5 +1,7 @@
 #include "symbolizer/cli/symbolize_command.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
@@ -28,6 +30,10 @@ void PrintReport(const SymbolizeReport& report) {
 
 Status RunSymbolize(const Arguments& arguments) {
   if (arguments.input.empty() || arguments.output.empty()) return Error::Of("the name of a file is empty");
+  const std::string output = arguments.output == "-" ? "/dev/stdout" : arguments.output;
+  if (output == "/dev/stdout" && isatty(STDOUT_FILENO) != 0) {
+    return Error::Of("the profile is not written to a terminal: name a file, or send it to a command");
+  }
   Result<Profile> profile = ReadProfile(arguments.input);
   if (!profile) return profile.error();
   SymbolizeOptions options = SymbolizeOptions::FromEnvironment();
@@ -39,7 +45,7 @@ Status RunSymbolize(const Arguments& arguments) {
   if (Status symbolized = Symbolize(&*profile, options, &report); !symbolized) {
     return ErrorAbout(arguments.input, symbolized.error().text.view());
   }
-  if (Status written = WriteProfile(*profile, arguments.output); !written) return written;
+  if (Status written = WriteProfile(*profile, output); !written) return written;
   if (!arguments.quiet) PrintReport(report);
   return Done{};
 }
@@ -52,7 +58,9 @@ void RegisterSymbolizeCommand(CLI::App& app, CommandOutcome& outcome) {
   auto arguments = std::make_shared<Arguments>();
   command->add_option("PROFILE", arguments->input, "the profile to read, in pprof's format, gzip'd or not")
       ->required();
-  command->add_option("-o,--output", arguments->output, "the file to write; may be PROFILE itself")
+  command
+      ->add_option("-o,--output", arguments->output,
+                   "the file to write; may be PROFILE itself; -: standard output")
       ->required();
   command
       ->add_option("--debug-path", arguments->debug_path,

@@ -68,6 +68,14 @@ TEST_F(CommandTest, SymbolizesIntoAFileThatPprofReads) {
   EXPECT_NE(raw.find("[FN][FL][LN][IN]"), std::string::npos) << raw;
 }
 
+TEST_F(CommandTest, WritesToStandardOutput) {
+  MakeProfile();
+  EXPECT_EQ(Run("symbolize in.prof -q -o out.prof").output, "");
+  Outcome outcome = Run("symbolize in.prof -q -o -");
+  EXPECT_EQ(outcome.output, testing::ReadWhole(directory_ / "out.prof"));
+  EXPECT_FALSE(outcome.output.empty());
+}
+
 TEST_F(CommandTest, MayWriteOverItsInput) {
   MakeProfile();
   EXPECT_EQ(Run("symbolize in.prof -o in.prof --quiet").output, "");
