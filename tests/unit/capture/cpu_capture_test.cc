@@ -26,15 +26,12 @@
 #include "agent/capture/virtual_signals.h"
 #include "agent/ledger/ledger.h"
 #include "agent/unwind/unwinder.h"
+#include "tests/unit/sanitized.h"
 
 namespace profagent {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
+using testing::kSanitized;
 
 double ThreadSeconds() { return static_cast<double>(ReadClock(CLOCK_THREAD_CPUTIME_ID).value) * 1e-9; }
 
@@ -219,10 +216,10 @@ TEST_F(CpuCaptureTest, ThreadsThatComeAndGoDoNotFillTheTable) {
   // ...
   signals.Limit(0);
   uint64_t refused = Losses(Loss::kTimerLimit);
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStderr();
   std::thread worker = StartThread([] { g_cpu_capture.LookAround(true); });
   worker.join();
-  std::string said = testing::internal::GetCapturedStderr();
+  std::string said = ::testing::internal::GetCapturedStderr();
   // ... so the capture gives up its own, says so in one line, and counts it.
   EXPECT_EQ(Losses(Loss::kTimerLimit), refused + 1);
   EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
@@ -238,14 +235,14 @@ TEST_F(CpuCaptureTest, TheProcessTimerTakesOverWithoutCountingTwice) {
   std::vector<int32_t> taken;
   signals.Limit(200);
   for (int32_t timer; (timer = CreateTimer({CLOCK_MONOTONIC, 0, SIGUSR1, 0})) >= 0;) taken.push_back(timer);
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStderr();
   std::thread worker = StartThread([] {
     g_cpu_capture.LookAround(true);
     Burn(0.3);
   });
   Burn(0.3);
   worker.join();
-  std::string said = testing::internal::GetCapturedStderr();
+  std::string said = ::testing::internal::GetCapturedStderr();
   double spent = static_cast<double>(ReadClock(CLOCK_PROCESS_CPUTIME_ID).value) * 1e-9 - begin;
   g_cpu_capture.Stop();
   for (int32_t timer : taken) DeleteTimer(timer);

@@ -13,6 +13,7 @@
 #include "agent/encode/elf_symbols.h"
 #include "agent/encode/profile_file.h"
 #include "tests/unit/encode/test_ledger.h"
+#include "tests/unit/sanitized.h"
 
 namespace profagent {
 namespace {
@@ -35,9 +36,7 @@ void WriteOnSmallStack() {
 }
 
 TEST(SmallStack, HoldsAllThatWritingAProfileTakes) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "sanitizers make frames larger";
-#endif
+  if (testing::kSanitized) GTEST_SKIP() << "sanitizers make frames larger";
   TestLedger ledger(8 << 20);
   char self[4096] = {};
   ASSERT_GT(readlink("/proc/self/exe", self, sizeof self - 1), 0);

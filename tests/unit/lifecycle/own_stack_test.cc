@@ -16,6 +16,7 @@
 #include "agent/base/arena.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/capture/virtual_signals.h"
+#include "tests/unit/sanitized.h"
 
 namespace profagent {
 namespace {
@@ -64,12 +65,7 @@ TEST(OwnStack, RefusesWorkFromInsideItsWork) {
 
 // --- work that faults
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized =
-    true;  // its runtime handles faults itself, and knows nothing of stacks that are left
-#else
-constexpr bool kSanitized = false;
-#endif
+using testing::kSanitized;  // its runtime handles faults itself, and knows nothing of stacks that are left
 
 KernelSigaction InKernel(int signo) {
   KernelSigaction action;

@@ -9,6 +9,7 @@
 
 #include <thread>
 
+#include "tests/unit/sanitized.h"
 #include "tests/unit/unwind/code_in_the_wild.h"
 #include "tests/unit/unwind/unwind_fixture.h"
 
@@ -378,9 +379,7 @@ TEST_F(UnwinderTest, TakesNoSmallNumberForACaller) {
 
 // A handler can find itself on an application's alternate stack of 8 KiB.
 TEST_F(UnwinderTest, NeedsNoMoreThanItsShareOfTheHandlersStack) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer's frames are larger than the program's";
-#endif
+  if (testing::kSanitized) GTEST_SKIP() << "a sanitizer's frames are larger than the program's";
   static char painted[64 * 1024];
   constexpr size_t kPromised = 1600;
   size_t worst = 0;
