@@ -16,8 +16,12 @@
 #include <string>
 #include <thread>
 
+#include "tests/unit/in_child.h"
+
 namespace profagent {
 namespace {
+
+using testing::InChild;
 
 Status WriteText(const std::string& path, std::string_view text) {
   return WriteProfileFile(path.c_str(), [&](ByteSink sink) -> Status {
@@ -33,16 +37,6 @@ std::string ReadAll(const std::string& path) {
   std::stringstream text;
   text << in.rdbuf();
   return text.str();
-}
-
-// The exit status of `work` in a process of its own, for what changes a process; 200 + signal if it was killed.
-template <class Work>
-int InChild(Work&& work) {
-  pid_t child = fork();
-  if (child == 0) _exit(work());
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFSIGNALED(status) ? 200 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 class ProfileFileTest : public ::testing::Test {

@@ -16,6 +16,7 @@
 
 #include "agent/ledger/ledger.h"
 #include "agent/ledger/ledger_view.h"
+#include "tests/unit/in_child.h"
 #include "tests/unit/ledger/ledger_promises.h"
 
 namespace profagent {

@@ -3,25 +3,14 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <vector>
 
 #include "agent/ledger/ledger.h"
 #include "agent/ledger/ledger_view.h"
+#include "tests/unit/in_child.h"
 
 namespace profagent::testing {
-
-// Forks, runs `work` there and gives its exit status back; 200 + signal if it was killed.
-template <class Work>
-int InChild(Work&& work) {
-  pid_t child = fork();
-  if (child == 0) _exit(work());
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFSIGNALED(status) ? 200 + WTERMSIG(status) : WEXITSTATUS(status);
-}
 
 // A handler may have forked, and return into a hook that holds pointers and ids: they lead to memory of the child's own, and to
 // none of its records.

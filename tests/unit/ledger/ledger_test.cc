@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "agent/ledger/ledger_view.h"
+#include "tests/unit/in_child.h"
 #include "tests/unit/ledger/ledger_promises.h"
 #include "tests/unit/sanitized.h"
 
