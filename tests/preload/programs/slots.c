@@ -3,7 +3,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
-#include "program.h"
+#include "tests/preload/programs/program.h"
 
 static const char* const kNames[] = {
     "malloc", "free", "realloc", "pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_signal"};
