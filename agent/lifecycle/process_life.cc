@@ -184,19 +184,24 @@ void EndByExit(void*) { End(ProcessEnd::kExited); }
 
 // Of two threads that exit at once (one of them by a return from main, which no hook sees), libc gives each exit handler
 // to one, and the thread that finds none left ends the process, in the middle of the other one's write (glibc before
-// 2.41). So there is always one more to find, that waits for the writer: it enters itself again first, for the next
-// thread. It allocates nothing, since the place that it left is free.
+// 2.41). So there is always one more to find, that waits for the writer, or is the writer if the other thread has been given
+// EndByExit and not begun yet. It enters itself again first, for the next thread, which allocates nothing, since the place that it
+// left is free.
 // Not a wrapper around main, which would exit by our hook: its frame would be in every backtrace that the program prints.
+template <class Enter>
+void EndAgain(Enter enter) {
+  if (!IsOurProcess() || !g_agent.active()) return;
+  if (g_life->end.load(std::memory_order_acquire) == EndState::kDone) return;
+  enter();
+  End(ProcessEnd::kExited);
+}
+
 void WaitAtExit(void*) {
-  if (!IsOurProcess() || g_life->end.load(std::memory_order_acquire) != EndState::kWriting) return;
-  __cxa_atexit(WaitAtExit, nullptr, nullptr);
-  WaitForWriter();
+  EndAgain([] { __cxa_atexit(WaitAtExit, nullptr, nullptr); });
 }
 
 void WaitAtQuickExit(void*) {
-  if (!IsOurProcess() || g_life->end.load(std::memory_order_acquire) != EndState::kWriting) return;
-  __cxa_at_quick_exit(WaitAtQuickExit, nullptr);
-  WaitForWriter();
+  EndAgain([] { __cxa_at_quick_exit(WaitAtQuickExit, nullptr); });
 }
 
 // Raised by the very instruction that the handler returns to.
