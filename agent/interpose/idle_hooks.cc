@@ -28,8 +28,12 @@ void ForgetNames(const LoadedObject& us, std::span<const IdleHook> hooks) {
 }
 
 void PassBy(const LoadedObject& us, const LoadedObject& object, std::span<const IdleHook> hooks) {
+  // In its data, functions that it has itself are to be looked for only where such a one is behind a hook.
+  bool is_behind = std::any_of(hooks.begin(), hooks.end(),
+                               [&](const IdleHook& idle) { return object.range().Holds(idle.original, 1); });
+  auto data = is_behind ? LoadedObject::Data::kAll : LoadedObject::Data::kOthersFunctions;
   Unprotected memory(object.relro());
-  object.ForEachSlot([&](const Slot& slot) {
+  object.ForEachSlot(data, [&](const Slot& slot) {
     uintptr_t value = __atomic_load_n(slot.place, __ATOMIC_RELAXED);
     if (!us.range().Holds(value, 1)) return;
     const IdleHook* idle = ByAddress(hooks, value);

@@ -50,12 +50,15 @@ class LoadedObject {
   bool IsUnbound(const Slot& slot, uintptr_t value) const {
     return slot.is_lazy && range_.Holds(value, 1) && value != map_->l_addr + slot.symbol->st_value;
   }
-  // `visit(const Slot&)` for every slot of a function.
+  // `visit(const Slot&)` for every slot of a function; or of words in data for those alone with functions of other objects: a large
+  // C++ library has tens of thousands in its vtables and type information.
+  enum class Data : uint8_t { kAll, kOthersFunctions };
   template <class Visit>
-  void ForEachSlot(Visit visit) const {
+  void ForEachSlot(Data data, Visit visit) const {
     for (const std::span<const Elf64_Rela>& table : relocations_) {
       for (const Elf64_Rela& relocation : table) {
         Slot slot;
+        if (data == Data::kOthersFunctions && IsOwnOrNoFunction(relocation)) continue;
         if (SlotOf(relocation, &slot)) visit(slot);
       }
     }
@@ -66,6 +69,12 @@ class LoadedObject {
   const Elf64_Sym* FindByGnuHash(const char* name) const;
   const Elf64_Sym* FindBySysvHash(const char* name) const;
   bool IsFunction(uint32_t index, const char* name) const;
+  // A word in data. What an object defines are the last symbols of a table with a GNU hash.
+  bool IsOwnOrNoFunction(const Elf64_Rela& relocation) const {
+    if (ELF64_R_TYPE(relocation.r_info) != R_X86_64_64 || gnu_hash_ == nullptr) return false;
+    uint32_t index = ELF64_R_SYM(relocation.r_info);
+    return index >= gnu_hash_[1] || ELF64_ST_TYPE(symbols_[index].st_info) == STT_OBJECT;
+  }
   bool SlotOf(const Elf64_Rela& relocation, Slot* slot) const;
 
   const link_map* map_;

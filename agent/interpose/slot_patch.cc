@@ -122,7 +122,7 @@ bool IsEntryInProgram(const char* name, uintptr_t value) {
 // Which parts the object got from somebody else: bit n for parts[n].
 uint32_t BoundElsewhere(const LoadedObject& object, Parts parts) {
   uint32_t elsewhere = 0;
-  object.ForEachSlot([&](const Slot& slot) {
+  object.ForEachSlot(LoadedObject::Data::kAll, [&](const Slot& slot) {
     const char* name = object.NameOf(slot);
     uintptr_t value = ValueOf(slot);
     if (value == 0 || !MayBeName(name) || object.IsUnbound(slot, value) || IsKnownFunction(parts, value))
@@ -201,7 +201,7 @@ void Look() {
 void RedirectSlots(const LoadedObject& object, std::span<const RedirectedPart> parts) {
   Unprotected memory(object.relro());
   uint32_t elsewhere = BoundElsewhere(object, parts);
-  object.ForEachSlot([&](const Slot& slot) {
+  object.ForEachSlot(LoadedObject::Data::kAll, [&](const Slot& slot) {
     uintptr_t value = ValueOf(slot);
     const char* name = object.NameOf(slot);
     const Redirection* redirection = ByValue(parts, name, value);

@@ -59,6 +59,14 @@ def the_allocator_behind_us_is_called(t, program):
 
 
 @test()
+def data_of_the_allocator_behind_us_leads_to_it(t):
+    library = t.tools.programs / "libforwarding_allocator.so"
+    run = t.run("slots_now", env={**CPU_ONLY, "LD_PRELOAD": "%s:%s" % (t.agent, library)})
+    t.expect(b"data malloc" in run.out, "not of that allocator", run)
+    t.expect(set(whose(t, run)[0]["malloc"]) == {library.name}, "malloc leads elsewhere", run)
+
+
+@test()
 def nothing_is_ours_where_nothing_is_recorded(t):
     run = t.run("slots_now", env={**CPU_ONLY, "CPUPROFILE": None})
     expect_ours(t, run, set())

@@ -43,6 +43,9 @@ static void* Small(size_t size) {
 }
 #endif
 
+// A word of data with what the loader takes for malloc.
+EXPORT void* (*malloc_in_data)(size_t) = malloc;
+
 EXPORT void* malloc(size_t size) {
   ++g_calls;
 #ifdef POOL

@@ -58,6 +58,8 @@ static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 
 int main(void) {
 #ifdef __PIE__
+  static void* (*volatile in_data)(void*, size_t) = realloc;
+  REQUIRE(in_data != NULL);
   void* (*volatile by_address)(void*, size_t) = realloc;  // a slot of data, not of a call
 #else
 #define by_address realloc  // whose address would be that of the program's entry for it, for everybody
@@ -71,6 +73,8 @@ int main(void) {
   SayTable(_r_debug.r_map, DT_JMPREL, DT_PLTRELSZ);
   for (size_t k = 0; k < sizeof kNames / sizeof *kNames; ++k)
     printf("dlsym %s %s\n", kNames[k], LibraryOf(dlsym(RTLD_DEFAULT, kNames[k])));
+  void** of_allocator = dlsym(RTLD_DEFAULT, "malloc_in_data");
+  if (of_allocator != NULL) printf("data malloc %s\n", LibraryOf(*of_allocator));
   const char* versions[] = {"GLIBC_2.2.5", "GLIBC_2.3.2"};
   const void* functions[2];
   for (int i = 0; i < 2; ++i) {
