@@ -294,6 +294,13 @@ class Checker {
       Add(Verdict::kLimited,
           "no debug information: names of functions, but no files, lines and inlined calls" + note,
           "compile it with -g, or install its debug symbols");
+    } else if (file_.HasSection(".gnu_debugdata")) {
+      Add(Verdict::kLimited,
+          "its symbol table is compressed (.gnu_debugdata), and there is no debug information: names of "
+          "functions by "
+          "profagent run or symbolize, but no files, lines and inlined calls" +
+              note,
+          "install its debug symbols, or set DEBUGINFOD_URLS");
     } else {
       Add(Verdict::kLimited,
           "no symbol table and no debug information: functions that it does not export appear as " +

@@ -80,6 +80,7 @@ void RegisterSymbolizeCommand(CLI::App& app, CommandOutcome& outcome) {
       "directories)\n"
       "and /usr/lib/debug, by build-id and by .gnu_debuglink; then, if DEBUGINFOD_URLS is set, at its "
       "servers.\n"
+      "Of a stripped binary the symbols in .gnu_debugdata are taken (Fedora, RHEL).\n"
       "\n"
       "Example: profagent symbolize cpu.prof -o cpu.prof && profagent -top -lines cpu.prof");
   command->callback([arguments, &outcome] {

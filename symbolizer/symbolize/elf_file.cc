@@ -73,6 +73,16 @@ Result<std::unique_ptr<ElfFile>> ElfFile::OpenVdso() {
   return file;
 }
 
+Result<std::unique_ptr<ElfFile>> ElfFile::FromMemory(std::string image, const std::string& path) {
+  std::unique_ptr<ElfFile> file(new ElfFile);
+  file->path_ = path;
+  file->image_ = std::move(image);
+  if (elf_version(EV_CURRENT) == EV_NONE) return Error::Of("libelf is too old");
+  file->elf_ = elf_memory(file->image_.data(), file->image_.size());
+  if (Status loaded = file->Load(); !loaded) return loaded.error();
+  return file;
+}
+
 ElfFile::~ElfFile() {
   if (elf_ != nullptr) elf_end(elf_);
   if (fd_ >= 0) close(fd_);

@@ -41,6 +41,8 @@ class ElfFile {
   static Result<std::unique_ptr<ElfFile>> Open(const std::string& path);
   // The image that the kernel maps into this very process (the vDSO), which exists in no file.
   static Result<std::unique_ptr<ElfFile>> OpenVdso();
+  // A whole file that is in memory; `path` is only for messages.
+  static Result<std::unique_ptr<ElfFile>> FromMemory(std::string image, const std::string& path);
   // Takes over `fd`; `path` is only for messages.
   static Result<std::unique_ptr<ElfFile>> FromDescriptor(int fd, const std::string& path);
 
@@ -78,6 +80,7 @@ class ElfFile {
 
   std::string path_;
   std::string build_id_;
+  std::string image_;  // of FromMemory
   int fd_ = -1;
   Elf* elf_ = nullptr;
   bool is_little_endian_ = true;

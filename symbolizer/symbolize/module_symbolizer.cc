@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "symbolizer/symbolize/mini_debug_info.h"
+
 namespace profagent {
 namespace {
 
@@ -17,6 +19,7 @@ std::string_view NameOf(const DwarfFunction& function) {
 ModuleSymbolizer::ModuleSymbolizer(Binary binary) : binary_(std::move(binary)) {
   if (binary_.file != nullptr) symbols_.Add(*binary_.file);
   if (binary_.debug != nullptr && (symbols_.empty() || symbols_.only_dynamic())) symbols_.Add(*binary_.debug);
+  if (symbols_.only_dynamic()) AddMiniDebugInfo();
   ElfFile* file = binary_.dwarf();
   if (file == nullptr) return;
   const ElfFile& code = binary_.file != nullptr ? *binary_.file : *file;
@@ -24,9 +27,21 @@ ModuleSymbolizer::ModuleSymbolizer(Binary binary) : binary_(std::move(binary)) {
   if (dwarf) {
     dwarf_ = std::move(*dwarf);
   } else {
-    if (!binary_.problem.empty()) binary_.problem += "; ";
-    binary_.problem += dwarf.error().text.view();
+    Note(dwarf.error().text.view());
   }
+}
+
+void ModuleSymbolizer::AddMiniDebugInfo() {
+  if (binary_.file == nullptr) return;
+  Result<std::unique_ptr<ElfFile>> mini = OpenMiniDebugInfo(*binary_.file);
+  if (!mini) return Note(mini.error().text.view());
+  mini_debug_info_ = std::move(*mini);
+  if (mini_debug_info_ != nullptr) symbols_.Add(*mini_debug_info_);
+}
+
+void ModuleSymbolizer::Note(std::string_view problem) {
+  if (!binary_.problem.empty()) binary_.problem += "; ";
+  binary_.problem += problem;
 }
 
 uint64_t ModuleSymbolizer::FileAddress(const MappingPlace& mapping, std::span<const MappingPlace> all,

@@ -55,7 +55,11 @@ class ModuleSymbolizer {
   uint64_t StartInDebugFile(const MappingPlace& mapping, std::span<const MappingPlace> all) const;
   std::string_view PhysicalName(const DwarfFunction* function, const Symbol* symbol) const;
 
+  void AddMiniDebugInfo();
+  void Note(std::string_view problem);
+
   Binary binary_;
+  std::unique_ptr<ElfFile> mini_debug_info_;
   SymbolTable symbols_;
   std::unique_ptr<DwarfIndex> dwarf_;
 };

@@ -196,6 +196,8 @@ TEST_F(CheckBinaryTest, SaysWhatNamesAndLinesToExpect) {
   EXPECT_TRUE(Has(Check(), Verdict::kLimited, "no files, lines and inlined calls"));
   ASSERT_TRUE(directory_.Run("strip program"));
   EXPECT_TRUE(Has(Check(), Verdict::kLimited, "program+0x1f"));
+  ASSERT_TRUE(directory_.Run("objcopy --add-section .gnu_debugdata=program.c program"));
+  EXPECT_TRUE(Has(Check(), Verdict::kLimited, "compressed (.gnu_debugdata)"));
   // A separate debug file, as distributions install it.
   ASSERT_TRUE(Build("-g"));
   ASSERT_TRUE(

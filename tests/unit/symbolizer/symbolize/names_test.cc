@@ -57,6 +57,58 @@ TEST_F(SymbolizeTest, GuessesByAnExportedLabelOnlyWhereThereIsNoName) {
   EXPECT_EQ(Symbolized(&with_address), "marker :0");
 }
 
+// What Fedora's packages are: the symbols that .dynsym lacks, compressed in a section of the stripped file.
+class MiniDebugInfoTest : public SymbolizeTest {
+ protected:
+  void SetUp() override {
+    SymbolizeTest::SetUp();
+    ASSERT_TRUE(Build("g++", "-O2"));
+    profile_ = MarkerProfile();
+    ASSERT_TRUE(
+        directory_.Run("nm sample --format=posix --defined-only | awk '$2 ~ /[Tt]/ {print $1}' >functions && "
+                       "objcopy --only-keep-debug sample debug && "
+                       "objcopy -S -R .comment --keep-symbols=functions debug mini && strip sample"));
+  }
+  bool Embed(const std::string& file) {
+    return directory_.Run("objcopy -R .gnu_debugdata sample && objcopy --add-section .gnu_debugdata=" + file +
+                          " sample");
+  }
+
+  Profile profile_;
+};
+
+TEST_F(MiniDebugInfoTest, NamesFunctionsOfAStrippedFile) {
+  Profile without = profile_;
+  EXPECT_EQ(Symbolized(&without).find("sample+0x"), 0u);
+  for (const char* how : {"xz -0", "xz -9e", "xz --check=none"}) {
+    ASSERT_TRUE(directory_.Run(std::string(how) + " -c mini >mini.xz"));
+    ASSERT_TRUE(Embed("mini.xz"));
+    Profile profile = profile_;
+    EXPECT_EQ(Symbolized(&profile), "sample::outer(int, char const*) :0") << how;
+    EXPECT_EQ(Report().found, SymbolsFound::kSymbols);
+  }
+}
+
+TEST_F(MiniDebugInfoTest, SaysWhatIsWrongWithIt) {
+  ASSERT_TRUE(
+      directory_.Run("xz -c mini >mini.xz && head -c 500 mini.xz >short.xz && "
+                     "{ head -c 200 mini.xz; printf damage; tail -c +207 mini.xz; } >damaged.xz && "
+                     "head -c 300M /dev/zero | xz -0 -c >large.xz && echo text | xz -c >text.xz && "
+                     "xz --lzma2=dict=128MiB -c mini >hungry.xz"));
+  for (auto [file, problem] : {std::pair("short.xz", "damaged"),
+                               {"damaged.xz", "damaged"},
+                               {"mini", "damaged"},
+                               {"large.xz", "more than 256 MiB"},
+                               {"text.xz", "not an ELF file"},
+                               {"hungry.xz", "needs more memory than xz -9 does"}}) {
+    ASSERT_TRUE(Embed(file));
+    Profile profile = profile_;
+    EXPECT_EQ(Symbolized(&profile).find("sample+0x"), 0u) << file;
+    EXPECT_NE(Report().Text().find("sample (.gnu_debugdata): " + std::string(problem)), std::string::npos)
+        << file << ": " << Report().Text();
+  }
+}
+
 TEST_F(SymbolizeTest, NamesCodeThatNoFileHas) {
   Profile profile;
   for (const char* text : {"", "//anon"}) profile.add_string_table(text);
