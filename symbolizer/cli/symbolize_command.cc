@@ -21,6 +21,7 @@ struct Arguments {
   std::string output;
   std::vector<std::string> debug_path;
   std::string demangle = "full";
+  std::string perf_map;
   bool quiet = false;
 };
 
@@ -41,6 +42,7 @@ Status RunSymbolize(const Arguments& arguments) {
   options.debug_path.insert(options.debug_path.begin(), arguments.debug_path.begin(),
                             arguments.debug_path.end());
   options.demangle = arguments.demangle == "full";
+  options.perf_map = arguments.perf_map;
   SymbolizeReport report;
   if (Status symbolized = Symbolize(&*profile, options, &report); !symbolized) {
     return ErrorAbout(arguments.input, symbolized.error().text.view());
@@ -67,6 +69,10 @@ void RegisterSymbolizeCommand(CLI::App& app, CommandOutcome& outcome) {
                    "a directory with binaries or separate debug files (DIR/.build-id/xx/yyyy.debug,\n"
                    "DIR/usr/bin/app, DIR/app); may be given several times")
       ->allow_extra_args(false);
+  command->add_option(
+      "--perf-map", arguments->perf_map,
+      "names of code that was made at run time: what its maker wrote as /tmp/perf-PID.map\n"
+      "(node --perf-basic-prof, java -XX:+DumpPerfMapAtExit); profagent run reads it by itself");
   command->add_option("--demangle", arguments->demangle, "names of C++ and Rust functions")
       ->check(CLI::IsMember({"full", "none"}))
       ->capture_default_str();

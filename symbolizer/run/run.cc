@@ -24,6 +24,7 @@
 #include "symbolizer/run/agent_library.h"
 #include "symbolizer/run/child_process.h"
 #include "symbolizer/run/harvest.h"
+#include "symbolizer/run/jit_names.h"
 #include "symbolizer/run/ledger_directory.h"
 #include "symbolizer/run/ledger_watch.h"
 #include "symbolizer/run/output_names.h"
@@ -231,6 +232,7 @@ void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& di
                 " was written by the process itself: it could not use the directory of the records");
   }
   outputs.AddHarvest(harvest, child.pid(), names);
+  NameJitCode(outputs.all(), report);
   if (options.merge) {
     if (Status merged = outputs.Merge(); !merged) report.Problem(std::string(merged.error().text.view()));
   }

@@ -135,6 +135,17 @@ class Rewriter {
       ModuleReport module_report = SymbolizeModule(&module);
       if (report != nullptr && !module.items.empty()) report->modules.push_back(std::move(module_report));
     }
+    if (!options_.perf_map.empty()) {
+      ModuleReport map_report;
+      if (Status named = NameUnmapped(options_.perf_map, {}, &map_report); !named) return named;
+      if (report != nullptr) report->modules.push_back(std::move(map_report));
+    }
+    Rewrite();
+    return Done{};
+  }
+
+  Status RunPerfMap(const std::string& map, PerfMapRules rules, ModuleReport* report) {
+    if (Status named = NameUnmapped(map, rules, report); !named) return named;
     Rewrite();
     return Done{};
   }
@@ -224,6 +235,32 @@ class Rewriter {
     }
     Explain(symbolizer, *module, &report);
     return report;
+  }
+
+  Status NameUnmapped(const std::string& map, PerfMapRules rules, ModuleReport* report) {
+    std::map<uint64_t, std::vector<Location*>> unnamed;
+    for (Location& location : *profile_->mutable_location()) {
+      if (location.mapping_id() == 0 && location.address() != 0 &&
+          !IsNamed(location, HexNumber(location.address()))) {
+        unnamed[location.address()].push_back(&location);
+      }
+    }
+    std::vector<uint64_t> addresses;
+    for (const auto& [address, locations] : unnamed) addresses.push_back(address);
+    Result<std::vector<std::string>> names = ReadPerfMap(map, addresses, rules);
+    if (!names) return names.error();
+    report->name = map;
+    size_t i = 0;
+    for (const auto& [address, locations] : unnamed) {
+      const std::string& name = (*names)[i++];
+      report->locations += locations.size();
+      if (name.empty()) continue;
+      report->named += locations.size();
+      report->found = SymbolsFound::kSymbols;
+      for (Location* location : locations)
+        Plan(location).push_back({tables_.FunctionId(name, name, "", 0), 0, 0});
+    }
+    return Done{};
   }
 
   // Whether it has a function's name that is not `but`.
@@ -373,6 +410,12 @@ Status Symbolize(Profile* profile, const SymbolizeOptions& options, SymbolizeRep
   if (profile->string_table_size() == 0) return Error::Of("not a valid profile: no string table");
   if (options.demangle) DemangleLocks(profile);
   return Rewriter(profile, options).Run(report);
+}
+
+Status NameByPerfMap(Profile* profile, const std::string& map, PerfMapRules rules, ModuleReport* report) {
+  const SymbolizeOptions options;
+  ModuleReport unused;
+  return Rewriter(profile, options).RunPerfMap(map, rules, report != nullptr ? report : &unused);
 }
 
 void DemangleLocks(Profile* profile) {

@@ -11,6 +11,7 @@
 
 #include "agent/base/result.h"
 #include "proto/profile.pb.h"
+#include "symbolizer/symbolize/perf_map.h"
 
 namespace profagent {
 
@@ -19,6 +20,7 @@ struct SymbolizeOptions {
   std::vector<std::string> debug_path;
   bool use_debuginfod = false;
   bool demangle = true;
+  std::string perf_map;  // what names code that no file has (perf_map.h); "": nothing
 
   // PROFAGENT_DEBUG_PATH (colons between directories); debuginfod if DEBUGINFOD_URLS is set.
   static SymbolizeOptions FromEnvironment();
@@ -53,6 +55,10 @@ struct SymbolizeReport {
 // `report` may be nullptr. Fails only when the profile contradicts itself.
 Status Symbolize(perftools::profiles::Profile* profile, const SymbolizeOptions& options,
                  SymbolizeReport* report);
+
+// Symbolize's share in the locations of code that no file has: those that `map` describes. `report` may be nullptr.
+Status NameByPerfMap(perftools::profiles::Profile* profile, const std::string& map, PerfMapRules rules,
+                     ModuleReport* report);
 
 // Symbolize's share in the samples: the agent's label `lock` is a variable's name, maybe with a distance behind it.
 void DemangleLocks(perftools::profiles::Profile* profile);

@@ -16,6 +16,7 @@ import file_tests  # noqa: E402,F401
 import fork_exec_tests  # noqa: E402,F401
 import heap_tests  # noqa: E402,F401
 import idle_hook_tests  # noqa: E402,F401
+import jit_tests  # noqa: E402,F401
 import limit_tests  # noqa: E402,F401
 import module_tests  # noqa: E402,F401
 import own_sigprof_tests  # noqa: E402,F401

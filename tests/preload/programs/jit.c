@@ -1,0 +1,57 @@
+// A runtime that makes code, two functions of which one calls the other, and describes it for perf.
+//
+//   jit MS PREFIX none|map|old|foreign|linked|fifo      MS of CPU time in PREFIX_spins, called by PREFIX_calls
+#include <sys/stat.h>
+
+#include "tests/preload/programs/program.h"
+
+static const unsigned char kSpins[] = {
+    0x55, 0x48, 0x89, 0xe5,  // push %rbp; mov %rsp, %rbp
+    0x48, 0xff, 0xcf,        // dec %rdi
+    0x75, 0xfb,              // jne back to it
+    0x5d, 0xc3,              // pop %rbp; ret
+};
+static const unsigned char kCalls[] = {
+    0x55, 0x48, 0x89, 0xe5,        // push %rbp; mov %rsp, %rbp
+    0xe8, 0xb7, 0xff, 0xff, 0xff,  // call kSpins, which is at -64
+    0x5d, 0xc3,                    // pop %rbp; ret
+};
+
+static void Describe(const char* code, const char* prefix, const char* how) {
+  char path[64], real[64];
+  snprintf(path, sizeof path, "/tmp/perf-%d.map", getpid());
+  snprintf(real, sizeof real, "perf-%d.real", getpid());
+  unlink(path);
+  if (Is(how, "none")) return;
+  if (Is(how, "fifo")) {
+    REQUIRE(mkfifo(path, 0600) == 0);
+    return;
+  }
+  FILE* map = fopen(Is(how, "linked") ? real : path, "w");
+  REQUIRE(map != NULL);
+  fprintf(map, "%lx %zx %s_spins\n", (unsigned long)code, sizeof kSpins, prefix);
+  fprintf(map, "0x%lx 0x%zx %s_calls\n", (unsigned long)code + 64, sizeof kCalls, prefix);
+  REQUIRE(fclose(map) == 0);
+  if (Is(how, "linked")) {
+    char target[256];
+    REQUIRE(realpath(real, target) != NULL && symlink(target, path) == 0);
+  }
+  if (Is(how, "old")) REQUIRE(utimensat(AT_FDCWD, path, (struct timespec[2]){{1}, {1}}, 0) == 0);
+  if (Is(how, "foreign")) REQUIRE(chown(path, 65534, 65534) == 0);
+}
+
+int main(int argc, char** argv) {
+  REQUIRE(argc == 4);
+  char* code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(code != MAP_FAILED);
+  memcpy(code, kSpins, sizeof kSpins);
+  memcpy(code + 64, kCalls, sizeof kCalls);
+  Describe(code, argv[2], argv[3]);
+  void (*calls)(long) = (void (*)(long))(code + 64);
+  struct timespec used;
+  do {
+    calls(1000000);
+    REQUIRE(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0);
+  } while (used.tv_sec * 1000 + used.tv_nsec / 1000000 < atol(argv[1]));
+  return 7;
+}
