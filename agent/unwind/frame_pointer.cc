@@ -60,6 +60,26 @@ PROF_SIGNAL_SAFE FrameRecord ReadFrame(StackMemory* memory, uintptr_t sp, uintpt
   return frame;
 }
 
+// Where code is about to return, its remaining instructions say where to.
+PROF_SIGNAL_SAFE bool StepByEpilogue(ModuleMap* modules, StackMemory* memory, Registers* registers) {
+  CodeWindow code;
+  Epilogue epilogue;
+  uintptr_t sp = registers->sp();
+  if (!ReadCode(modules, registers->pc(), &code) || !ReadEpilogue(code, &epilogue)) return false;
+  uint64_t return_address = 0;
+  if (sp > UINTPTR_MAX - epilogue.size - 16 || !memory->Read(sp + epilogue.size, &return_address) ||
+      !CallBefore(modules, return_address).is_call) {
+    return false;
+  }
+  for (uint8_t i = 0; i < epilogue.restored; ++i) {
+    auto [number, offset] = epilogue.registers[i];
+    if (!memory->Read(sp + offset, &registers->value[number])) return false;
+  }
+  registers->value[kReturnAddress] = return_address;
+  registers->value[kStackPointer] = sp + epilogue.size + 8;
+  return true;
+}
+
 }  // namespace
 
 CallSite CallBefore(ModuleMap* modules, uintptr_t return_address) {
@@ -117,6 +137,7 @@ FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory, boo
   if (step == FramePointerStep::kSignalReturn || (interrupted && step == FramePointerStep::kCaller))
     return step;
   if (!interrupted) Place({pc, sp, fp}, registers);  // a call is no prologue, whatever follows it
+  if (StepByEpilogue(modules, memory, registers)) return FramePointerStep::kCaller;
 
   FrameRecord frame = ReadFrame(memory, sp, fp);
   CallSite chained = frame.readable ? CallBefore(modules, frame.return_address) : CallSite{};

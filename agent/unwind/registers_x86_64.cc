@@ -38,6 +38,39 @@ PrologueState ClassifyInstruction(const CodeWindow& code) {
   return PrologueState::kUnknown;
 }
 
+bool ReadEpilogue(const CodeWindow& code, Epilogue* epilogue) {
+  // DWARF's number of the register that instructions call 0, 1, ...
+  constexpr uint8_t kNumbers[] = {0, 2, 1, 3, 7, 6, 4, 5};
+  constexpr uint32_t kMostRoom = 1 << 20;
+  const uint8_t* at = code.bytes + CodeWindow::kBefore;
+  const uint8_t* limit = at + code.after;
+  while (at < limit) {
+    bool is_wide = at[0] == 0x48 && limit - at >= 4 && at[2] == 0xc4;  // of 64 bits, to %rsp
+    bool is_high = at[0] == 0x41 && limit - at >= 2;                   // of %r8 to %r15
+    uint8_t pop = is_high ? at[1] : at[0];
+    if (at[0] == 0xc3 || (at[0] == 0xf3 && limit - at >= 2 && at[1] == 0xc3)) return true;  // ret, rep ret
+    if (is_wide && at[1] == 0x83 && at[3] < 0x80) {                                         // add $x,%rsp
+      epilogue->size += at[3];
+      at += 4;
+    } else if (is_wide && at[1] == 0x81 && limit - at >= 7) {  // add $x,%rsp, the long one
+      uint32_t room;
+      std::memcpy(&room, at + 3, sizeof room);
+      if (room > kMostRoom) return false;
+      epilogue->size += room;
+      at += 7;
+    } else if (pop >= 0x58 && pop < 0x60 && (is_high || pop != 0x5c) &&  // not %rsp
+               epilogue->restored < Epilogue::kMostRestored) {
+      uint8_t number = is_high ? static_cast<uint8_t>(8 + pop - 0x58) : kNumbers[pop - 0x58];
+      epilogue->registers[epilogue->restored++] = {number, epilogue->size};
+      epilogue->size += 8;
+      at += is_high ? 2 : 1;
+    } else {
+      return false;
+    }
+  }
+  return false;
+}
+
 bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target) {
   *target = 0;
   if (code.before >= 5 && code.At(-5) == 0xe8) {  // call rel32

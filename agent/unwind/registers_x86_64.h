@@ -118,7 +118,7 @@ PROF_ALWAYS_INLINE size_t SigcontextOffset(uint8_t number) {
 
 // What code bytes around an address say. `before` bytes in front of it and `after` behind were readable.
 struct CodeWindow {
-  static constexpr size_t kBefore = 8, kAfter = 9;
+  static constexpr size_t kBefore = 8, kAfter = 24;
   uint8_t bytes[kBefore + kAfter];
   uint8_t before = 0;
   uint8_t after = 0;
@@ -133,6 +133,20 @@ enum class PrologueState : uint8_t {
   kSignalReturn,        // a signal restorer: the kernel's frame is on top
 };
 PROF_SIGNAL_SAFE PrologueState ClassifyInstruction(const CodeWindow& code);
+
+// What is left of a function that does nothing any more but leave: gives room back, restores registers, returns.
+struct Epilogue {
+  static constexpr uint8_t kMostRestored = 6;
+
+  uint32_t size = 0;  // bytes from the stack pointer to the return address
+  uint8_t restored = 0;
+  struct {
+    uint8_t number;   // of the register
+    uint32_t offset;  // from the stack pointer
+  } registers[kMostRestored];
+};
+// False: something else is done at the window's address, or more than is in the window.
+PROF_SIGNAL_SAFE bool ReadEpilogue(const CodeWindow& code, Epilogue* epilogue);
 
 // Whether a call instruction ends at the window's address; `target` is where it goes, 0 when that is not in
 // the instruction.

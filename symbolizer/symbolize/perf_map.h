@@ -2,7 +2,7 @@
 // function, both numbers hexadecimal.
 //
 // Context:    `offline`.
-// Writers:    node --perf-basic-prof, java -XX:+DumpPerfMapAtExit, python3 -X perf, DOTNET_PerfMapEnabled=1, Julia, LuaJIT...
+// Writers:    node --perf-basic-prof, java -XX:+DumpPerfMapAtExit, python3.12 -X perf, DOTNET_PerfMapEnabled=1, Julia, LuaJIT...
 // Reuse:      memory is used again; of several lines that cover an address the last one counts, as in perf.
 // Limits:     names are cut after 64 KiB. The file may be of any size: what covers no address is not kept.
 #pragma once

@@ -22,6 +22,7 @@ def made_code_has_the_names_of_the_perf_map(t, options):
     profile = outcome.profile("cpu.prof")
     share = profile.cum("made_calls") / profile.ticks()
     t.expect(share > 0.8 and profile.cum("made_calls") == profile.cum("made_spins"), "made_calls is %.2f of all" % share, outcome)
+    t.expect(profile.cum("main") >= profile.cum("made_calls"), "stacks end in it", outcome)
     made = sorted(function.name for function in profile.functions.values() if function.name.startswith(("made_", "0x")))
     t.expect(made == ["made_calls", "made_spins"], "functions %s" % made, outcome)
     t.expect(HINT.search(said(outcome)) is None, "a hint though all has names", outcome)

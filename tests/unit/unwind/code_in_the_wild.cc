@@ -19,7 +19,7 @@ asm(R"(
 .globl NoCfiFrameless, NoCfiFramed, NoCfiFirstInstruction, WithWildRegisters
 .globl CallsAtItsEnd, FollowsImmediately, CfaInScratchRegister, WrongCfiAtReturn, CallsWrongCfi
 .globl LandsInItsCaller, ThrowsToLandingPad
-.globl BareTakesRoom, BareCallsBare, BareAlignsStack, BareStub, BareOnEmptyStack, BarePointsAtStack
+.globl BareLeaves, BareTakesRoom, BareCallsBare, BareAlignsStack, BareStub, BareOnEmptyStack, BarePointsAtStack
 .type NoCfiFrameless, @function
 NoCfiFrameless:
   mov %rbx, %r9
@@ -171,6 +171,23 @@ BareTakesRoom:          # rbp is a number here; what earlier calls left in the r
   pop %rbp
   ret
 .size BareTakesRoom, . - BareTakesRoom
+.type BareLeaves, @function
+BareLeaves:             # as the trampolines of python3.12 -X perf: behind the call there is nothing but its end
+  push %rbp
+  push %r12
+  push %rbx
+  sub $488, %rsp
+  mov $0x1234567, %ebp
+  mov %ebp, %ebx
+  mov %ebp, %r12d
+  call *%rdi
+  add $72, %rsp
+  add $416, %rsp
+  pop %rbx
+  pop %r12
+  pop %rbp
+  ret
+.size BareLeaves, . - BareLeaves
 .type BareCallsBare, @function
 BareCallsBare:
   push %r13

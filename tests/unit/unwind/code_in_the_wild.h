@@ -15,6 +15,7 @@ void CfaInScratchRegister(void (*call)());
 void CallsWrongCfi();       // WrongCfiAtReturn: interrupted at kWrongReturn
 void ThrowsToLandingPad();  // LandsInItsCaller: interrupted at kLanding, about to go on at a landing pad
 // Without unwind information and frame pointer, as GMP's, x264's and OpenBLAS's.
+void BareLeaves(void (*call)());     // calls, gives back what it took, returns
 void BareTakesRoom();                // rbp is a number; what earlier calls left in its room stays there
 void BareCallsBare();                // BareTakesRoom
 void BareAlignsStack();              // takes 28 KiB; rbx keeps the old stack pointer

@@ -136,6 +136,15 @@ TEST_F(UnwinderTest, FollowsFramePointersWhereThereIsNoCfi) {
   EXPECT_EQ(capture.end, WalkEnd::kOutermost);
 }
 
+// NoCfiFramed's step needs its rbp, which BareLeaves has saved.
+TEST_F(UnwinderTest, ReadsTheEpilogueBehindACallWhereThereIsNoCfi) {
+  Capture capture = CaptureBySignal([] { NoCfiFramed([] { BareLeaves([] { raise(SIGUSR1); }); }); });
+  EXPECT_TRUE(capture.Has("BareLeaves"));
+  EXPECT_TRUE(capture.Has("NoCfiFramed"));
+  EXPECT_TRUE(capture.Has("main"));
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+}
+
 TEST_F(UnwinderTest, FindsTheCallerOfALeafWithoutAFrame) {
   Capture capture = CaptureBySignal(NoCfiFrameless);
   ASSERT_EQ(capture.names[0], "NoCfiFrameless");
