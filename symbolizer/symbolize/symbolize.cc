@@ -246,6 +246,7 @@ class Rewriter {
       }
     }
     std::vector<uint64_t> addresses;
+    addresses.reserve(unnamed.size());
     for (const auto& [address, locations] : unnamed) addresses.push_back(address);
     Result<std::vector<std::string>> names = ReadPerfMap(map, addresses, rules);
     if (!names) return names.error();
