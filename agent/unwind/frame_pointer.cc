@@ -60,23 +60,49 @@ PROF_SIGNAL_SAFE FrameRecord ReadFrame(StackMemory* memory, uintptr_t sp, uintpt
   return frame;
 }
 
+// StepByInstruction, when the code is read.
+PROF_SIGNAL_SAFE FramePointerStep StepByCode(ModuleMap* modules, StackMemory* memory, const CodeWindow& code,
+                                             Registers* registers) {
+  uintptr_t sp = registers->sp();
+  if (sp > UINTPTR_MAX - 16) return FramePointerStep::kNothing;
+  uint64_t return_address = 0, fp = registers->fp();
+  switch (ClassifyInstruction(code)) {
+    case PrologueState::kSignalReturn:
+      return FramePointerStep::kSignalReturn;
+    case PrologueState::kReturnAddressOnTop:
+      if (!memory->Read(sp, &return_address) || !CallBefore(modules, return_address).is_call) break;
+      Place({return_address, sp + 8, fp}, registers);
+      return FramePointerStep::kCaller;
+    case PrologueState::kFramePointerPushed:
+      if (!memory->Read(sp, &fp) || !memory->Read(sp + 8, &return_address)) break;
+      if (!CallBefore(modules, return_address).is_call) break;
+      Place({return_address, sp + 16, fp}, registers);
+      return FramePointerStep::kCaller;
+    case PrologueState::kUnknown:
+      break;
+  }
+  return FramePointerStep::kNothing;
+}
+
 // Where code is about to return, its remaining instructions say where to.
-PROF_SIGNAL_SAFE bool StepByEpilogue(ModuleMap* modules, StackMemory* memory, Registers* registers) {
-  CodeWindow code;
+PROF_SIGNAL_SAFE bool StepByEpilogue(ModuleMap* modules, StackMemory* memory, const CodeWindow& code,
+                                     Registers* registers) {
   Epilogue epilogue;
   uintptr_t sp = registers->sp();
-  if (!ReadCode(modules, registers->pc(), &code) || !ReadEpilogue(code, &epilogue)) return false;
+  if (!ReadEpilogue(code, &epilogue)) return false;
   uint64_t return_address = 0;
   if (sp > UINTPTR_MAX - epilogue.size - 16 || !memory->Read(sp + epilogue.size, &return_address) ||
       !CallBefore(modules, return_address).is_call) {
     return false;
   }
+  Registers caller = *registers;
   for (uint8_t i = 0; i < epilogue.restored; ++i) {
     auto [number, offset] = epilogue.registers[i];
-    if (!memory->Read(sp + offset, &registers->value[number])) return false;
+    if (!memory->Read(sp + offset, &caller.value[number])) return false;
   }
-  registers->value[kReturnAddress] = return_address;
-  registers->value[kStackPointer] = sp + epilogue.size + 8;
+  caller.value[kReturnAddress] = return_address;
+  caller.value[kStackPointer] = sp + epilogue.size + 8;
+  *registers = caller;
   return true;
 }
 
@@ -103,25 +129,7 @@ uintptr_t BehindStub(ModuleMap* modules, uintptr_t target) {
 FramePointerStep StepByInstruction(ModuleMap* modules, StackMemory* memory, Registers* registers) {
   CodeWindow code;
   if (!ReadCode(modules, registers->pc(), &code)) return FramePointerStep::kNothing;
-  uintptr_t sp = registers->sp();
-  if (sp > UINTPTR_MAX - 16) return FramePointerStep::kNothing;
-  uint64_t return_address = 0, fp = registers->fp();
-  switch (ClassifyInstruction(code)) {
-    case PrologueState::kSignalReturn:
-      return FramePointerStep::kSignalReturn;
-    case PrologueState::kReturnAddressOnTop:
-      if (!memory->Read(sp, &return_address) || !CallBefore(modules, return_address).is_call) break;
-      Place({return_address, sp + 8, fp}, registers);
-      return FramePointerStep::kCaller;
-    case PrologueState::kFramePointerPushed:
-      if (!memory->Read(sp, &fp) || !memory->Read(sp + 8, &return_address)) break;
-      if (!CallBefore(modules, return_address).is_call) break;
-      Place({return_address, sp + 16, fp}, registers);
-      return FramePointerStep::kCaller;
-    case PrologueState::kUnknown:
-      break;
-  }
-  return FramePointerStep::kNothing;
+  return StepByCode(modules, memory, code, registers);
 }
 
 bool FollowsNoCall(ModuleMap* modules, uintptr_t pc) {
@@ -133,11 +141,14 @@ bool FollowsNoCall(ModuleMap* modules, uintptr_t pc) {
 FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory, bool interrupted,
                                     Registers* registers) {
   uintptr_t pc = registers->pc(), sp = registers->sp(), fp = registers->fp();
-  FramePointerStep step = StepByInstruction(modules, memory, registers);
+  CodeWindow code;  // system calls, where it was made at run time: read once
+  const bool is_readable = ReadCode(modules, pc, &code);
+  FramePointerStep step =
+      is_readable ? StepByCode(modules, memory, code, registers) : FramePointerStep::kNothing;
   if (step == FramePointerStep::kSignalReturn || (interrupted && step == FramePointerStep::kCaller))
     return step;
   if (!interrupted) Place({pc, sp, fp}, registers);  // a call is no prologue, whatever follows it
-  if (StepByEpilogue(modules, memory, registers)) return FramePointerStep::kCaller;
+  if (is_readable && StepByEpilogue(modules, memory, code, registers)) return FramePointerStep::kCaller;
 
   FrameRecord frame = ReadFrame(memory, sp, fp);
   CallSite chained = frame.readable ? CallBefore(modules, frame.return_address) : CallSite{};

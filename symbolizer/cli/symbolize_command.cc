@@ -69,10 +69,9 @@ void RegisterSymbolizeCommand(CLI::App& app, CommandOutcome& outcome) {
                    "a directory with binaries or separate debug files (DIR/.build-id/xx/yyyy.debug,\n"
                    "DIR/usr/bin/app, DIR/app); may be given several times")
       ->allow_extra_args(false);
-  command->add_option(
-      "--perf-map", arguments->perf_map,
-      "names of code that was made at run time: what its maker wrote as /tmp/perf-PID.map\n"
-      "(node --perf-basic-prof, python3.12 -X perf); profagent run reads it by itself");
+  command->add_option("--perf-map", arguments->perf_map,
+                      "names of code that was made at run time: what its maker wrote as /tmp/perf-PID.map\n"
+                      "(node --perf-basic-prof, python3.12 -X perf); profagent run reads it by itself");
   command->add_option("--demangle", arguments->demangle, "names of C++ and Rust functions")
       ->check(CLI::IsMember({"full", "none"}))
       ->capture_default_str();
