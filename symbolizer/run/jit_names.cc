@@ -88,7 +88,8 @@ void NameJitCode(std::deque<Output>& outputs, RunReport& report) {
   report.Line(
       std::to_string(percent) +
       "% of the CPU time is in code without a name that was made at run time; a runtime that describes it in "
-      "/tmp/perf-PID.map gives it one: node --perf-basic-prof, python3.12 -X perf, java (see FILES of profagent(1))");
+      "/tmp/perf-PID.map gives it one: node --perf-basic-prof, python3.12 -X perf, java (see FILES of "
+      "profagent(1))");
 }
 
 }  // namespace profagent
