@@ -12,6 +12,7 @@ constexpr uintptr_t kMaxFunctionSize = uintptr_t{1} << 20;
 // gone, or never have been).
 PROF_SIGNAL_SAFE bool ReadCode(ModuleMap* modules, uintptr_t address, CodeWindow* code) {
   code->before = code->after = 0;
+  code->is_loaded = false;
   if (address < CodeWindow::kBefore) return false;
   uintptr_t start = address - CodeWindow::kBefore;
   MemoryRange text;
@@ -25,6 +26,7 @@ PROF_SIGNAL_SAFE bool ReadCode(ModuleMap* modules, uintptr_t address, CodeWindow
       std::memcpy(code->bytes + (from - start), reinterpret_cast<const void*>(from), limit - from);
       code->before = static_cast<uint8_t>(address - from);
       code->after = static_cast<uint8_t>(limit - address);
+      code->is_loaded = true;
       return true;
     }
   }
@@ -35,9 +37,15 @@ PROF_SIGNAL_SAFE bool ReadCode(ModuleMap* modules, uintptr_t address, CodeWindow
     return true;
   }
   // The page in front is not there.
-  size = StackMemory::Copy(address, code->bytes + CodeWindow::kBefore, CodeWindow::kAfter);
-  code->after = static_cast<uint8_t>(size);
-  return size > 0;
+  constexpr uintptr_t kPage = 4096;
+  size_t before = address % kPage;
+  if (before > CodeWindow::kBefore) return false;
+  size = StackMemory::Copy(address - before, code->bytes + CodeWindow::kBefore - before,
+                           before + CodeWindow::kAfter);
+  if (size <= before) return false;
+  code->before = static_cast<uint8_t>(before);
+  code->after = static_cast<uint8_t>(size - before);
+  return true;
 }
 
 // How far in front of pc the called function begins; UINTPTR_MAX: not known, or not there.
@@ -138,20 +146,30 @@ bool FollowsNoCall(ModuleMap* modules, uintptr_t pc) {
   return ReadCode(modules, pc, &code) && !FollowsCall(code, pc, &target);
 }
 
-FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory, bool interrupted,
-                                    Registers* registers) {
+FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory, KnownCalls* known,
+                                    bool interrupted, Registers* registers) {
   uintptr_t pc = registers->pc(), sp = registers->sp(), fp = registers->fp();
-  CodeWindow code;  // system calls, where it was made at run time: read once
-  const bool is_readable = ReadCode(modules, pc, &code);
-  FramePointerStep step =
-      is_readable ? StepByCode(modules, memory, code, registers) : FramePointerStep::kNothing;
-  if (step == FramePointerStep::kSignalReturn || (interrupted && step == FramePointerStep::kCaller))
-    return step;
-  if (!interrupted) Place({pc, sp, fp}, registers);  // a call is no prologue, whatever follows it
-  if (is_readable && StepByEpilogue(modules, memory, code, registers)) return FramePointerStep::kCaller;
+  if (interrupted || !known->Has(pc)) {
+    CodeWindow code;
+    const bool is_readable = ReadCode(modules, pc, &code);
+    FramePointerStep step =
+        is_readable ? StepByCode(modules, memory, code, registers) : FramePointerStep::kNothing;
+    if (step == FramePointerStep::kSignalReturn || (interrupted && step == FramePointerStep::kCaller))
+      return step;
+    if (!interrupted) Place({pc, sp, fp}, registers);  // a call is no prologue, whatever follows it
+    if (is_readable && StepByEpilogue(modules, memory, code, registers)) return FramePointerStep::kCaller;
+    uintptr_t target;
+    bool is_call = is_readable && !code.is_loaded && FollowsCall(code, pc, &target);
+    if (is_call && !interrupted && step == FramePointerStep::kNothing) known->Add(pc);
+  }
 
   FrameRecord frame = ReadFrame(memory, sp, fp);
-  CallSite chained = frame.readable ? CallBefore(modules, frame.return_address) : CallSite{};
+  CallSite chained;
+  if (frame.readable && !interrupted && known->Has(frame.return_address)) {
+    chained.is_call = true;
+  } else if (frame.readable) {
+    chained = CallBefore(modules, frame.return_address);
+  }
   if (interrupted && sp <= UINTPTR_MAX - 8) {
     uint64_t word = 0;
     CallSite top = memory->Read(sp, &word) ? CallBefore(modules, word) : CallSite{};

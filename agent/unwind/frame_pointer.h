@@ -11,6 +11,7 @@
 #pragma once
 
 #include "agent/base/signal_safe.h"
+#include "agent/unwind/known_calls.h"
 #include "agent/unwind/module_map.h"
 #include "agent/unwind/registers.h"
 #include "agent/unwind/stack_memory.h"
@@ -45,6 +46,7 @@ PROF_SIGNAL_SAFE bool FollowsNoCall(ModuleMap* modules, uintptr_t pc);
 
 // `interrupted`: pc is an instruction that was about to run, not one that called.
 PROF_SIGNAL_SAFE FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory,
-                                                     bool interrupted, Registers* registers);
+                                                     KnownCalls* known, bool interrupted,
+                                                     Registers* registers);
 
 }  // namespace profagent

@@ -154,7 +154,7 @@ Walker::Step Walker::ApplyRecipe(Recipe recipe, Registers* registers) {
 }
 
 Walker::Step Walker::ApplyFramePointer(bool interrupted, Registers* registers) {
-  switch (StepByFramePointer(modules_, &memory_, interrupted, registers)) {
+  switch (StepByFramePointer(modules_, &memory_, known_calls_, interrupted, registers)) {
     case FramePointerStep::kCaller:
       return Step::kCaller;
     case FramePointerStep::kSignalReturn:

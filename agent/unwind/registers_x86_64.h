@@ -122,6 +122,7 @@ struct CodeWindow {
   uint8_t bytes[kBefore + kAfter];
   uint8_t before = 0;
   uint8_t after = 0;
+  bool is_loaded = false;  // an object's, which stays as it is
   PROF_ALWAYS_INLINE uint8_t At(int offset) const { return bytes[static_cast<int>(kBefore) + offset]; }
 };
 

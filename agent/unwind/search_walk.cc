@@ -201,7 +201,7 @@ uint32_t Walker::LeaveBareCode(const ucontext_t& context, Registers* registers) 
     FramePointerStep step =
         interrupted ? StepByInstruction(modules_, &memory_, registers) : FramePointerStep::kNothing;
     const bool sure = step == FramePointerStep::kCaller;
-    if (!sure) step = StepByFramePointer(modules_, &memory_, interrupted, registers);
+    if (!sure) step = StepByFramePointer(modules_, &memory_, known_calls_, interrupted, registers);
     if (step == FramePointerStep::kSignalReturn) return depth;
     frames_[depth++] = FrameOf(address, module);
     if (!interrupted && IsFunctionStart(here.pc)) {

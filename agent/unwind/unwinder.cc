@@ -60,7 +60,8 @@ WalkResult Unwinder::Walk(const ucontext_t& context, StackBounds bounds, std::sp
     frames[0] = Frame::Of(ModuleId::kNone, leaf.pc);
     return {1, WalkEnd::kNoUnwindInfo};
   }
-  Walker walker(&cache_, &modules_, &pools_->windows, &pools_->trails, Readable(bounds, leaf.sp), frames);
+  Walker walker(&cache_, &modules_, &pools_->windows, &pools_->trails, &pools_->known_calls,
+                Readable(bounds, leaf.sp), frames);
   WalkResult result = walker.Fast(leaf, true, nullptr);
   return walker.needs_all_registers() ? walker.Full(context) : result;
 }
@@ -71,7 +72,8 @@ __attribute__((noinline)) WalkResult Unwinder::WalkFromHere(StackBounds bounds, 
   FramePosition here = CapturePosition();
   MemoryRange readable = Readable(bounds, here.sp);
   if (memo != nullptr && memo->Recall(&pools_->memos, here, readable.limit, cache_.generation())) return {};
-  Walker walker(&cache_, &modules_, &pools_->windows, &pools_->trails, readable, frames);
+  Walker walker(&cache_, &modules_, &pools_->windows, &pools_->trails, &pools_->known_calls, readable,
+                frames);
   const uint32_t skip = skip_frames + 2;  // this function and the one that calls it are no part of the answer
   FramePosition position = here;
   if (walker.LeaveOut(skip, &position, memo)) {

@@ -19,6 +19,7 @@
 #include "agent/base/units.h"
 #include "agent/ledger/frame.h"
 #include "agent/ledger/ledger.h"
+#include "agent/unwind/known_calls.h"
 #include "agent/unwind/memory_range.h"
 #include "agent/unwind/module_map.h"
 #include "agent/unwind/recipe_cache.h"
@@ -83,6 +84,7 @@ class Unwinder {
     StackWindowPool windows;
     TrailPool trails;
     StackMemoPool memos;
+    KnownCalls known_calls;
   };
   Pools* pools_ = nullptr;
 };

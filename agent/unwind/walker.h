@@ -33,10 +33,12 @@ struct BareFrame {
 class Walker {
  public:
   PROF_ALWAYS_INLINE Walker(RecipeCache* cache, ModuleMap* modules, StackWindowPool* windows,
-                            TrailPool* trails, MemoryRange bounds, std::span<Frame> frames)
+                            TrailPool* trails, KnownCalls* known_calls, MemoryRange bounds,
+                            std::span<Frame> frames)
       : cache_(cache),
         modules_(modules),
         trails_(trails),
+        known_calls_(known_calls),
         stack_(bounds.limit),
         memory_(bounds, windows),
         frames_(frames) {}
@@ -109,6 +111,7 @@ class Walker {
   RecipeCache* cache_;
   ModuleMap* modules_;
   TrailPool* trails_;
+  KnownCalls* known_calls_;
   uintptr_t stack_;  // what the trail is found by: the stack's upper bound, 0: not known
   StackMemory memory_;
   std::span<Frame> frames_;

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "tests/unit/sanitized.h"
@@ -442,25 +443,61 @@ TEST_F(UnwinderTest, NeedsNoMoreThanItsShareOfTheHandlersStack) {
   EXPECT_LE(worst, kPromised);
 }
 
-// One forbidden system call in a sandboxed program is its death.
-TEST_F(UnwinderTest, MakesNoSystemCallOnAThreadsOwnStack) {
-  pid_t child = fork();
-  if (child == 0) {
-    Capture warm = CaptureBySignal([] { raise(SIGUSR1); });
-    // Only sigreturn, tgkill and exit from here on: strict mode allows read, write, exit and sigreturn.
-    ucontext_t context;
-    getcontext(&context);
-    bounds_ = OwnStackBounds();
-    frames_.assign(64, Frame{});
-    if (syscall(SYS_prctl, 22 /* PR_SET_SECCOMP */, 1 /* strict */) != 0) syscall(SYS_exit, 77);
-    WalkResult result = unwinder_->Walk(context, bounds_, frames_);
-    syscall(SYS_exit, result.end == WalkEnd::kOutermost ? 0 : 1);
-  }
+// One forbidden system call in a sandboxed program is its death. True when the walk came to the end.
+bool WalksInASandbox(Unwinder* unwinder, StackBounds bounds, std::span<Frame> frames) {
+  // Only read, write, exit and sigreturn from here on.
+  ucontext_t context;
+  getcontext(&context);
+  if (syscall(SYS_prctl, 22 /* PR_SET_SECCOMP */, 1 /* strict */) != 0) syscall(SYS_exit, 77);
+  return unwinder->Walk(context, bounds, frames).end == WalkEnd::kOutermost;
+}
+
+void ExpectToHaveSurvived(pid_t child) {
   int status = -1;
   waitpid(child, &status, 0);
   ASSERT_TRUE(WIFEXITED(status)) << "killed by signal " << WTERMSIG(status);
   if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no seccomp here";
   EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST_F(UnwinderTest, MakesNoSystemCallOnAThreadsOwnStack) {
+  pid_t child = fork();
+  if (child == 0) {
+    Capture warm = CaptureBySignal([] { raise(SIGUSR1); });
+    bounds_ = OwnStackBounds();
+    frames_.assign(64, Frame{});
+    syscall(SYS_exit, WalksInASandbox(unwinder_, bounds_, frames_) ? 0 : 1);
+  }
+  ExpectToHaveSurvived(child);
+}
+
+// Code of no object may not be there: looking at it is a system call, made once for each return address.
+TEST_F(UnwinderTest, LooksAtMadeCodeOnce) {
+  const unsigned char kCalls[] = {0x55, 0x48, 0x89, 0xe5,  // push %rbp; mov %rsp, %rbp
+                                  0xff, 0xd7, 0x89, 0xc0,  // call *%rdi; mov %eax, %eax
+                                  0x5d, 0xc3};             // pop %rbp; ret
+  void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(page, MAP_FAILED);
+  memcpy(page, kCalls, sizeof kCalls);
+  static void (*calls)(void (*)());
+  calls = reinterpret_cast<void (*)(void (*)())>(page);
+  Capture first = CaptureBySignal([] { calls([] { calls([] { raise(SIGUSR1); }); }); });
+  EXPECT_EQ(
+      std::ranges::count_if(first.frames, [](Frame frame) { return frame.module() == ModuleId::kNone; }), 2);
+  EXPECT_TRUE(first.Has("main"));
+  pid_t child = fork();
+  if (child == 0) {
+    bounds_ = OwnStackBounds();
+    frames_.assign(64, Frame{});
+    calls([] {
+      calls([] {
+        bool ended = WalksInASandbox(current_->unwinder_, current_->bounds_, current_->frames_);
+        syscall(SYS_exit, ended ? 0 : 1);
+      });
+    });
+  }
+  ExpectToHaveSurvived(child);
+  munmap(page, 4096);
 }
 
 TEST_F(UnwinderTest, GoesOnInAForkedChildWithItsOwnLedger) {
