@@ -116,7 +116,7 @@ Status ElfFile::Load() {
       if ((shdr.sh_flags & kCode) == kCode) lowest_section = std::min<uint64_t>(lowest_section, shdr.sh_addr);
       const char* name = elf_strptr(elf_, names, shdr.sh_name);
       if (name != nullptr)
-        sections_.push_back({name, section, shdr.sh_type != SHT_NOBITS && shdr.sh_size > 0});
+        sections_.push_back({name, section, shdr.sh_addr, shdr.sh_type != SHT_NOBITS && shdr.sh_size > 0});
     }
   }
 
@@ -145,6 +145,11 @@ const ElfFile::SectionEntry* ElfFile::Find(std::string_view name) const {
 bool ElfFile::HasSection(std::string_view name) const {
   const SectionEntry* entry = Find(name);
   return entry != nullptr && entry->has_bytes;
+}
+
+uint64_t ElfFile::SectionAddress(std::string_view name) const {
+  const SectionEntry* entry = Find(name);
+  return entry != nullptr ? entry->address : 0;
 }
 
 std::string_view ElfFile::Section(std::string_view name) const {

@@ -61,6 +61,7 @@ class ElfFile {
   // A section's bytes, decompressed; empty when there is no such section or it has none (SHT_NOBITS).
   std::string_view Section(std::string_view name) const;
   bool HasSection(std::string_view name) const;
+  uint64_t SectionAddress(std::string_view name) const;  // 0: there is no such section
   bool HasDebugInfo() const { return HasSection(".debug_info") || HasSection(".zdebug_info"); }
   std::optional<DebugLink> debug_link() const;
   std::optional<DebugLink> debug_alt_link() const;
@@ -74,6 +75,7 @@ class ElfFile {
   struct SectionEntry {
     std::string_view name;
     Elf_Scn* section;
+    uint64_t address;
     bool has_bytes;
   };
   const SectionEntry* Find(std::string_view name) const;

@@ -36,7 +36,9 @@ void ModuleSymbolizer::AddMiniDebugInfo() {
   Result<std::unique_ptr<ElfFile>> mini = OpenMiniDebugInfo(*binary_.file);
   if (!mini) return Note(mini.error().text.view());
   mini_debug_info_ = std::move(*mini);
-  if (mini_debug_info_ != nullptr) symbols_.Add(*mini_debug_info_);
+  if (mini_debug_info_ == nullptr) return;
+  symbols_.Add(*mini_debug_info_);
+  symbols_.AddStarts(*binary_.file);  // whoever made it may have left out functions, such as weak ones
 }
 
 void ModuleSymbolizer::Note(std::string_view problem) {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "symbolizer/symbolize/byte_reader.h"
+
 namespace profagent {
 namespace {
 
@@ -68,6 +70,22 @@ void SymbolTable::Add(const ElfFile& file) {
   }
 }
 
+void SymbolTable::AddStarts(const ElfFile& file) {
+  constexpr char kTable[] = ".eh_frame_hdr";
+  // Version 1; what linkers write: pcrel|sdata4, udata4, datarel|sdata4.
+  constexpr std::string_view kEncodings = "\x01\x1b\x03\x3b";
+  std::string_view bytes = file.Section(kTable);
+  if (!bytes.starts_with(kEncodings)) return;
+  ByteReader reader(bytes);
+  reader.Skip(8);
+  for (uint64_t left = reader.Fixed(4); left > 0 && reader.left() >= 8; --left) {
+    const auto distance = static_cast<int32_t>(reader.Fixed(4));
+    starts_.push_back(file.SectionAddress(kTable) + static_cast<uint64_t>(int64_t{distance}));
+    reader.Skip(4);  // where its description is
+  }
+  std::sort(starts_.begin(), starts_.end());
+}
+
 void SymbolTable::Sort() {
   std::sort(symbols_.begin(), symbols_.end(), [](const Symbol& a, const Symbol& b) {
     if (a.address != b.address) return a.address < b.address;
@@ -99,6 +117,10 @@ const Symbol* SymbolTable::Find(uint64_t address) {
     passed_end |= first->size != 0;
     if (!passed_end && unsized == nullptr && address - first->address < label_reach) unsized = &*first;
     after = first;
+  }
+  if (unsized != nullptr) {
+    auto next = std::upper_bound(starts_.begin(), starts_.end(), unsized->address);
+    if (next != starts_.end() && *next <= address) return nullptr;
   }
   return unsized;
 }

@@ -24,6 +24,8 @@ class SymbolTable {
   // .symtab, or .dynsym when that was stripped. Adds to what an earlier call found, so that a separate debug
   // file's symbols complete those of the binary.
   void Add(const ElfFile& file);
+  // Where functions begin, by the file's unwind information: for symbols that are not all. One without a size ends there.
+  void AddStarts(const ElfFile& file);
 
   // The symbol that covers the address, under its best name; nullptr when there is none. A label of a stripped file, which
   // exports it but not what follows, covers 4 KiB at most.
@@ -39,6 +41,7 @@ class SymbolTable {
   void Sort();
 
   std::vector<Symbol> symbols_;
+  std::vector<uint64_t> starts_;
   bool sorted_ = false;
   bool only_dynamic_ = true;
 };

@@ -89,6 +89,31 @@ TEST_F(MiniDebugInfoTest, NamesFunctionsOfAStrippedFile) {
   }
 }
 
+// By gdb's manual it has no weak functions. In front of them frame_dummy may stand, which has no size.
+TEST_F(MiniDebugInfoTest, FunctionsThatItLeavesOutHaveNoOthersNames) {
+  ASSERT_TRUE(
+      directory_.Run("objcopy -S -R .comment --keep-symbol=frame_dummy debug mini && xz -c mini >mini.xz"));
+  ASSERT_TRUE(Embed("mini.xz"));
+  EXPECT_EQ(Symbolized(&profile_).find("sample+0x"), 0u);
+}
+
+// Assembly: no size, and nothing in the unwind information.
+TEST_F(MiniDebugInfoTest, NamesALabelWithoutASize) {
+  directory_.Write("code.s",
+                   ".text\nlabel: .skip 8192\nmarker: nop\n.section .note.GNU-stack,\"\",@progbits\n");
+  ASSERT_TRUE(
+      directory_.Run("gcc -c code.s && "
+                     "echo 'int exported(int x) { return x; }' >c.c && gcc -O2 -fPIC -c c.c && "
+                     "gcc -shared c.o code.o -o code.so"));
+  binary_ = directory_ / "code.so";
+  profile_ = MarkerProfile();
+  ASSERT_TRUE(
+      directory_.Run("objcopy --only-keep-debug code.so debug && "
+                     "objcopy -S -R .comment --keep-symbol=label debug mini && xz -c mini >mini.xz && "
+                     "strip code.so && objcopy --add-section .gnu_debugdata=mini.xz code.so"));
+  EXPECT_EQ(Symbolized(&profile_), "label :0");
+}
+
 TEST_F(MiniDebugInfoTest, SaysWhatIsWrongWithIt) {
   ASSERT_TRUE(
       directory_.Run("xz -c mini >mini.xz && head -c 500 mini.xz >short.xz && "
