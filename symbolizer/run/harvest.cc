@@ -130,6 +130,8 @@ Result<ProcessProfiles> ReadLedger(const LedgerDirectory::LedgerFile& file, Nano
   process.pid = file.pid;
   process.serial = file.serial;
   process.program = view->Text(view->header().program);
+  process.parent_pid = view->header().parent_pid;
+  process.began_nanos = view->header().start_realtime_ns;
   process.still_records = IsRecordedInto(file);
   process.end = static_cast<ProcessEnd>(view->header().process_end.load(std::memory_order_relaxed));
   process.lost_nanos = LostNanos(*view);

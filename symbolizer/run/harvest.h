@@ -26,7 +26,9 @@ struct KindProfile {
 struct ProcessProfiles {
   uint32_t pid = 0;
   uint32_t serial = 0;
-  std::string program;  // last component of the executable's path
+  std::string program;       // last component of the executable's path
+  uint32_t parent_pid = 0;   // when it began
+  uint64_t began_nanos = 0;  // since 1970
   ProcessEnd end = ProcessEnd::kRunning;
   bool became_another = false;  // by exec
   bool still_records = false;

@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "agent/base/units.h"
 #include "symbolizer/profile/sample_values.h"
@@ -19,7 +20,7 @@ namespace {
 using perftools::profiles::Location;
 using perftools::profiles::Sample;
 
-// A file's time may be that of the clock's last tick, and a profile's that of a moment later.
+// A file's time may be that of the clock's last tick, and a process's that of a moment later.
 constexpr int64_t kSlackSeconds = 1;
 // So much of the CPU time, in percent, is worth a hint.
 constexpr int64_t kMuch = 10;
@@ -34,6 +35,14 @@ std::optional<pid_t> PidOf(const Profile& profile) {
     if (std::from_chars(text.data(), text.data() + text.size(), pid).ec == std::errc()) return pid;
   }
   return std::nullopt;
+}
+
+std::vector<CodeOrigin> OriginsOf(const Output& output) {
+  if (!output.origins.empty()) return output.origins;
+  // A process wrote it. Only a CPU profile says when it was begun, and not when it was taken.
+  std::optional<pid_t> pid = PidOf(output.profile);
+  if (!pid || output.kind != ProfileKind::kCpu) return {};
+  return {{*pid, static_cast<uint64_t>(output.profile.time_nanos())}};
 }
 
 // Code of no file that is called by its address.
@@ -68,12 +77,12 @@ void NameJitCode(std::deque<Output>& outputs, RunReport& report) {
   int64_t all = 0, unnamed = 0;
   for (Output& output : outputs) {
     Profile& profile = output.profile;
-    std::optional<pid_t> pid = PidOf(profile);
-    if (pid && HasUnnamed(profile)) {
+    for (const CodeOrigin& origin : OriginsOf(output)) {
+      if (!HasUnnamed(profile)) break;
       PerfMapRules rules{
           .only_trusted = true,
-          .not_before = profile.time_nanos() / static_cast<int64_t>(kNanosPerSecond) - kSlackSeconds};
-      Status named = NameByPerfMap(&profile, PerfMapPath(*pid), rules, nullptr);
+          .not_before = static_cast<int64_t>(origin.began_nanos / kNanosPerSecond) - kSlackSeconds};
+      Status named = NameByPerfMap(&profile, PerfMapPath(origin.pid), rules, nullptr);
       if (!named && named.error().code != ENOENT) problems.emplace(named.error().text.view());
     }
     if (output.kind != ProfileKind::kCpu) continue;

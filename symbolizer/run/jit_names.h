@@ -10,8 +10,8 @@
 
 namespace profagent {
 
-// Of every profile by the pid in its comments; to be called before several are merged. Says which files are of no use, and how to
-// come by names when much of the CPU time has none.
+// Of every profile by the map of its process, then by those of the processes that this was forked from; to be called before
+// several are merged. Says which files are of no use, and how to come by names when much of the CPU time has none.
 void NameJitCode(std::deque<Output>& outputs, RunReport& report);
 
 }  // namespace profagent

@@ -43,6 +43,28 @@ ImageName NameOf(const ProcessProfiles& image) {
   return {image.program, image.pid, image.serial, image.became_another};
 }
 
+// nullptr: it was not forked from a program of the same name. What an exec began has no code of its parent.
+const ProcessProfiles* ForkedFrom(const Harvest& harvest, const ProcessProfiles& image) {
+  const auto began_before = [&](uint32_t pid) {  // the last one
+    const ProcessProfiles* found = nullptr;
+    for (const ProcessProfiles& other :
+         std::ranges::equal_range(harvest.processes, pid, {}, &ProcessProfiles::pid)) {
+      if (other.began_nanos < image.began_nanos) found = &other;
+    }
+    return found;
+  };
+  if (began_before(image.pid) != nullptr) return nullptr;
+  const ProcessProfiles* parent = began_before(image.parent_pid);
+  return parent != nullptr && parent->program == image.program ? parent : nullptr;
+}
+
+std::vector<CodeOrigin> OriginsOf(const Harvest& harvest, const ProcessProfiles& image) {
+  std::vector<CodeOrigin> origins;
+  for (const ProcessProfiles* at = &image; at != nullptr; at = ForkedFrom(harvest, *at))
+    origins.push_back({static_cast<pid_t>(at->pid), at->began_nanos});
+  return origins;
+}
+
 std::string ImageText(const ProcessProfiles& image) {
   if (!image.became_another) return ProcessText(image);
   return image.program + " (pid " + std::to_string(image.pid) + ", before its exec)";
@@ -108,6 +130,7 @@ void Outputs::AddHarvest(Harvest& harvest, pid_t main_pid, OutputNames& names) {
       output.process = std::to_string(image->pid);
       output.image = output.process + "." + std::to_string(image->serial);
       output.whose = ImageText(*image);
+      output.origins = OriginsOf(harvest, *image);
       (is_main ? of_main : outputs_).push_back(std::move(output));
     }
   }

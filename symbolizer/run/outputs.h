@@ -8,12 +8,19 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <vector>
 
 #include "symbolizer/run/harvest.h"
 #include "symbolizer/run/output_names.h"
 #include "symbolizer/run/run_kinds.h"
 
 namespace profagent {
+
+// A process whose code may be in a profile: its own, or one that it was forked from.
+struct CodeOrigin {
+  pid_t pid = 0;
+  uint64_t began_nanos = 0;  // since 1970
+};
 
 // A profile that is written, or will be.
 struct Output {
@@ -22,8 +29,9 @@ struct Output {
   // Keys, equal for all that is about one process, or about one program that it was: what one was at its peak says nothing of
   // what the other allocated.
   std::string process, image;
-  std::string whose;   // "cc1plus (pid 12)"
-  int64_t weight = 0;  // sum of the value that RunKind names
+  std::vector<CodeOrigin> origins;  // the process first; none of a file that a process wrote
+  std::string whose;                // "cc1plus (pid 12)"
+  int64_t weight = 0;               // sum of the value that RunKind names
   Profile profile;
   bool self_written = false;  // by the process, not by us: the file is there already
   size_t images = 1;          // added up in it

@@ -29,6 +29,26 @@ def made_code_has_the_names_of_the_perf_map(t, options):
 
 
 @test()
+def made_code_has_its_names_in_all_profiles(t):
+    # A heap profile's time is that of the end, and the map may have been complete long before.
+    outcome = run(t, ["--heap=1"], "jit", "2200", "made", "map")
+    remove_maps(outcome)
+    heap = outcome.profile("heap.prof")
+    t.expect(heap.cum("made_asks", "inuse_space") == 1000000, "made_asks keeps %d" % heap.cum("made_asks", "inuse_space"), outcome)
+    t.expect("older" not in said(outcome), "the map is called old", outcome)
+
+
+@test()
+def code_made_before_a_fork_has_its_names_in_the_child(t):
+    outcome = run(t, ["--cpu"], "jit", "200", "made", "forks")
+    remove_maps(outcome)
+    (child,) = [name for name in outcome.profiles() if name != "cpu.prof"]
+    profile = outcome.profile(child)
+    t.expect(profile.cum("made_spins") > 0.8 * profile.ticks(), "made_spins is %d of %d" % (profile.cum("made_spins"), profile.ticks()), outcome)
+    t.expect(HINT.search(said(outcome)) is None, "a hint though all has names", outcome)
+
+
+@test()
 def processes_that_are_merged_keep_each_its_names(t):
     jit = t.program("jit")
     outcome = run(t, ["--cpu", "--merge"], "/bin/sh", "-c", "'%s' 200 one map & '%s' 200 two map; wait" % (jit, jit))

@@ -1,7 +1,10 @@
 // A runtime that makes code, two functions of which one calls the other, and describes it for perf.
 //
-//   jit MS PREFIX none|map|old|foreign|linked|fifo      MS of CPU time in PREFIX_spins, called by PREFIX_calls
+//   jit MS PREFIX none|map|old|foreign|linked|fifo|forks
+//
+// PREFIX_asks for 1000000 bytes; then MS of CPU time in PREFIX_spins, called by PREFIX_calls; `forks`: in a child.
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "tests/preload/programs/program.h"
 
@@ -17,6 +20,14 @@ static const unsigned char kCalls[] = {
     0x48, 0x83, 0xc4, 0x08, 0xc3,  // add $8, %rsp; ret
 };
 
+static const unsigned char kAsks[] = {
+    0x48, 0x83, 0xec, 0x08, 0xff, 0xd7,  // sub $8, %rsp; call *%rdi
+    0x48, 0x83, 0xc4, 0x08, 0xc3,        // add $8, %rsp; ret
+};
+
+static void* volatile g_kept;
+static void Keep(void) { g_kept = malloc(1000000); }
+
 static void Describe(const char* code, const char* prefix, const char* how) {
   char path[64], real[64];
   snprintf(path, sizeof path, "/tmp/perf-%d.map", getpid());
@@ -31,6 +42,7 @@ static void Describe(const char* code, const char* prefix, const char* how) {
   REQUIRE(map != NULL);
   fprintf(map, "%lx %zx %s_spins\n", (unsigned long)code, sizeof kSpins, prefix);
   fprintf(map, "0x%lx 0x%zx %s_calls\n", (unsigned long)code + 64, sizeof kCalls, prefix);
+  fprintf(map, "%lx %zx %s_asks\n", (unsigned long)code + 128, sizeof kAsks, prefix);
   REQUIRE(fclose(map) == 0);
   if (Is(how, "linked")) {
     char target[256];
@@ -46,7 +58,13 @@ int main(int argc, char** argv) {
   REQUIRE(code != MAP_FAILED);
   memcpy(code, kSpins, sizeof kSpins);
   memcpy(code + 64, kCalls, sizeof kCalls);
+  memcpy(code + 128, kAsks, sizeof kAsks);
   Describe(code, argv[2], argv[3]);
+  ((void (*)(void (*)(void)))(code + 128))(Keep);
+  if (Is(argv[3], "forks") && fork() > 0) {
+    wait(NULL);
+    return 7;
+  }
   void (*calls)(long) = (void (*)(long))(code + 64);
   struct timespec used;
   do {
