@@ -37,7 +37,8 @@ void PassBy(const LoadedObject& us, const LoadedObject& object, std::span<const 
     uintptr_t value = __atomic_load_n(slot.place, __ATOMIC_RELAXED);
     if (!us.range().Holds(value, 1)) return;
     const IdleHook* idle = ByAddress(hooks, value);
-    if (idle == nullptr || idle->original == 0 || !memory.TryOpen(slot.place)) return;
+    if (idle == nullptr || idle->original == 0) return;
+    if (!object.MayWrite(slot) || !memory.TryOpen(slot.place)) return;
     __atomic_compare_exchange_n(slot.place, &value, idle->original, false, __ATOMIC_RELAXED,
                                 __ATOMIC_RELAXED);
   });

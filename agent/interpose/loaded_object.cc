@@ -126,6 +126,11 @@ MemoryRange LoadedObject::relro() const {
   return {};
 }
 
+bool LoadedObject::MayWrite(const Slot& slot) const {
+  auto place = reinterpret_cast<uintptr_t>(slot.place);
+  return !SegmentAt(place, map_->l_addr, MappedProgramHeaders(range_), PF_W).empty();
+}
+
 std::span<const Elf64_Sym> LoadedObject::definitions() const {
   if (gnu_hash_ == nullptr || symbols_ == nullptr) return {};
   uint32_t first = gnu_hash_[1];

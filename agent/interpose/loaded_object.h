@@ -35,6 +35,9 @@ class LoadedObject {
   bool Holds(const void* address) const { return range_.Holds(reinterpret_cast<uintptr_t>(address), 1); }
   // What the loader makes read-only when it is done with it; empty: nothing.
   MemoryRange relro() const;
+  // Outside it, too, it is not to be written where the linker meant it to be read-only (DT_TEXTREL), or where nothing can be said: of
+  // an object whose program headers do not stand on its first page (llvm-bolt).
+  bool MayWrite(const Slot& slot) const;
 
   // Whole pages, which hold what exports are called and where they are, and no code; empty: not to be told.
   MemoryRange symbol_pages() const;

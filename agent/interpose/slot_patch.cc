@@ -208,7 +208,9 @@ void RedirectSlots(const LoadedObject& object, std::span<const RedirectedPart> p
     if (redirection == nullptr && object.IsUnbound(slot, value) && MayBeName(name)) {
       redirection = ForUnbound(parts, elsewhere, name);
     }
-    if (redirection != nullptr && memory.TryOpen(slot.place)) Write(slot, value, *redirection);
+    if (redirection != nullptr && object.MayWrite(slot) && memory.TryOpen(slot.place)) {
+      Write(slot, value, *redirection);
+    }
   });
 }
 

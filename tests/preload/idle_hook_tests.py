@@ -1,5 +1,7 @@
 """What no profile needs is not in the program's way: its calls lead straight to libc, or to the allocator that it has."""
 
+import struct
+
 from allocator_tests import preload
 from runner import each, test
 
@@ -64,6 +66,28 @@ def data_of_the_allocator_behind_us_leads_to_it(t):
     run = t.run("slots_now", env={**CPU_ONLY, "LD_PRELOAD": "%s:%s" % (t.agent, library)})
     t.expect(b"data malloc" in run.out, "not of that allocator", run)
     t.expect(set(whose(t, run)[0]["malloc"]) == {library.name}, "malloc leads elsewhere", run)
+
+
+def with_program_headers_at_the_end(library, copy):
+    """As llvm-bolt leaves it (rustc's libraries)."""
+    image = bytearray(library.read_bytes())
+    start, size, count = struct.unpack_from("<Q", image, 32) + struct.unpack_from("<HH", image, 54)
+    headers = image[start : start + size * count]
+    image += bytes(-len(image) % 8)
+    struct.pack_into("<Q", image, 32, len(image))
+    copy.write_bytes(image + headers)
+    return copy
+
+
+@each((headers, allocator) for headers in ["first", "last"] for allocator in ["glibc", "jemalloc"])
+def what_is_read_only_is_left_alone(t, headers, allocator):
+    library = t.tools.programs / "libread_only_words.so"
+    if headers == "last":
+        library = with_program_headers_at_the_end(library, t.dir / library.name)
+    env = {**CPU_ONLY, "MEMPROFILERATE": 0 if allocator == "glibc" else None}
+    run = t.run("slots_now", env={**env, "LD_PRELOAD": "%s:%s" % (preload(t, allocator, "before"), library)})
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
 
 
 @test()
