@@ -72,11 +72,12 @@ class LoadedObject {
   const Elf64_Sym* FindByGnuHash(const char* name) const;
   const Elf64_Sym* FindBySysvHash(const char* name) const;
   bool IsFunction(uint32_t index, const char* name) const;
-  // A word in data. What an object defines are the last symbols of a table with a GNU hash.
+  // A word in data. Where the symbol stands does not say whose it is: GNU ld puts others' functions that the object calls by way of
+  // its GOT (.plt.got) among its own.
   bool IsOwnOrNoFunction(const Elf64_Rela& relocation) const {
-    if (ELF64_R_TYPE(relocation.r_info) != R_X86_64_64 || gnu_hash_ == nullptr) return false;
-    uint32_t index = ELF64_R_SYM(relocation.r_info);
-    return index >= gnu_hash_[1] || ELF64_ST_TYPE(symbols_[index].st_info) == STT_OBJECT;
+    if (ELF64_R_TYPE(relocation.r_info) != R_X86_64_64) return false;
+    const Elf64_Sym& symbol = symbols_[ELF64_R_SYM(relocation.r_info)];
+    return symbol.st_shndx != SHN_UNDEF || ELF64_ST_TYPE(symbol.st_info) == STT_OBJECT;
   }
   bool SlotOf(const Elf64_Rela& relocation, Slot* slot) const;
 

@@ -60,6 +60,9 @@ int main(void) {
 #ifdef __PIE__
   static void* (*volatile in_data)(void*, size_t) = realloc;
   REQUIRE(in_data != NULL);
+  // Called, and in a slot of data that both ways use: to GNU ld no undefined symbol as others are.
+  static void (*volatile free_in_data)(void*) = free;
+  REQUIRE(free_in_data == free);
   void* (*volatile by_address)(void*, size_t) = realloc;  // a slot of data, not of a call
 #else
 #define by_address realloc  // whose address would be that of the program's entry for it, for everybody
