@@ -53,11 +53,14 @@ LoadedObject::LoadedObject(const link_map* map) : map_(map) {
   if (_dl_find_object(map->l_ld, &found) != 0 || found.dlfo_link_map != map) return;
   range_ = {reinterpret_cast<uintptr_t>(found.dlfo_map_start),
             reinterpret_cast<uintptr_t>(found.dlfo_map_end)};
+  headers_ = MappedProgramHeaders(range_);
   // Of a program with nothing mapped between some segments (large pages, old linkers) that is the segment of the dynamic section
-  // alone; what it refers to is in the first one.
-  if (map == _r_debug.r_map && _dl_find_object(reinterpret_cast<void*>(getauxval(AT_PHDR)), &found) == 0 &&
+  // alone; what it refers to, and its data, are in others.
+  uintptr_t program = map == _r_debug.r_map ? getauxval(AT_PHDR) : 0;
+  if (program != 0 && _dl_find_object(reinterpret_cast<void*>(program), &found) == 0 &&
       found.dlfo_link_map == map) {
-    range_.start = reinterpret_cast<uintptr_t>(found.dlfo_map_start);
+    headers_ = {reinterpret_cast<const Elf64_Phdr*>(program), getauxval(AT_PHNUM)};
+    range_ = RangeOf(headers_, map->l_addr);
   }
   size_t data_size = 0;
   size_t calls_size = 0;
@@ -115,20 +118,20 @@ LoadedObject::LoadedObject(const link_map* map) : map_(map) {
   relocations_[1] = table(calls, calls_size);
 }
 
-// As glibc rounds it: a page that holds other data too stays writable.
+// As glibc rounds it: a page that holds other data too stays writable. lld lets it end with the page, behind the segment's own end.
 MemoryRange LoadedObject::relro() const {
-  for (const Elf64_Phdr& header : MappedProgramHeaders(range_)) {
+  for (const Elf64_Phdr& header : headers_) {
     if (header.p_type != PT_GNU_RELRO) continue;
     uintptr_t start = map_->l_addr + header.p_vaddr;
     MemoryRange result = {start & ~(kPage - 1), (start + header.p_memsz) & ~(kPage - 1)};
-    return range_.Holds(start, header.p_memsz) ? result : MemoryRange{};
+    return range_.Holds(start, 1) ? result : MemoryRange{};
   }
   return {};
 }
 
 bool LoadedObject::MayWrite(const Slot& slot) const {
   auto place = reinterpret_cast<uintptr_t>(slot.place);
-  return !SegmentAt(place, map_->l_addr, MappedProgramHeaders(range_), PF_W).empty();
+  return !SegmentAt(place, map_->l_addr, headers_, PF_W).empty();
 }
 
 std::span<const Elf64_Sym> LoadedObject::definitions() const {

@@ -83,6 +83,7 @@ class LoadedObject {
 
   const link_map* map_;
   MemoryRange range_;
+  std::span<const Elf64_Phdr> headers_;
   const Elf64_Sym* symbols_ = nullptr;
   const char* strings_ = nullptr;
   const uint32_t* gnu_hash_ = nullptr;

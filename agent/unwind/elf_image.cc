@@ -56,6 +56,17 @@ std::span<const Elf64_Phdr> MappedProgramHeaders(const MemoryRange& object) {
   return {reinterpret_cast<const Elf64_Phdr*>(object.start + header->e_phoff), header->e_phnum};
 }
 
+MemoryRange RangeOf(std::span<const Elf64_Phdr> headers, uintptr_t load_bias) {
+  MemoryRange range{UINTPTR_MAX, 0};
+  for (const Elf64_Phdr& header : headers) {
+    if (header.p_type != PT_LOAD) continue;
+    uintptr_t start = load_bias + header.p_vaddr, limit = start + header.p_memsz;
+    if (start < range.start) range.start = start & ~(kPage - 1);
+    if (limit > range.limit) range.limit = limit;
+  }
+  return range;
+}
+
 MemoryRange SegmentAt(uintptr_t address, uintptr_t load_bias, std::span<const Elf64_Phdr> headers,
                       Elf64_Word flags) {
   for (const Elf64_Phdr& header : headers) {

@@ -35,6 +35,9 @@ struct ElfImage {
 // there, or when they do not stand on its first page.
 PROF_SIGNAL_SAFE std::span<const Elf64_Phdr> MappedProgramHeaders(const MemoryRange& object);
 
+// As the loader has it: from the first segment's page to the last one's end.
+MemoryRange RangeOf(std::span<const Elf64_Phdr> headers, uintptr_t load_bias);
+
 // The PT_LOAD with all of `flags` (PF_X, ...) that holds the address; empty: none does.
 PROF_SIGNAL_SAFE MemoryRange SegmentAt(uintptr_t address, uintptr_t load_bias,
                                        std::span<const Elf64_Phdr> headers, Elf64_Word flags);

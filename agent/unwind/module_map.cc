@@ -26,19 +26,6 @@ PROF_ALWAYS_INLINE MemoryRange ObjectOf(const dl_find_object& found) {
   return {reinterpret_cast<uintptr_t>(found.dlfo_map_start), reinterpret_cast<uintptr_t>(found.dlfo_map_end)};
 }
 
-// Of pages, as the loader has it, from the first segment's to the last one's.
-MemoryRange RangeOf(std::span<const Elf64_Phdr> headers, uintptr_t load_bias) {
-  constexpr uintptr_t kPage = 4096;
-  MemoryRange range{UINTPTR_MAX, 0};
-  for (const Elf64_Phdr& header : headers) {
-    if (header.p_type != PT_LOAD) continue;
-    uintptr_t start = load_bias + header.p_vaddr, limit = start + header.p_memsz;
-    if (start < range.start) range.start = start & ~(kPage - 1);
-    if (limit > range.limit) range.limit = limit;
-  }
-  return range;
-}
-
 // An address of this very library (or of the test program that this is linked into).
 const char kOwnAddress = 0;
 

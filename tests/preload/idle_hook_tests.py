@@ -5,7 +5,7 @@ import struct
 from allocator_tests import preload
 from runner import each, test
 
-PROGRAMS = ["slots_lazy", "slots_now", "slots_no_pie"]
+PROGRAMS = ["slots_lazy", "slots_now", "slots_holes", "slots_no_pie"]
 HEAP = {"malloc", "free", "realloc"}
 LOCK = {"pthread_mutex_lock"}
 UNLOCK = {"pthread_mutex_unlock", "pthread_cond_signal"}

@@ -61,7 +61,7 @@ int main(void) {
   static void* (*volatile in_data)(void*, size_t) = realloc;
   REQUIRE(in_data != NULL);
   // Called, and in a slot of data that both ways use: to GNU ld no undefined symbol as others are.
-  static void (*volatile free_in_data)(void*) = free;
+  static void (*volatile free_in_data)(void*) __attribute__((section("far_data"))) = free;
   REQUIRE(free_in_data == free);
   void* (*volatile by_address)(void*, size_t) = realloc;  // a slot of data, not of a call
 #else
