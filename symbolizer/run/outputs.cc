@@ -47,9 +47,9 @@ ImageName NameOf(const ProcessProfiles& image) {
 const ProcessProfiles* ForkedFrom(const Harvest& harvest, const ProcessProfiles& image) {
   const auto began_before = [&](uint32_t pid) {  // the last one
     const ProcessProfiles* found = nullptr;
-    for (const ProcessProfiles& other :
-         std::ranges::equal_range(harvest.processes, pid, {}, &ProcessProfiles::pid)) {
-      if (other.began_nanos < image.began_nanos) found = &other;
+    for (auto other = std::ranges::lower_bound(harvest.processes, pid, {}, &ProcessProfiles::pid);
+         other != harvest.processes.end() && other->pid == pid; ++other) {
+      if (other->began_nanos < image.began_nanos) found = &*other;
     }
     return found;
   };
