@@ -2,11 +2,9 @@
 // in slots that the loader makes read-only.
 #include <stdlib.h>
 
-asm(R"(
-  .pushsection .rodata
-  .balign 8
-  .quad free
-  .popsection
-)");
+asm(".pushsection .rodata\n\t"
+    ".balign 8\n\t"
+    ".quad free\n\t"
+    ".popsection");
 
 __attribute__((visibility("default"))) void FreeByReadOnlySlot(void* block) { free(block); }
