@@ -2,7 +2,7 @@
 //
 //   jit MS PREFIX none|map|old|foreign|linked|fifo|forks
 //
-// PREFIX_asks for 1000000 bytes; then MS of CPU time in PREFIX_spins, called by PREFIX_calls; `forks`: in a child.
+// Says where it does so. PREFIX_asks for 1000000 bytes; then MS of CPU time in PREFIX_spins, called by PREFIX_calls; `forks`: in a child.
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -31,6 +31,7 @@ static void Keep(void) { g_kept = malloc(1000000); }
 static void Describe(const char* code, const char* prefix, const char* how) {
   char path[64], real[64];
   snprintf(path, sizeof path, "/tmp/perf-%d.map", getpid());
+  printf("%s\n", path);
   snprintf(real, sizeof real, "perf-%d.real", getpid());
   unlink(path);
   if (Is(how, "none")) return;
