@@ -17,7 +17,7 @@ namespace profagent {
 class KnownCalls {
  public:
   PROF_ALWAYS_INLINE bool Has(uintptr_t address) const {
-    return slots_[Place(address)].load(std::memory_order_relaxed) == address;
+    return address != 0 && slots_[Place(address)].load(std::memory_order_relaxed) == address;
   }
   PROF_ALWAYS_INLINE void Add(uintptr_t address) {
     slots_[Place(address)].store(address, std::memory_order_relaxed);

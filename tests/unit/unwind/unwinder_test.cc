@@ -500,6 +500,30 @@ TEST_F(UnwinderTest, LooksAtMadeCodeOnce) {
   munmap(page, 4096);
 }
 
+// A coroutine's or a raw thread's chain of frame pointers ends in zeros, which is the answer, and no return address that was seen.
+TEST_F(UnwinderTest, EndsAtAZeroReturnAddressOfMadeCode) {
+  const unsigned char kCode[] = {0xff, 0xd7, 0x89, 0xc0,
+                                 0x89, 0xc0, 0xeb, 0xfe};  // call *%rdi; mov, mov; jmp .
+  void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(page, MAP_FAILED);
+  memcpy(page, kCode, sizeof kCode);
+  auto code = reinterpret_cast<uintptr_t>(page);
+  uintptr_t stack[8] = {};
+  auto at = [&](int word) { return reinterpret_cast<uintptr_t>(&stack[word]); };
+  stack[2] = at(4), stack[3] = code + 2;  // the leaf's record: the caller's, whose own at 4 is zeros
+  ucontext_t context = {};
+  context.uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(code + 4);
+  context.uc_mcontext.gregs[REG_RSP] = static_cast<greg_t>(at(0));
+  context.uc_mcontext.gregs[REG_RBP] = static_cast<greg_t>(at(2));
+  std::vector<Frame> frames(64);
+  for (int i = 0; i < 2; ++i) {
+    WalkResult result = unwinder_->Walk(context, {at(0), at(8)}, frames);
+    EXPECT_EQ(result.depth, 2u);
+    EXPECT_EQ(result.end, WalkEnd::kOutermost);
+  }
+  munmap(page, 4096);
+}
+
 TEST_F(UnwinderTest, GoesOnInAForkedChildWithItsOwnLedger) {
   Capture before = CaptureBySignal([] { raise(SIGUSR1); });
   pid_t child = fork();
