@@ -297,8 +297,7 @@ class Checker {
     } else if (file_.HasSection(".gnu_debugdata")) {
       Add(Verdict::kLimited,
           "its symbol table is compressed (.gnu_debugdata), and there is no debug information: names of "
-          "functions by "
-          "profagent run or symbolize, but no files, lines and inlined calls" +
+          "functions by profagent run or symbolize, but no files, lines and inlined calls" +
               note,
           "install its debug symbols, or set DEBUGINFOD_URLS");
     } else {

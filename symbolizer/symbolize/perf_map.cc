@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,12 +21,6 @@ struct FileCloser {
 };
 using FileHandle = std::unique_ptr<FILE, FileCloser>;
 
-Error ErrnoError(const std::string& path) {
-  Error error = Error::Of(path, ": ", strerror(errno));
-  error.code = errno;
-  return error;
-}
-
 // Takes a hexadecimal number and the blanks behind it off the line. False: it begins with none.
 bool TakeHex(std::string_view* line, uint64_t* value) {
   if (line->starts_with("0x")) line->remove_prefix(2);
@@ -43,9 +36,10 @@ Result<FileHandle> Open(const std::string& path, PerfMapRules rules) {
   // O_NONBLOCK: a FIFO under that name must not hold us up.
   const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | (rules.only_trusted ? O_NOFOLLOW : 0);
   int fd = open(path.c_str(), flags);
-  FileHandle file(fd >= 0 ? fdopen(fd, "r") : nullptr);
+  if (fd < 0) return Error::OfKernel(errno, path);
+  FileHandle file(fdopen(fd, "r"));
   struct stat status;
-  if (file == nullptr || fstat(fd, &status) != 0) return ErrnoError(path);
+  if (file == nullptr || fstat(fd, &status) != 0) return Error::OfKernel(errno, path);
   if (!S_ISREG(status.st_mode)) return Error::Of(path, ": not a regular file");
   if (rules.only_trusted && status.st_uid != 0 && status.st_uid != geteuid())
     return Error::Of(path, ": not used: it is neither root's nor yours");
@@ -76,7 +70,7 @@ Result<std::vector<std::string>> ReadPerfMap(const std::string& path, std::span<
     for (auto at = first; at != addresses.end() && *at - start < size; ++at)
       names[static_cast<size_t>(at - addresses.begin())] = line;
   }
-  if (ferror(file->get()) != 0) return ErrnoError(path);
+  if (ferror(file->get()) != 0) return Error::OfKernel(errno, path);
   return names;
 }
 

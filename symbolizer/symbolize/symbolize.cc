@@ -144,8 +144,9 @@ class Rewriter {
     return Done{};
   }
 
-  Status RunPerfMap(const std::string& map, PerfMapRules rules, ModuleReport* report) {
-    if (Status named = NameUnmapped(map, rules, report); !named) return named;
+  Status RunPerfMap(const std::string& map, PerfMapRules rules) {
+    ModuleReport unused;
+    if (Status named = NameUnmapped(map, rules, &unused); !named) return named;
     Rewrite();
     return Done{};
   }
@@ -413,10 +414,9 @@ Status Symbolize(Profile* profile, const SymbolizeOptions& options, SymbolizeRep
   return Rewriter(profile, options).Run(report);
 }
 
-Status NameByPerfMap(Profile* profile, const std::string& map, PerfMapRules rules, ModuleReport* report) {
+Status NameByPerfMap(Profile* profile, const std::string& map, PerfMapRules rules) {
   const SymbolizeOptions options;
-  ModuleReport unused;
-  return Rewriter(profile, options).RunPerfMap(map, rules, report != nullptr ? report : &unused);
+  return Rewriter(profile, options).RunPerfMap(map, rules);
 }
 
 void DemangleLocks(Profile* profile) {

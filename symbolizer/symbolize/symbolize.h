@@ -56,9 +56,8 @@ struct SymbolizeReport {
 Status Symbolize(perftools::profiles::Profile* profile, const SymbolizeOptions& options,
                  SymbolizeReport* report);
 
-// Symbolize's share in the locations of code that no file has: those that `map` describes. `report` may be nullptr.
-Status NameByPerfMap(perftools::profiles::Profile* profile, const std::string& map, PerfMapRules rules,
-                     ModuleReport* report);
+// Symbolize's share in the locations of code that no file has: those that `map` describes.
+Status NameByPerfMap(perftools::profiles::Profile* profile, const std::string& map, PerfMapRules rules);
 
 // Symbolize's share in the samples: the agent's label `lock` is a variable's name, maybe with a distance behind it.
 void DemangleLocks(perftools::profiles::Profile* profile);
