@@ -104,7 +104,7 @@ class Checker {
 
   void Run() {
     // These settle it: what else there is to say of a 32-bit or static program does not matter.
-    if (!IsForThisMachine() || !IsProgramOrLibrary() || !HasLoader() || !HasRightLibc()) return;
+    if (!IsForThisMachine() || !IsProgramOrLibrary() || !IsWhole() || !HasLoader() || !HasRightLibc()) return;
     if (facts_.is_go) {
       Add(Verdict::kLimited,
           "a Go program: goroutines move between threads, and Go's own code has no unwind tables",
@@ -135,11 +135,23 @@ class Checker {
   }
 
   bool IsProgramOrLibrary() {
-    if (facts_.type == ET_EXEC || facts_.type == ET_DYN) return true;
-    std::string kind = facts_.type == ET_REL    ? "an object file"
+    if ((facts_.type == ET_EXEC || facts_.type == ET_DYN) && !facts_.is_debug_file) return true;
+    std::string kind = facts_.is_debug_file     ? "a separate debug file"
+                       : facts_.type == ET_REL  ? "an object file"
                        : facts_.type == ET_CORE ? "a core dump"
                                                 : "an ELF file of an unknown kind";
     Add(Verdict::kBlocked, kind + ": it cannot be run", "name the program that it belongs to");
+    return false;
+  }
+
+  // The rest of a file that a full disk or a broken download cut short could not be trusted: what is missing
+  // looks like what was never there.
+  bool IsWhole() {
+    if (facts_.loaded_size <= facts_.size) return true;
+    Add(Verdict::kBlocked,
+        "cut short: it has " + std::to_string(facts_.size) + " bytes of the " +
+            std::to_string(facts_.loaded_size) + " that its program headers ask for: it cannot be loaded",
+        "get it again, whole");
     return false;
   }
 

@@ -9,12 +9,16 @@
 namespace profagent {
 namespace {
 
-void ReadSegments(const ElfFile& file, ElfFacts* facts) {
+void ReadSegments(const ElfFile& file, const GElf_Ehdr& header, ElfFacts* facts) {
+  facts->loaded_size = header.e_phoff + uint64_t{header.e_phnum} * header.e_phentsize;
   size_t count = 0;
   if (elf_getphdrnum(file.elf(), &count) != 0) return;
   for (size_t i = 0; i < count; ++i) {
     GElf_Phdr program;
     if (gelf_getphdr(file.elf(), static_cast<int>(i), &program) == nullptr) return;
+    if (program.p_type == PT_LOAD && program.p_filesz != 0) {
+      facts->loaded_size = std::max(facts->loaded_size, program.p_offset + program.p_filesz);
+    }
     if (program.p_type == PT_DYNAMIC) facts->is_dynamic = true;
     if (program.p_type == PT_GNU_EH_FRAME) facts->has_eh_frame_header = true;
     if (program.p_type == PT_INTERP) {
@@ -72,12 +76,15 @@ ElfFacts FactsOf(const ElfFile& file) {
   facts.type = header.e_type;
   facts.has_eh_frame = file.HasSection(".eh_frame");
   facts.is_go = file.HasSection(".go.buildinfo") || file.HasSection(".note.go.buildid");
-  ReadSegments(file, &facts);
+  size_t size = 0;
+  if (elf_rawfile(file.elf(), &size) != nullptr) facts.size = size;
+  ReadSegments(file, header, &facts);
   Elf_Scn* section = nullptr;
   while ((section = elf_nextscn(file.elf(), section)) != nullptr) {
     GElf_Shdr shdr;
     if (gelf_getshdr(section, &shdr) == nullptr) continue;
     if (shdr.sh_type == SHT_DYNAMIC) ReadDynamic(file, section, shdr, &facts);
+    if (shdr.sh_type == SHT_NOBITS && (shdr.sh_flags & SHF_EXECINSTR) != 0) facts.is_debug_file = true;
     if (shdr.sh_type == SHT_SYMTAB) facts.has_symbol_table = true;
     if (shdr.sh_type == SHT_SYMTAB || shdr.sh_type == SHT_DYNSYM) ReadSymbols(file, section, shdr, &facts);
   }

@@ -15,6 +15,9 @@ namespace profagent {
 
 struct ElfFacts {
   bool is_64_bit = false;
+  uint64_t size = 0;  // of the file, in bytes...
+  uint64_t loaded_size =
+      0;  // ...and what its segments to load, and their headers, ask for; more: it is cut short
   uint16_t machine = 0;     // EM_X86_64...
   uint16_t type = 0;        // ET_EXEC, ET_DYN...
   std::string interpreter;  // the loader that it asks for; "" when it asks for none
@@ -24,6 +27,7 @@ struct ElfFacts {
   bool has_eh_frame = false;
   bool has_eh_frame_header = false;
   bool has_symbol_table = false;
+  bool is_debug_file = false;  // has the names of the code, and not the code: a separate debug file
   bool is_go = false;
   std::set<std::string, std::less<>> defined;    // functions of its own...
   std::set<std::string, std::less<>> undefined;  // ...and those of others that it calls

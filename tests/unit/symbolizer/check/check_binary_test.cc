@@ -258,10 +258,26 @@ TEST_F(CheckBinaryTest, SaysThatAFileIsNotExecutable) {
   EXPECT_TRUE(Has(Check(), Verdict::kBlocked, "not executable"));
 }
 
-TEST_F(CheckBinaryTest, KnowsLibrariesAndObjectFiles) {
+TEST_F(CheckBinaryTest, KnowsLibrariesObjectFilesAndDebugFiles) {
   ASSERT_TRUE(directory_.Run("gcc -g -shared -fPIC program.c -o library.so && gcc -c program.c"));
   EXPECT_TRUE(Has(Check("library.so"), Verdict::kFine, "a shared library"));
   EXPECT_TRUE(Has(Check("program.o"), Verdict::kBlocked, "an object file"));
+  ASSERT_TRUE(directory_.Run("objcopy --only-keep-debug library.so library.debug"));
+  EXPECT_TRUE(Has(Check("library.debug"), Verdict::kBlocked, "a separate debug file"));
+}
+
+// It was "statically linked" when the cut took the loader's name, and "ok" when it took the code behind it.
+TEST_F(CheckBinaryTest, SaysThatAProgramIsCutShort) {
+  ASSERT_TRUE(Build("-g"));
+  const std::string whole = testing::ReadWhole(directory_ / "program");
+  for (size_t size : {100, 3000}) {
+    directory_.Write("cut", whole.substr(0, size));
+    CheckReport report = Check("cut");
+    EXPECT_TRUE(
+        Has(report, Verdict::kBlocked, "cut short: it has " + std::to_string(size) + " bytes of the "));
+    EXPECT_FALSE(Has(report, Verdict::kBlocked, "statically linked"));
+    EXPECT_FALSE(Has(report, Verdict::kFine, ""));
+  }
 }
 
 TEST_F(CheckBinaryTest, NamesWhatIsNoProgram) {
