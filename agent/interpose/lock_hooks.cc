@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "agent/interpose/free_locks.h"
 #include "agent/interpose/real_functions.h"
 
 // Words of lock_entries_x86_64.S.
@@ -95,6 +96,7 @@ bool HasThreadSanitizer() { return __tsan_init != nullptr; }
 
 void UseLockHooks(bool block, bool mutex) {
   ResolveLockFunctions();
+  if (block || mutex) LearnLocks(g_real_locks);
   for (const LockHook& hook : kHooks) {
     bool wanted = IsWanted(hook, block, mutex);
     SetTarget(hook, wanted && *hook.original != nullptr ? hook.instrumented : *hook.original);

@@ -13,6 +13,7 @@
 
 #include "agent/base/raw_syscall.h"
 #include "agent/capture/contention.h"
+#include "agent/interpose/free_locks.h"
 #include "agent/interpose/lock_hooks.h"
 
 // Of libc, which its headers no longer declare.
@@ -60,6 +61,7 @@ PROF_ALWAYS_INLINE int ChargedUnlock(Primitive primitive, const void* lock, Rele
 inline constexpr int kMutexKindMask = 3;
 inline constexpr int kMutexRobust = 16;
 inline constexpr int kMutexInherits = 32;
+inline constexpr int kMutexNeverElided = 512;       // pthread_mutexattr_settype with PTHREAD_MUTEX_NORMAL
 inline constexpr int kMutexOwnerMask = 0x3fffffff;  // of the word of those two
 
 // A level of a recursive mutex that is not the last: its unlock releases nothing.
@@ -102,15 +104,16 @@ inline bool EndsAWait(const pthread_mutex_t* mutex) {
 }
 
 // Takes the mutex if that needs no wait; EBUSY: it does. Else what libc's trylock says, which is not asked of
-// - a mutex that is held, and of the kind that nobody can lock twice: it can only say EBUSY;
+// - the plain kind (free_locks.h);
 // - a robust one that nobody holds: if that is not recoverable, it says so but keeps it, and the next to lock it waits for ever.
 //   `lock` has the answer.
 template <class Lock>
 PROF_ALWAYS_INLINE int TryFirst(pthread_mutex_t* mutex, const Lock& lock) {
   int kind = mutex->__data.__kind;
-  int word = __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
-  if (kind == PTHREAD_MUTEX_TIMED_NP && word != 0) return EBUSY;
+  if ((kind & ~kMutexNeverElided) == PTHREAD_MUTEX_TIMED_NP) [[likely]]
+    return TryFree(mutex);
   if ((kind & kMutexRobust) != 0) [[unlikely]] {
+    int word = __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
     if ((word & kMutexOwnerMask) == 0) return lock();
     if ((kind & kMutexKindMask) != PTHREAD_MUTEX_RECURSIVE) return EBUSY;
   }

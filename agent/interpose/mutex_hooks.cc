@@ -2,9 +2,9 @@
 //
 // Context:  `hook`: in signal handlers, in allocators, in forked and in vfork children too. Nothing here can fail, wait or touch
 //           errno beyond what libc's function does.
-// Lock:     libc's trylock first, which is what an uncontended lock would do (TryFirst). Only EBUSY goes on; everything else is
-//           the answer: EOWNERDEAD took the lock (a second attempt would wait for ourselves), EAGAIN, EINVAL and ENOTRECOVERABLE
-//           are final. After EBUSY libc's own function decides: it waits, or finds a deadlock (EDEADLK).
+// Lock:     try first, which is what an uncontended lock would do (TryFirst). Only EBUSY goes on; everything else is the answer:
+//           EOWNERDEAD took the lock (a second attempt would wait for ourselves), EAGAIN, EINVAL and ENOTRECOVERABLE are final.
+//           After EBUSY libc's own function decides: it waits, or finds a deadlock (EDEADLK).
 // Trylock:  is not ours. It waits for nobody, and an unlock is looked at however the lock was taken.
 // Unlock:   ends a wait when it wakes somebody, which libc's lock word says before: that is Go's rule too. A thread that has
 //           found the lock busy and is still on its way to sleep finds it free and goes on. (Charging those as well puts a

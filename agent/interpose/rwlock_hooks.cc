@@ -8,14 +8,14 @@
 #include <pthread.h>
 
 #include "agent/capture/contention.h"
+#include "agent/interpose/free_locks.h"
 #include "agent/interpose/lock_hooks.h"
 #include "agent/interpose/lock_waiting.h"
 
 namespace profagent {
 namespace {
 
-// libc's PTHREAD_RWLOCK_READER_SHIFT, _RWAITING and _FUTEX_USED.
-constexpr uint32_t kReaderShift = 3;
+// libc's PTHREAD_RWLOCK_RWAITING and _FUTEX_USED.
 constexpr uint32_t kReadersSleep = 4;
 constexpr uint32_t kFutexUsed = 2;
 
@@ -45,6 +45,10 @@ PROF_ALWAYS_INLINE int Lock(Primitive primitive, pthread_rwlock_t* lock, Try try
   return error;
 }
 
+PROF_ALWAYS_INLINE int TryToRead(pthread_rwlock_t* lock) {
+  return TryFreeToRead(lock) ? 0 : g_real_locks.pthread_rwlock_tryrdlock(lock);
+}
+
 __attribute__((noinline)) int UnlockWanted(pthread_rwlock_t* lock) {
   if (!HasSleepers(lock) || IsSharedWithOthers(lock)) return g_real_locks.pthread_rwlock_unlock(lock);
   return ChargedUnlock(Primitive::kRwlockUnlock, lock,
@@ -56,7 +60,7 @@ __attribute__((noinline)) int UnlockWanted(pthread_rwlock_t* lock) {
 namespace instrumented {
 
 int pthread_rwlock_rdlock(pthread_rwlock_t* lock) noexcept {
-  return Lock(Primitive::kRwlockRdlock, lock, g_real_locks.pthread_rwlock_tryrdlock,
+  return Lock(Primitive::kRwlockRdlock, lock, TryToRead,
               [=] { return g_real_locks.pthread_rwlock_rdlock(lock); });
 }
 
@@ -68,7 +72,7 @@ int pthread_rwlock_wrlock(pthread_rwlock_t* lock) noexcept {
 int pthread_rwlock_timedrdlock(pthread_rwlock_t* lock, const struct timespec* deadline) noexcept {
   auto real = [=] { return g_real_locks.pthread_rwlock_timedrdlock(lock, deadline); };
   if (!IsDeadline(deadline)) return real();
-  return Lock(Primitive::kRwlockTimedrdlock, lock, g_real_locks.pthread_rwlock_tryrdlock, real);
+  return Lock(Primitive::kRwlockTimedrdlock, lock, TryToRead, real);
 }
 
 int pthread_rwlock_timedwrlock(pthread_rwlock_t* lock, const struct timespec* deadline) noexcept {
@@ -81,7 +85,7 @@ int pthread_rwlock_clockrdlock(pthread_rwlock_t* lock, clockid_t clock,
                                const struct timespec* deadline) noexcept {
   auto real = [=] { return g_real_locks.pthread_rwlock_clockrdlock(lock, clock, deadline); };
   if (!IsWaitClock(clock) || !IsDeadline(deadline)) return real();
-  return Lock(Primitive::kRwlockClockrdlock, lock, g_real_locks.pthread_rwlock_tryrdlock, real);
+  return Lock(Primitive::kRwlockClockrdlock, lock, TryToRead, real);
 }
 
 int pthread_rwlock_clockwrlock(pthread_rwlock_t* lock, clockid_t clock,

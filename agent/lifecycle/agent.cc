@@ -17,6 +17,7 @@
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/allocator.h"
 #include "agent/interpose/foreign_allocator.h"
+#include "agent/interpose/free_locks.h"
 #include "agent/interpose/gprof_hooks.h"
 #include "agent/interpose/library_hooks.h"
 #include "agent/interpose/lock_hooks.h"
@@ -260,6 +261,7 @@ void Agent::AfterForkParent() { g_cpu_capture.ReleaseThisThread(); }
 void Agent::RestartAfterForkInChild() {
   if (!active()) return;
   ForgetWhoLooksAtObjects();
+  ForgetMutexOwner();
   ledger_.Vacate();  // in the child this is the parent's file, or memory that fork emptied
   bool record = g_options.follow_children && OpenLedger();
   if (record) {

@@ -1,5 +1,6 @@
 """Block and mutex profiles: every way to wait, by whom, for how long, and who ended it."""
 
+import difflib
 import os
 import signal
 
@@ -238,6 +239,16 @@ def errors_are_those_of_libc(t):
 
 
 @test()
+def locks_are_inside_as_libc_leaves_them(t):
+    # Free ones are taken without libc (free_locks.h). Who holds a mutex was its parent in a forked child, for a debugger to read.
+    plain = t.run("lock_states", agent=False)
+    t.expect_exit(plain)
+    run = run_waiting(t, "lock_states")
+    t.expect(run.out == plain.out, "not as libc does it:\n%s" % "".join(
+        difflib.unified_diff(plain.out.decode().splitlines(True), run.out.decode().splitlines(True), "plain", "with us")))
+
+
+@test()
 def program_that_forbids_itself_the_cycle_counter(t):
     # PR_SET_TSC: the vDSO's clock faulted in a wait that was timed, and the program died of it.
     plain = t.run("locks", "no_counter", agent=False)
@@ -371,6 +382,26 @@ def jemalloc_beside_us(t):
     run = run_waiting(t, t.need("python3"), "-c", script.replace("\\\\n", "\\n"),
                       env={"LD_PRELOAD": "%s:%s" % (t.agent, jemalloc), "PYTHONMALLOC": "malloc", "MEMPROFILERATE": 1000})
     t.expect(run.profile("block.prof").total("delay") > 0, run)
+
+
+@each(["agent_first", "agent_last"])
+def lock_checker_beside_us_sees_both_ends(t, order):
+    # Unlocks that it saw, and locks that we took past it.
+    libraries = [str(t.agent), str(t.program("libcounting.so"))]
+    if order == "agent_last":
+        libraries.reverse()
+    run = t.run("lock_states", env={**EVERYTHING, "LD_PRELOAD": ":".join(libraries)})
+    t.expect_exit(run)
+    t.expect(run.err == b"locks, 0 held\n", "the checker has not seen all", run)
+
+
+@test()
+def valgrinds_tools_see_both_ends(t):
+    for tool in "helgrind", "drd":
+        run = t.run(t.need("valgrind"), "--tool=" + tool, t.program("locks"), "crowd", 2, env={**EVERYTHING, "CPUPROFILE_FREQUENCY": 1})
+        t.expect_exit(run)
+        for words in b"not-locked lock", b"not locked":
+            t.expect(words not in run.err, "%s has missed a lock" % tool, run)
 
 
 @test()
