@@ -1,7 +1,9 @@
 #include "agent/interpose/free_locks.h"
 
+#include <algorithm>
 #include <cstring>
 #include <initializer_list>
+#include <iterator>
 
 #include "agent/base/raw_syscall.h"
 #include "agent/interpose/loaded_object.h"
@@ -28,31 +30,32 @@ bool IsUnderValgrind() {
   return answer != 0;
 }
 
-template <class T>
-bool Same(const T& a, const T& b) {
-  return std::memcmp(&a, &b, sizeof a) == 0;
-}
+// libc's initializers are zero throughout; here, what is between the members too.
+template <class Lock>
+struct Sample {
+  Lock lock;
+  Sample() { std::memset(&lock, 0, sizeof lock); }
+  bool operator==(const Sample& other) const {
+    return std::equal(std::begin(lock.__size), std::end(lock.__size), std::begin(other.lock.__size));
+  }
+};
 
 bool MutexesAreAsKnown(const RealLocks& real) {
-  const pthread_mutex_t free = PTHREAD_MUTEX_INITIALIZER;
-  pthread_mutex_t held = free;
-  held.__data.__lock = 1;
-  held.__data.__owner = static_cast<int>(RawSyscall(SYS_gettid));
-  held.__data.__nusers = 1;
-  pthread_mutex_t mutex = free;
-  if (real.pthread_mutex_lock(&mutex) != 0) return false;
-  bool known = Same(mutex, held);
-  return real.pthread_mutex_unlock(&mutex) == 0 && Same(mutex, free) && known;
+  Sample<pthread_mutex_t> free, held, tried;
+  held.lock.__data.__lock = 1;
+  held.lock.__data.__owner = static_cast<int>(RawSyscall(SYS_gettid));
+  held.lock.__data.__nusers = 1;
+  if (real.pthread_mutex_lock(&tried.lock) != 0) return false;
+  bool known = tried == held;
+  return real.pthread_mutex_unlock(&tried.lock) == 0 && tried == free && known;
 }
 
 bool ReadersAreAsKnown(const RealLocks& real) {
-  const pthread_rwlock_t free = PTHREAD_RWLOCK_INITIALIZER;
-  pthread_rwlock_t held = free;
-  held.__data.__readers = kOneReader;
-  pthread_rwlock_t lock = free;
-  if (real.pthread_rwlock_rdlock(&lock) != 0) return false;
-  bool known = Same(lock, held);
-  return real.pthread_rwlock_unlock(&lock) == 0 && Same(lock, free) && known;
+  Sample<pthread_rwlock_t> free, held, tried;
+  held.lock.__data.__readers = kOneReader;
+  if (real.pthread_rwlock_rdlock(&tried.lock) != 0) return false;
+  bool known = tried == held;
+  return real.pthread_rwlock_unlock(&tried.lock) == 0 && tried == free && known;
 }
 
 bool AreLibcs(std::initializer_list<const void*> functions) {
