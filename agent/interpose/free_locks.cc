@@ -40,14 +40,22 @@ struct Sample {
   }
 };
 
-bool MutexesAreAsKnown(const RealLocks& real) {
-  Sample<pthread_mutex_t> free, held, tried;
+bool MutexesAreAsKnown(const RealLocks& real, int kind) {
+  Sample<pthread_mutex_t> free;
+  free.lock.__data.__kind = kind;
+  Sample<pthread_mutex_t> held = free, tried = free;
   held.lock.__data.__lock = 1;
   held.lock.__data.__owner = static_cast<int>(RawSyscall(SYS_gettid));
   held.lock.__data.__nusers = 1;
-  if (real.pthread_mutex_lock(&tried.lock) != 0) return false;
+  bool recursive = kind == PTHREAD_MUTEX_RECURSIVE_NP;
+  if (recursive) held.lock.__data.__count = 2;
+  int locks = recursive ? 2 : 1;
+  for (int i = 0; i < locks; ++i) {
+    if (real.pthread_mutex_lock(&tried.lock) != 0) return false;
+  }
   bool known = tried == held;
-  return real.pthread_mutex_unlock(&tried.lock) == 0 && tried == free && known;
+  for (int i = 0; i < locks; ++i) known &= real.pthread_mutex_unlock(&tried.lock) == 0;
+  return known && tried == free;
 }
 
 bool ReadersAreAsKnown(const RealLocks& real) {
@@ -76,7 +84,8 @@ void LearnLocks(const RealLocks& real) {
   if (IsUnderValgrind()) return;
   g_mutexes_are_known = AreLibcs({AddressOf(real.pthread_mutex_lock), AddressOf(real.pthread_mutex_trylock),
                                   AddressOf(real.pthread_mutex_unlock)}) &&
-                        MutexesAreAsKnown(real);
+                        MutexesAreAsKnown(real, PTHREAD_MUTEX_TIMED_NP) &&
+                        MutexesAreAsKnown(real, PTHREAD_MUTEX_RECURSIVE_NP);
   g_readers_are_known =
       AreLibcs({AddressOf(real.pthread_rwlock_rdlock), AddressOf(real.pthread_rwlock_tryrdlock),
                 AddressOf(real.pthread_rwlock_unlock)}) &&

@@ -1,9 +1,9 @@
 // Takes a lock that is free as libc does, without a call.
 //
-// Context:  TryFree and TryFreeToRead in `hook`; LearnLocks in `bootstrap`.
+// Context:  `hook`; LearnLocks in `bootstrap`.
 // Why:      "try first" by libc's pthread_mutex_trylock is a call that saves five registers and goes through a jump table: 2.7 ns
 //           of a pair that takes 7.4. It also locks the bus in a program with one thread, where pthread_mutex_lock does not: 8 ns.
-// Believed: mutexes of the plain kind and readers only, and only where libc's own functions were seen to leave locks in the same
+// Believed: mutexes of the plain and the recursive kind and readers only, and only where libc's own functions were seen to leave locks in the same
 //           state (LearnLocks): what programs have compiled in since 2007 and 2017 is still no interface. Not with lock elision;
 //           not under valgrind, whose tools want to see every call; not where another library stands between us and libc.
 // Owner:    what libc calls the calling thread in a mutex, as read from one that libc took for it. A vfork child, or a raw clone
@@ -11,6 +11,7 @@
 #pragma once
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sys/single_threaded.h>
 
@@ -27,23 +28,44 @@ void LearnLocks(const RealLocks& real);
 // In the child of a fork.
 inline void ForgetMutexOwner() { t_state.mutex_owner = 0; }
 
-// What TryFree does for a thread that it has not met, or where libc is not as we know it: libc's trylock.
+// Of a thread that was not met yet, or where libc is not as we know it: libc's trylock.
 __attribute__((noinline)) int TryUnmet(pthread_mutex_t* mutex);
+
+// Without atomic instructions where libc does without.
+PROF_ALWAYS_INLINE bool TakeWord(int* word) {
+  int free = 0;
+  if (__atomic_load_n(word, __ATOMIC_RELAXED) != free) return false;
+  if (!__libc_single_threaded)
+    return __atomic_compare_exchange_n(word, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+  *word = 1;
+  return true;
+}
 
 // Of the plain kind: 0, it is ours now; EBUSY, somebody holds it.
 PROF_ALWAYS_INLINE int TryFree(pthread_mutex_t* mutex) {
   auto& data = mutex->__data;
-  if (__atomic_load_n(&data.__lock, __ATOMIC_RELAXED) != 0) return EBUSY;
   int owner = t_state.mutex_owner;
   if (owner == 0) [[unlikely]]
     return TryUnmet(mutex);
-  int word = 0;
-  if (__libc_single_threaded) {
-    data.__lock = 1;
-  } else if (!__atomic_compare_exchange_n(&data.__lock, &word, 1, false, __ATOMIC_ACQUIRE,
-                                          __ATOMIC_RELAXED)) {
-    return EBUSY;
+  if (!TakeWord(&data.__lock)) return EBUSY;
+  data.__owner = owner;
+  ++data.__nusers;
+  return 0;
+}
+
+// Of the recursive kind: 0, it is ours now, maybe once more; EBUSY, somebody else holds it; EAGAIN, it is ours too often.
+PROF_ALWAYS_INLINE int TryFreeOrOurs(pthread_mutex_t* mutex) {
+  auto& data = mutex->__data;
+  int owner = t_state.mutex_owner;
+  if (owner == 0) [[unlikely]]
+    return TryUnmet(mutex);
+  if (__atomic_load_n(&data.__owner, __ATOMIC_RELAXED) == owner) {
+    if (data.__count == UINT_MAX) return EAGAIN;
+    ++data.__count;
+    return 0;
   }
+  if (!TakeWord(&data.__lock)) return EBUSY;
+  data.__count = 1;
   data.__owner = owner;
   ++data.__nusers;
   return 0;

@@ -11,6 +11,7 @@
 #include <threads.h>
 #include <time.h>
 
+#include "agent/base/function_ref.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/capture/contention.h"
 #include "agent/interpose/free_locks.h"
@@ -32,6 +33,15 @@ inline bool HasWaitedC11(int status) { return status == thrd_success || status =
 inline bool IsWaitClock(clockid_t clock) { return clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC; }
 inline bool IsDeadline(const struct timespec* deadline) {
   return deadline != nullptr && deadline->tv_nsec >= 0 && deadline->tv_nsec < 1'000'000'000;
+}
+
+// For a lock that is in other hands, by libc's own function. Not for a cancellation point.
+__attribute__((noinline)) inline int WaitForLock(Primitive primitive, const void* lock,
+                                                 FunctionRef<int()> real) {
+  WaitSlot* wait = g_contention.Begin(primitive, lock);
+  int error = real();
+  g_contention.End(wait, HasWaited(error));
+  return error;
 }
 
 inline void AbandonCancelled(void* wait) { g_contention.Abandon(static_cast<WaitSlot*>(wait)); }
@@ -104,7 +114,7 @@ inline bool EndsAWait(const pthread_mutex_t* mutex) {
 }
 
 // Takes the mutex if that needs no wait; EBUSY: it does. Else what libc's trylock says, which is not asked of
-// - the plain kind (free_locks.h);
+// - the plain kind and the recursive one (free_locks.h);
 // - a robust one that nobody holds: if that is not recoverable, it says so but keeps it, and the next to lock it waits for ever.
 //   `lock` has the answer.
 template <class Lock>
@@ -112,6 +122,7 @@ PROF_ALWAYS_INLINE int TryFirst(pthread_mutex_t* mutex, const Lock& lock) {
   int kind = mutex->__data.__kind;
   if ((kind & ~kMutexNeverElided) == PTHREAD_MUTEX_TIMED_NP) [[likely]]
     return TryFree(mutex);
+  if (kind == PTHREAD_MUTEX_RECURSIVE_NP) return TryFreeOrOurs(mutex);
   if ((kind & kMutexRobust) != 0) [[unlikely]] {
     int word = __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
     if ((word & kMutexOwnerMask) == 0) return lock();

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "agent/base/function_ref.h"
 #include "agent/capture/contention.h"
 #include "agent/interpose/lock_hooks.h"
 #include "agent/interpose/lock_waiting.h"
@@ -27,6 +28,12 @@ __attribute__((noinline)) int LockBusy(pthread_mutex_t* mutex) {
   int error = g_real_locks.pthread_mutex_lock(mutex);
   g_contention.End(wait, HasWaited(error), error == 0 && !NobodySleptFor(mutex));
   return error;
+}
+
+__attribute__((noinline)) int LockByDeadline(Primitive primitive, pthread_mutex_t* mutex,
+                                             FunctionRef<int()> real) {
+  int error = TryFirst(mutex, real);
+  return error != EBUSY ? error : WaitForLock(primitive, mutex, real);
 }
 
 // Of a mutex that somebody sleeps for, or slept for: maybe the thread that unlocks it.
@@ -49,13 +56,8 @@ int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
 }
 
 int pthread_mutex_timedlock(pthread_mutex_t* mutex, const struct timespec* deadline) noexcept {
-  auto real = [=] { return g_real_locks.pthread_mutex_timedlock(mutex, deadline); };
-  int error = TryFirst(mutex, real);
-  if (error != EBUSY) return error;
-  WaitSlot* wait = g_contention.Begin(Primitive::kMutexTimedlock, mutex);
-  error = real();
-  g_contention.End(wait, HasWaited(error));
-  return error;
+  return LockByDeadline(Primitive::kMutexTimedlock, mutex,
+                        [=] { return g_real_locks.pthread_mutex_timedlock(mutex, deadline); });
 }
 
 int pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock,
@@ -63,12 +65,7 @@ int pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock,
   auto real = [=] { return g_real_locks.pthread_mutex_clocklock(mutex, clock, deadline); };
   // libc refuses a clock that it does not know even when the mutex is free.
   if (!IsWaitClock(clock)) return real();
-  int error = TryFirst(mutex, real);
-  if (error != EBUSY) return error;
-  WaitSlot* wait = g_contention.Begin(Primitive::kMutexClocklock, mutex);
-  error = real();
-  g_contention.End(wait, HasWaited(error));
-  return error;
+  return LockByDeadline(Primitive::kMutexClocklock, mutex, real);
 }
 
 int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept {

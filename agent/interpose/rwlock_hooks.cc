@@ -39,10 +39,7 @@ PROF_ALWAYS_INLINE int Lock(Primitive primitive, pthread_rwlock_t* lock, Try try
   int error = try_lock(lock);
   if (error != EBUSY) [[likely]]
     return error;
-  WaitSlot* wait = g_contention.Begin(primitive, lock);
-  error = wait_for_lock();
-  g_contention.End(wait, HasWaited(error));
-  return error;
+  return WaitForLock(primitive, lock, wait_for_lock);
 }
 
 PROF_ALWAYS_INLINE int TryToRead(pthread_rwlock_t* lock) {

@@ -1,5 +1,6 @@
 // What locks look like inside while they are held, by whom they say that they are, and what libc's other functions make of that:
 // the same with and without us.
+#include <limits.h>
 #include <threads.h>
 
 #include "tests/preload/programs/program.h"
@@ -55,6 +56,14 @@ static void Mutexes(int kind) {
   REQUIRE(pthread_mutex_unlock(&mutex) == 0);
   REQUIRE(pthread_mutex_clocklock(&mutex, CLOCK_REALTIME, &soon) == 0);
   TellMutex("clocklock", &mutex);
+  if (kind == PTHREAD_MUTEX_RECURSIVE) {
+    mutex.__data.__count = UINT_MAX - 1;
+    printf("lock %d", pthread_mutex_lock(&mutex));
+    printf(" %d\n", pthread_mutex_lock(&mutex));
+    TellMutex("as often as can be", &mutex);
+    mutex.__data.__count = 2;
+    REQUIRE(pthread_mutex_unlock(&mutex) == 0);
+  }
   REQUIRE(pthread_mutex_unlock(&mutex) == 0);
   printf("destroy %d\n", pthread_mutex_destroy(&mutex));
 }
@@ -98,8 +107,8 @@ static void Rwlocks(int kind) {
 static void All(const char* place) {
   where = place;
   for (int i = 0; i < 2; ++i) {  // what is found out about a thread at first
-    const int kinds[] = {kStatic, PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ADAPTIVE_NP};
-    for (int k = 0; k < 3; ++k) Mutexes(kinds[k]);
+    const int kinds[] = {kStatic, PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ADAPTIVE_NP};
+    for (int k = 0; k < 4; ++k) Mutexes(kinds[k]);
   }
   Mutexes(PTHREAD_MUTEX_ERRORCHECK);
   C11();
