@@ -30,7 +30,8 @@ bool LooksGzipped(std::string_view bytes) {
 }
 
 Result<std::string> Gunzip(std::string_view bytes, size_t limit) {
-  std::string plain;
+  std::string plain;  // its first `used` bytes: the rest is room, or every small member would clear that anew
+  size_t used = 0;
   Inflater inflater;
   z_stream& in = inflater.stream;
   size_t fed = 0;  // bytes handed to zlib; it counts them in 32 bits, a file may have more
@@ -41,15 +42,12 @@ Result<std::string> Gunzip(std::string_view bytes, size_t limit) {
       in.avail_in = static_cast<uInt>(chunk);
       fed += chunk;
     }
-    const size_t before = plain.size();
-    if (before > limit)
-      return Error::Of("decompressing profile: more than ", limit >> 20, " MiB uncompressed");
-    plain.resize(before + std::min(std::max(before, kChunk), limit + 1 - before));
-    in.next_out = ZlibBytes(plain.data() + before);
-    in.avail_out =
-        static_cast<uInt>(std::min(plain.size() - before, size_t{std::numeric_limits<uInt>::max()}));
+    if (used > limit) return Error::Of("decompressing profile: more than ", limit >> 20, " MiB uncompressed");
+    if (used == plain.size()) plain.resize(used + std::min(std::max(used, kChunk), limit + 1 - used));
+    in.next_out = ZlibBytes(plain.data() + used);
+    in.avail_out = static_cast<uInt>(std::min(plain.size() - used, size_t{std::numeric_limits<uInt>::max()}));
     const int status = inflate(&in, Z_NO_FLUSH);
-    plain.resize(static_cast<size_t>(reinterpret_cast<char*>(in.next_out) - plain.data()));
+    used = static_cast<size_t>(reinterpret_cast<char*>(in.next_out) - plain.data());
     const size_t read = fed - in.avail_in;
     if (status == Z_STREAM_END) {
       if (read == bytes.size()) break;
@@ -64,8 +62,8 @@ Result<std::string> Gunzip(std::string_view bytes, size_t limit) {
                        " (before byte ", read, ")");
     }
   }
-  if (plain.size() > limit)
-    return Error::Of("decompressing profile: more than ", limit >> 20, " MiB uncompressed");
+  if (used > limit) return Error::Of("decompressing profile: more than ", limit >> 20, " MiB uncompressed");
+  plain.resize(used);
   return plain;
 }
 
