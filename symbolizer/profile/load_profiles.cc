@@ -96,10 +96,28 @@ std::vector<double> Sums(const Profile& profile) {
   return {sums.begin(), sums.end()};
 }
 
+// "cpu/nanoseconds"
+std::string TypeText(const Profile& profile, const perftools::profiles::ValueType& type) {
+  return profile.string_table(static_cast<int>(type.type())) + "/" +
+         profile.string_table(static_cast<int>(type.unit()));
+}
+
 Status Normalize(Profile& profile, const Profile& base) {
   // What cannot be added up cannot be compared either, and the message is the same.
   const Profile* const both[] = {&profile, &base};
   if (const auto compatible = MergeProfiles(both); !compatible) return compatible.error();
+  // Units that merging would convert are not those of the sums below; pprof refuses them as well.
+  const auto incompatible = [](std::string_view what, const std::string& one, const std::string& other) {
+    return Error::Of("incompatible ", what, " types ", one, " and ", other);
+  };
+  const std::string period = TypeText(profile, profile.period_type()),
+                    base_period = TypeText(base, base.period_type());
+  if (period != base_period) return incompatible("period", period, base_period);
+  for (int i = 0; i < profile.sample_type_size(); ++i) {
+    const std::string type = TypeText(profile, profile.sample_type(i)),
+                      base_type = TypeText(base, base.sample_type(i));
+    if (type != base_type) return incompatible("sample", type, base_type);
+  }
   std::vector<double> ratios = Sums(base);
   const std::vector<double> own = Sums(profile);
   for (size_t i = 0; i < ratios.size(); ++i) ratios[i] = own[i] == 0 ? 0 : ratios[i] / own[i];

@@ -186,6 +186,7 @@ SEVERAL = [
     ("-traces -diff_base=@difference", ["difference"]),
     ("-top -base=@negative", ["negative", "negative"]),
     ("-top -normalize", ["cpu"]),
+    ("-top -base=@seconds -normalize", ["cpu"]),  # cannot be compared: nanoseconds and milliseconds
     ("-top -base=@cpu -diff_base=@cpu", ["cpu"]),
     ("-top -base=@heap", ["cpu"]),
     ("-top", ["/proc/self/exe", "cpu"]),
@@ -202,6 +203,7 @@ ERRORS = [
     ("-top=maybe @cpu", 2, 'invalid boolean value "maybe" for -top'),
     ("-top @cpu -nodecount", 2, "flag needs an argument: -nodecount"),
     ("-nodecount=x @cpu", 2, 'invalid value "x" for flag -nodecount: not a number'),
+    ("-normalize -base=@seconds @cpu", 1, "incompatible period types cpu/nanoseconds and cpu/ms"),
     ("-top -raw @cpu", 2, "must set at most one output format"),
     ("-cum -flat @cpu", 2, "conflicting options set: [cum flat]"),
     ("-base=@cpu -diff_base=@cpu @cpu", 2, "-base and -diff_base flags cannot both be specified"),
