@@ -1,5 +1,7 @@
 #include "symbolizer/cli/view_command.h"
 
+#include <sys/stat.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -311,7 +313,9 @@ Status Show(const ViewRequest& request) {
 
   if (!request.output.empty()) {
     PrintError("Generating report in " + request.output);
-    return WriteWholeFile(report->text, request.output, 0644);
+    const mode_t hidden = umask(0);
+    umask(hidden);
+    return WriteWholeFile(report->text, request.output, 0666 & ~hidden);
   }
   std::fwrite(report->text.data(), 1, report->text.size(), stdout);  // main looks whether it arrived
   return Done{};

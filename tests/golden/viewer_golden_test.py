@@ -344,6 +344,12 @@ def main():
             (["-top", "-cum", "-nodecount=3"], []), ([], ["-nodecount", "3", "--cum"]))]
         if both_ways[0].out != both_ways[1].out or not both_ways[0].ok:
             failures.append("options after the file do not mean the same as before it")
+        # A report says as much as its profile, which nobody else can read.
+        report = pathlib.Path(directory, "report.txt")
+        subprocess.run([arguments.profagent, "-top", f"-output={report}", str(by_name["cpu"])], umask=0o077, check=True,
+                       capture_output=True)
+        if report.stat().st_mode & 0o777 != 0o600:
+            failures.append(f"-output under umask 077 makes a file of mode {report.stat().st_mode & 0o777:o}")
         help_text = profagent(["--help"])
         if not help_text.ok or b"-nodecount N" not in help_text.out or b"\n  run " not in help_text.out:
             failures.append("profagent --help says nothing of -nodecount or of run")
