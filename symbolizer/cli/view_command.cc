@@ -4,10 +4,17 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "symbolizer/cli/command.h"
 #include "symbolizer/graph/demangle.h"
@@ -46,6 +53,38 @@ struct ViewRequest {
   std::string base, diff_base;
 };
 
+// A number as Go's flags read it. CLI11's own conversion takes "" for 0 and what is too large for the largest.
+bool ParseNumber(const std::string& text, int64_t& value) {
+  std::string_view digits = text;
+  const bool negative = digits.starts_with('-');
+  if (negative || digits.starts_with('+')) digits.remove_prefix(1);
+  int base = 10;
+  if (digits.size() > 1 && digits[0] == '0') {
+    const char letter = static_cast<char>(digits[1] | 0x20);
+    base = letter == 'x' ? 16 : letter == 'b' ? 2 : 8;
+    digits.remove_prefix(letter == 'x' || letter == 'b' || letter == 'o' ? 2 : 1);
+  }
+  uint64_t size = 0;
+  const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), size, base);
+  if (failure != std::errc() || end != digits.data() + digits.size()) return false;
+  if (size > uint64_t{std::numeric_limits<int64_t>::max()} + (negative ? 1 : 0)) return false;
+  value = static_cast<int64_t>(negative ? 0 - size : size);
+  return true;
+}
+
+bool ParseNumber(const std::string& text, double& value) {
+  // What strtod takes and Go does not: spaces in front, "nan(1)" and "-nan", hexadecimal digits without an exponent.
+  if (text.find_first_of(" \t\n\v\f\r(") != std::string::npos) return false;
+  const bool hexadecimal = text.find_first_of("xX") != std::string::npos;
+  if (hexadecimal && text.find_first_of("pP") == std::string::npos) return false;
+  char* end = nullptr;
+  errno = 0;
+  value = std::strtod(text.c_str(), &end);
+  if (end == text.c_str() || *end != '\0') return false;
+  if (std::isnan(value)) return text.size() == 3;
+  return errno != ERANGE || std::isfinite(value);  // too small is 0, too large is an error
+}
+
 void AddOptions(CLI::App& app, ViewRequest& request) {
   ReportOptions& report = request.report;
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->always_capture_default(false);
@@ -58,6 +97,13 @@ void AddOptions(CLI::App& app, ViewRequest& request) {
     app.add_option(name, value, help)->type_name(type)->group(group);
   };
 
+  const auto number = [&](const char* name, auto& value, const char* type, const char* help) {
+    CLI::callback_t parse = [&value](const CLI::results_t& texts) {
+      return ParseNumber(texts.front(), value);
+    };
+    app.add_option(name, std::move(parse), help)->type_name(type)->group(group);
+  };
+
   group = "Reports (one at a time)";
   flag("--top,--text", request.top, "places, heaviest first (the default)");
   flag("--traces", request.traces, "every distinct stack with its labels and its weight");
@@ -68,7 +114,7 @@ void AddOptions(CLI::App& app, ViewRequest& request) {
          "which value of a sample: its name, or its number from 0");
   flag("--mean", report.mean, "average over the first value of a sample (its count)");
   option("--unit", report.unit, "UNIT", "print values in this unit; `auto` chooses one for each value");
-  option("--divide_by", report.divide_by, "X", "divide all values by X");
+  number("--divide_by", report.divide_by, "X", "divide all values by X");
   flag("--inuse_space", request.inuse_space, "same as -sample_index=inuse_space");
   flag("--inuse_objects", request.inuse_objects, "same as -sample_index=inuse_objects");
   flag("--alloc_space", request.alloc_space, "same as -sample_index=alloc_space");
@@ -80,9 +126,9 @@ void AddOptions(CLI::App& app, ViewRequest& request) {
   group = "Order and size";
   flag("--flat", request.flat, "sort by what was spent in a place itself (the default)");
   flag("--cum", request.cum, "sort by what was spent in it and below it");
-  option("--nodecount", report.node_count, "N", "at most N places");
-  option("--nodefraction", report.node_fraction, "F", "leave out places below F of the total (0.005)");
-  option("--edgefraction", report.edge_fraction, "F", "leave out calls below F of the total (0.001)");
+  number("--nodecount", report.node_count, "N", "at most N places");
+  number("--nodefraction", report.node_fraction, "F", "leave out places below F of the total (0.005)");
+  number("--edgefraction", report.edge_fraction, "F", "leave out calls below F of the total (0.001)");
   flag("--trim", report.trim, "honour the three above (on); -trim=false shows everything");
   flag("--drop_negative", report.drop_negative, "leave out places below zero (of a difference)");
   flag("--relative_percentages", report.relative_percentages, "percentages of what the filters leave");
