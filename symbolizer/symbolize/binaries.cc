@@ -33,6 +33,10 @@ std::string BaseName(const std::string& path) {
   return slash == std::string::npos ? path : path.substr(slash + 1);
 }
 
+std::string WithoutDeleted(const std::string& recorded) {
+  return recorded.ends_with(kDeleted) ? recorded.substr(0, recorded.size() - kDeleted.size()) : recorded;
+}
+
 std::string RealPath(const std::string& path) {
   char resolved[PATH_MAX];
   return realpath(path.c_str(), resolved) != nullptr ? resolved : path;
@@ -169,6 +173,9 @@ Binary BinaryFinder::Find(const std::string& path, const std::string& build_id) 
   if (binary.debug == nullptr && binary.file != nullptr) {
     binary.debug = FindByLink(*binary.file, &binary.problem);
   }
+  if (binary.debug == nullptr && binary.file != nullptr && IsBuildId(id)) {
+    binary.debug = FindUnstripped(path, *binary.file, &binary.problem);
+  }
   if (binary.debug == nullptr && debuginfod_ != nullptr && IsBuildId(id)) {
     binary.debug = debuginfod_->Find(id, &binary.problem);
   }
@@ -176,13 +183,9 @@ Binary BinaryFinder::Find(const std::string& path, const std::string& build_id) 
   return binary;
 }
 
-std::unique_ptr<ElfFile> BinaryFinder::FindFile(const std::string& recorded, const std::string& build_id,
-                                                std::string* problem) const {
-  std::string path = recorded;
-  bool deleted = path.ends_with(kDeleted);
-  if (deleted) path.resize(path.size() - kDeleted.size());
-  std::string mismatch;
-  std::vector<std::string> candidates = {path};
+std::vector<std::string> BinaryFinder::InUsersDirectories(const std::string& recorded) const {
+  const std::string path = WithoutDeleted(recorded);
+  std::vector<std::string> candidates;
   for (const std::string& directory : directories_) {
     if (directory == kSystemDebugDirectory) continue;
     candidates.push_back(directory);
@@ -190,6 +193,15 @@ std::unique_ptr<ElfFile> BinaryFinder::FindFile(const std::string& recorded, con
     candidates.push_back(directory);
     candidates.back().append("/").append(BaseName(path));
   }
+  return candidates;
+}
+
+std::unique_ptr<ElfFile> BinaryFinder::FindFile(const std::string& recorded, const std::string& build_id,
+                                                std::string* problem) const {
+  const bool deleted = recorded.ends_with(kDeleted);
+  std::string mismatch;
+  std::vector<std::string> candidates = InUsersDirectories(recorded);
+  candidates.insert(candidates.begin(), WithoutDeleted(recorded));
   for (const std::string& candidate : candidates) {
     // Without a build-id a file that took a deleted one's place cannot be told from it.
     if (deleted && build_id.empty()) continue;
@@ -227,6 +239,16 @@ std::unique_ptr<ElfFile> BinaryFinder::FindByLink(const ElfFile& file, std::stri
       continue;
     }
     return found;
+  }
+  return nullptr;
+}
+
+std::unique_ptr<ElfFile> BinaryFinder::FindUnstripped(const std::string& recorded, const ElfFile& file,
+                                                      std::string* problem) const {
+  for (const std::string& candidate : InUsersDirectories(recorded)) {
+    if (RealPath(candidate) == RealPath(file.path())) continue;
+    auto found = OpenIfSame(candidate, file.build_id(), problem);
+    if (found != nullptr && (found->HasDebugInfo() || found->HasSection(".symtab"))) return found;
   }
   return nullptr;
 }

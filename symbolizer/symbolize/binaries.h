@@ -7,6 +7,7 @@
 // directories, then /usr/lib/debug:
 //   DIR/.build-id/xx/yyyy.debug
 //   what .gnu_debuglink names: next to the binary, in .debug/ next to it, in DIR/directory-of-the-binary/
+//   DIR/path-of-the-binary, DIR/name-of-the-binary: a copy that was not stripped, or what was taken off it
 //   debuginfod, if the user has set DEBUGINFOD_URLS
 #pragma once
 
@@ -45,6 +46,9 @@ class BinaryFinder {
  private:
   std::unique_ptr<ElfFile> FindFile(const std::string& path, const std::string& build_id,
                                     std::string* problem) const;
+  std::vector<std::string> InUsersDirectories(const std::string& path) const;
+  std::unique_ptr<ElfFile> FindUnstripped(const std::string& path, const ElfFile& file,
+                                          std::string* problem) const;
   std::unique_ptr<ElfFile> FindByBuildId(const std::string& build_id, std::string* problem) const;
   std::unique_ptr<ElfFile> FindByLink(const ElfFile& file, std::string* problem) const;
   std::unique_ptr<ElfFile> FindAlternate(const ElfFile& file, std::string* problem) const;

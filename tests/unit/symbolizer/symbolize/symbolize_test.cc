@@ -150,6 +150,15 @@ TEST_F(SeparateDebugTest, IsEnoughForAWholeMappingToo) {
   EXPECT_EQ(Symbolized(&profile_), kMarkerStack);
 }
 
+// What is installed is stripped, what was built is not: the directory of the build was named in vain.
+TEST_F(SeparateDebugTest, IsFoundInAnUnstrippedCopyOfAStrippedBinary) {
+  ASSERT_TRUE(directory_.Run("mkdir -p build && cp sample build && strip sample"));
+  Profile without = profile_;
+  EXPECT_EQ(Symbolized(&without).find("sample+0x"), 0u);
+  options_.debug_path = {directory_ / "build"};
+  EXPECT_EQ(Symbolized(&profile_), kMarkerStack);
+}
+
 TEST_F(SeparateDebugTest, IsFoundByDebugLinkInEachOfItsPlaces) {
   ASSERT_TRUE(
       directory_.Run("objcopy --only-keep-debug sample kept && strip sample && cp kept sample.debug && "
