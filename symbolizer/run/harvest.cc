@@ -132,7 +132,7 @@ Result<ProcessProfiles> ReadLedger(const LedgerDirectory::LedgerFile& file, Nano
   process.program = view->Text(view->header().program);
   process.parent_pid = view->header().parent_pid;
   process.began_nanos = view->header().start_realtime_ns;
-  process.still_records = IsRecordedInto(file);
+  process.still_records = released == Nanos{} && IsRecordedInto(file);
   process.end = static_cast<ProcessEnd>(view->header().process_end.load(std::memory_order_relaxed));
   process.lost_nanos = LostNanos(*view);
   const Nanos end = EndOf(*view, released);

@@ -276,8 +276,8 @@ bool ParseLedgerName(const std::string& name, uint32_t* pid, uint32_t* serial) {
 bool IsRecordedInto(const LedgerDirectory::LedgerFile& ledger) {
   std::ifstream maps("/proc/" + std::to_string(ledger.pid) + "/maps");
   if (!maps) {
-    // Gone; or, with another user's rights by now, not to be looked at.
-    return errno == EACCES && kill(static_cast<pid_t>(ledger.pid), 0) == -1 && errno == EPERM;
+    // Gone; or not to be looked at: with another user's rights by now, or not dumpable.
+    return errno == EACCES && (kill(static_cast<pid_t>(ledger.pid), 0) == 0 || errno == EPERM);
   }
   for (std::string line; std::getline(maps, line);) {
     if (line.find(ledger.path) != std::string::npos) return true;

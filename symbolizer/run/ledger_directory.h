@@ -73,7 +73,8 @@ class LedgerDirectory {
 // PID.SERIAL.ledger; false: not such a name.
 bool ParseLedgerName(const std::string& name, uint32_t* pid, uint32_t* serial);
 
-// Whether a process has this ledger mapped: it is alive and records.
+// Whether a process has this ledger mapped: it is alive and records. Believed of one that may not be looked at, so that of
+// a process in another pid namespace the answer may be some stranger's: only a ledger that was let go is surely nobody's.
 bool IsRecordedInto(const LedgerDirectory::LedgerFile& ledger);
 
 // Processes that are alive and were told to record into the directory; whether they do is another question. Only of those

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 
-from harness import PATH, Failure
+from harness import PATH, Failure, Skip
 from run_tests import all_profiles, run, start, work
 from runner import each, test
 
@@ -353,6 +353,35 @@ def daemon_without_records_is_named(t):
     t.expect_exit(outcome, 0)
     t.expect(b"still running: sleep (pid %s); without records" % pid.read_bytes().strip() in outcome.err, "the daemon is not named", outcome)
     os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+@each(["in a pid namespace", "not dumpable"])
+def process_that_may_not_be_looked_at(t, which):
+    # Of what ran as 1 in a pid namespace a user's run said that it is still running, for it may not look at the 1 outside, init;
+    # of a daemon that is not dumpable, as ssh-agent, that it was killed.
+    t.need_root()
+    for path in t.profagent, t.agent, t.program("worker"):
+        shutil.copy(path, t.dir)
+    user = [t.need("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
+    home = t.new_dir("home")
+    os.chown(home, 65534, 65534)
+    log, pid = home / "log", home / "pid"
+    if which == "not dumpable":
+        daemon = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0); print(sum(range(3_000_000)), flush=True); time.sleep(60)"
+        command = ["/bin/sh", "-c", "%s -c '%s' >%s & echo $! >%s; until grep -qs 4 %s; do sleep 0.01; done" %
+                   (t.need("python3"), daemon, log, pid, log)]
+    else:
+        command = [t.need("unshare"), "--user", "--map-root-user", "--pid", "--fork", t.dir / "worker", 200]
+    outcome = t.run(*user, t.dir / "profagent", "run", "--cpu=250", "-o", home / "cpu.prof", "--", *command, agent=False,
+                    env={"PROFAGENT_LIBRARY": t.dir / "libprofagent.so"})
+    if pid.exists():
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+    if b"unshare failed" in outcome.err:
+        raise Skip("no user namespaces here")
+    t.expect_exit(outcome)
+    t.expect(b"was killed" not in outcome.err, "called dead", outcome)
+    t.expect((b"still running: python3" in outcome.err) == (which == "not dumpable"), "which one is still running", outcome)
+    t.expect((b"still running" in outcome.err) == (which == "not dumpable"), "which one is still running", outcome)
 
 
 @test()
