@@ -49,3 +49,10 @@ def own_sigprof_does_not_cost_the_profile(t):
     run = t.run("own_sigprof_ends", "storm", signal.SIGPROF.value, hz=1000)
     t.expect_exit(run)
     t.expect(run.profile().cum("thread_work", "cpu") >= 0.25e9, "the working thread was not recorded", run)
+
+
+@test()
+def tick_that_a_tracer_hands_on_by_its_number(t):
+    # ltrace keeps a signal back while it steps over a breakpoint. What comes then is a SIGPROF of the tracer's: the program died of it.
+    run = t.run(t.program("tracer"), t.program("worker"), 300, 7, hz=100)
+    t.expect_exit(run, 7)
