@@ -209,6 +209,7 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
   populated_ = start > at ? start : 0;
   first_record_ = at;
   records_start_ = start;
+  if (handed_out_ < start) handed_out_ = start;
   vacant_ = false;
   // release: whoever sees the magic sees the formatted header
   std::atomic_ref<uint64_t>(header->magic).store(kLedgerMagic, std::memory_order_release);
@@ -217,6 +218,7 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
 
 // The gap is handed out like a record, so that nobody else can be given any of it.
 void Ledger::KeepToLimit(Bytes limit) {
+  if (base_ != nullptr && (vacant_ || !IsOwn())) return GiveUnusedBack();
   if (!CanRecord()) return;
   uint64_t kept = limit.value / kShareOfLimit;
   if (kept < kLedgerMinSize) kept = kLedgerMinSize;
@@ -243,6 +245,15 @@ void Ledger::KeepToLimit(Bytes limit) {
   }
   gap_start_ = start;
   RawSyscall(SYS_munmap, base_ + start, end - start);
+}
+
+// In a child that is not followed, or in the copy of us that a raw clone made. Records stay: hooks hold pointers to them.
+void Ledger::GiveUnusedBack() {
+  uint64_t start = RoundUp(handed_out_, kPage);
+  if (gap_end_ != 0 || start >= size_) return;
+  gap_start_ = start;
+  gap_end_ = size_;
+  RawSyscall(SYS_munmap, base_ + start, size_ - start);
 }
 
 void Ledger::Close() {
@@ -369,6 +380,11 @@ RecordId Ledger::Allocate(const Place& place) {
     used.compare_exchange_strong(end, at, std::memory_order_relaxed);
     Count(Loss::kNoSpace, place.lost);
     return 0;
+  }
+  std::atomic_ref<uint64_t> handed_out(handed_out_);
+  uint64_t known = handed_out.load(std::memory_order_relaxed);
+  while (known < at + size && !handed_out.compare_exchange_weak(known, RoundUp(at + size, kReserveStep),
+                                                                std::memory_order_relaxed)) {
   }
   return static_cast<RecordId>(RoundUp(at, place.alignment) / kRecordUnit);
 }

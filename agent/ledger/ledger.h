@@ -61,7 +61,7 @@ class Ledger {
   Status CreateInFile(const char* path, Bytes size);
 
   // The application limits its address space (or its data) to so much from now on: gives back what a ledger made then would not
-  // have taken. Once; after that it is small enough.
+  // have taken, or in a process that cannot record all that holds no record. Once; after that it is small enough.
   void KeepToLimit(Bytes limit);
 
   // Unmaps the region; the file, if any, stays. Only when no thread of the process can be recording.
@@ -158,6 +158,7 @@ class Ledger {
   template <class Record>
   PROF_ALWAYS_INLINE void Publish(std::atomic<RecordId>& list, Record* record);
   PROF_SIGNAL_SAFE bool ReserveUpTo(uint64_t end);
+  void GiveUnusedBack();
   uint64_t SampleBucketsStart() const;  // bytes from the start; up to first_record_
   PROF_ALWAYS_INLINE std::atomic<RecordId>& Bucket(const BucketArray& array, uint32_t hash) const {
     return At<std::atomic<RecordId>>(array.first)[hash & ((uint32_t{1} << array.log2_count) - 1)];
@@ -165,9 +166,10 @@ class Ledger {
 
   std::byte* base_ = nullptr;
   uint64_t size_ = 0;
-  uint64_t first_record_ = 0;             // where records can begin
-  uint64_t records_start_ = 0;            // where they do: behind those of the parent, if any
-  uint64_t used_before_fork_ = 0;         // which ended there
+  uint64_t first_record_ = 0;      // where records can begin
+  uint64_t records_start_ = 0;     // where they do: behind those of the parent, if any
+  uint64_t used_before_fork_ = 0;  // which ended there
+  uint64_t handed_out_ = 0;        // no record ends behind it: known in a process whose header is wiped, too
   uint64_t gap_start_ = 0, gap_end_ = 0;  // what KeepToLimit gave back: no longer ours to touch or to unmap
   const uint32_t* owner_mark_ = nullptr;  // in memory that fork wipes: 0 in a child
   const uint32_t* mark_aside_ = nullptr;  // of one that is suspended: its owner_mark_

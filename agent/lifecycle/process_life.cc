@@ -401,8 +401,12 @@ void AfterForkInChild() {
 
 // Space that the program could have had without us would not be there. What a file takes is no data.
 void BeforeLimit(uint64_t bytes, bool data) {
-  if (!IsOurProcess() || (data && g_agent.ledger().in_file())) return;
-  g_agent.ledger().KeepToLimit(Bytes{bytes});
+  Ledger& ledger = g_agent.ledger();
+  if (data && ledger.in_file()) return;
+  // vsftpd's sessions: of a raw clone's copy of us nothing is recorded, and the limit is its own. (A vfork child's ledger is its
+  // parent's, and keeps what it has.)
+  bool is_copy = ledger.is_open() && !ledger.IsOwn();
+  if (is_copy || IsOurProcess()) ledger.KeepToLimit(Bytes{bytes});
 }
 
 constexpr ProcessEvents kEvents = {

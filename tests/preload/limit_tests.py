@@ -104,6 +104,16 @@ def program_limits_itself(t, way):
     t.expect_work(run, "limited_work", 0.2)
 
 
+@each([("raw_clone", {}), ("forked", {"PROFAGENT_CHILDREN": "0"})])
+def child_that_is_not_recorded_limits_itself(t, way, env):
+    # vsftpd: each session is a raw clone with 200 MiB of address space, of which 256 were our ledger's: "500 OOPS: mmap".
+    t.expect_exit(t.run("own_limits", way, agent=False), 7)
+    run = t.run("own_limits", way, hz=250, env=env)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "limited_work", 0.2)
+
+
 @test()
 def program_locks_its_memory(t):
     # mlockall fills what is mapped: 256 MiB of ledger, which nothing had touched, were taken from the machine for good.

@@ -42,6 +42,13 @@ def limited_by_itself_when_run(t, way):
 
 
 @test()
+def raw_clone_limits_itself_when_run(t):
+    outcome = run(t, "own_limits", "raw_clone")
+    t.expect_exit(outcome, 7)
+    t.expect_near("CPU seconds of the parent", work(outcome, "limited_work"), 0.2, 0.05, outcome)
+
+
+@test()
 def killed_program_leaves_its_samples(t):
     # kill -9, the OOM killer: nothing runs in the program any more, and the ledger file still has it all.
     outcome = run(t, "ends", "raise", int(signal.SIGKILL))

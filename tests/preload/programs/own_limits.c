@@ -1,5 +1,6 @@
 // Limits its own address space, or its data, to 160 MiB, then needs 100 of them: in the gap that the agent leaves. Two children
-// need them too, after a fork and after an exec. `lock` keeps all of its memory from being swapped instead.
+// need them too, after a fork and after an exec; or only a child limits itself (`raw_clone`, `forked`). `lock` keeps all of its
+// memory from being swapped instead.
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -19,6 +20,22 @@ static void Check(unsigned char filled_with) {
 }
 
 int main(int argc, char** argv) {
+  if (argc == 2 && (Is(argv[1], "raw_clone") || Is(argv[1], "forked"))) {  // only the child limits itself
+    pid_t child = Is(argv[1], "forked") ? fork() : syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (child != 0) {
+      ExpectExit(child, 7);
+      limited_work(200);
+      return 7;
+    }
+    struct rlimit limit = {kLimit, kLimit};
+    REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
+    g_block = malloc(kNeeded);
+    REQUIRE(g_block != NULL);
+    Fill(1);
+    Check(1);
+    free(g_block);
+    _exit(7);
+  }
   if (argc == 2 && Is(argv[1], "lock")) {
     if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) return 77;
   } else if (argc == 2) {
