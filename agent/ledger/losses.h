@@ -28,6 +28,7 @@ enum class Loss : uint32_t {
   kLiveTableFull,    // heap samples: no room to remember where the block was allocated
   kMissedFree,       // blocks whose free went past the agent: noticed when their address was given out again
   kWaitersFull,      // waits: no room to remember who waits
+  kChildHidden,      // forked children that a chroot keeps from the directory of `profagent run`
   kCount,
 };
 inline constexpr uint32_t kLossSlots = 32;  // room in the header; a new reason does not move anything
@@ -40,7 +41,7 @@ constexpr std::string_view LossName(Loss loss) {
       "stacks_depth_limit",  "stacks_unreadable",      "stacks_no_unwind_info", "stacks_no_progress",
       "modules_table_full",  "threads_without_timer",  "handler_replaced",      "timers_refused",
       "foreign_ticks",       "walks_library_unloaded", "heap_live_table_full",  "heap_missed_frees",
-      "waits_table_full",
+      "waits_table_full",    "children_hidden",
   };
   static_assert(sizeof kNames / sizeof kNames[0] == static_cast<size_t>(Loss::kCount));
   return kNames[static_cast<uint32_t>(loss)];
@@ -67,6 +68,7 @@ constexpr std::string_view LossMeaning(Loss loss) {
       "heap samples dropped: no room in PROFAGENT_MEMORY for the index of live blocks",
       "blocks freed behind the agent's back, noticed when their address was used again",
       "waits not considered: no room to remember who waits",
+      "forked children in no profile: a chroot hides the directory of profagent run from them",
   };
   static_assert(sizeof kMeanings / sizeof kMeanings[0] == static_cast<size_t>(Loss::kCount));
   return kMeanings[static_cast<uint32_t>(loss)];

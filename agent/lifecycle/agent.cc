@@ -258,10 +258,21 @@ void Agent::BeforeFork() {
 
 void Agent::AfterForkParent() { g_cpu_capture.ReleaseThisThread(); }
 
+// Behind a chroot there is no way to a ledger of its own. The parent's file is mapped still, and will be read (unless the run is
+// over, and its directory gone with it).
+void Agent::TellParentOfHiddenChild() {
+  if (!g_options.follow_children || !ledger_.in_file()) return;
+  FixedText<kMaxOptionText + 1> directory;
+  directory.Add(g_options.ledger_directory);
+  if (RawSyscall(SYS_faccessat, AT_FDCWD, directory.c_str(), F_OK) != -ENOENT) return;
+  ledger_.header()->losses[static_cast<uint32_t>(Loss::kChildHidden)].fetch_add(1, std::memory_order_relaxed);
+}
+
 void Agent::RestartAfterForkInChild() {
   if (!active()) return;
   ForgetWhoLooksAtObjects();
   ForgetMutexOwner();
+  TellParentOfHiddenChild();
   ledger_.Vacate();  // in the child this is the parent's file, or memory that fork emptied
   bool record = g_options.follow_children && OpenLedger();
   if (record) {

@@ -60,6 +60,7 @@ class Agent {
 
  private:
   bool OpenLedger();
+  void TellParentOfHiddenChild();
   void DescribeProcess(const char* const* arguments);
   void StartContention();
   void StartCpuCapture();

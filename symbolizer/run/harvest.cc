@@ -135,6 +135,7 @@ Result<ProcessProfiles> ReadLedger(const LedgerDirectory::LedgerFile& file, Nano
   process.still_records = released == Nanos{} && IsRecordedInto(file);
   process.end = static_cast<ProcessEnd>(view->header().process_end.load(std::memory_order_relaxed));
   process.lost_nanos = LostNanos(*view);
+  process.hidden_children = view->losses(Loss::kChildHidden);
   const Nanos end = EndOf(*view, released);
   for (const ProfileKind kind : kinds) {
     Result<Profile> profile = ProfileOf(*view, end, kind);

@@ -162,6 +162,10 @@ void TellProcesses(const std::string& command, const Harvest& harvest, const Sho
       report.Line(ProcessText(process) + ": " + SecondsText(process.lost_nanos) +
                   " of CPU time could not be recorded; the profile's comments say why");
     }
+    if (process.hidden_children > 0) {
+      report.Line(ProcessText(process) + ": " + Counted(process.hidden_children, "child is", "children are") +
+                  " in no profile: a chroot hides the records from what is forked in it");
+    }
   }
   if (abrupt.count() > 0) {
     report.Line(Counted(abrupt.count(), "process was", "processes were") +

@@ -174,6 +174,17 @@ def program_that_becomes_another_user_is_recorded(t, how, work_name, seconds):
 
 
 @test()
+def children_forked_in_a_chroot_are_told_of(t):
+    # lighttpd's workers: they find no way to the records, and were in no profile without a word.
+    t.need_root()
+    outcome = run(t, "closes", "chroot_and_fork", cwd=t.new_dir("run_chroot"))
+    t.expect_exit(outcome, 7)
+    t.expect(b": 1 child is in no profile: a chroot hides" in outcome.err, "not said", outcome)
+    hidden = [comment for profile in all_profiles(outcome).values() for comment in profile.comments if "children_hidden=1 (" in comment]
+    t.expect(hidden, "not in the comments", outcome)
+
+
+@test()
 def fork_storm_with_ledgers(t):
     # A ledger file a child: creating it must neither be slow nor fill the disk with 256 MiB files.
     outcome = run(t, "fork_storm", 1024, 20, hz=1000, timeout=120)

@@ -98,6 +98,13 @@ int main(int argc, char** argv) {
     REQUIRE(mkdir("gone", 0700) == 0 && chdir("gone") == 0 && rmdir("../gone") == 0);
   } else if (Is(how, "chroot")) {
     REQUIRE(mkdir("jail", 0755) == 0 && chroot("jail") == 0 && chdir("/") == 0);
+  } else if (Is(how, "chroot_and_fork")) {
+    REQUIRE(mkdir("jail", 0755) == 0 && chroot("jail") == 0 && chdir("/") == 0);
+    pid_t child = fork();
+    if (child != 0) {
+      ExpectExit(child, 7);
+      return 7;
+    }
   } else if (Is(how, "drop_root")) {
     REQUIRE(setgid(65534) == 0 && setuid(65534) == 0);
   } else if (Is(how, "drop_root_and_fork")) {
