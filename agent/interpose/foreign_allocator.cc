@@ -32,14 +32,18 @@ std::string_view NameOf(const link_map* object) {
 const link_map* Libc() { return ObjectAt(reinterpret_cast<void*>(&gnu_get_libc_version)); }
 const link_map* OurObject() { return ObjectAt(&g_allocator); }
 
-// Whether what `call` does comes by one of our hooks: with no gap left, each of them asks the sampler.
+// Whether what `call` does comes by one of our hooks: with no gap left, each of them asks the sampler. It is told that the allocator
+// itself asks: our blocks are no samples, and the thread's first gap is not drawn for them.
 template <class Call>
 bool ArrivesAtUs(Call call) {
   uint64_t countdown = t_state.heap_countdown;
+  uintptr_t in_allocator = t_state.in_allocator;
   t_state.heap_countdown = 0;
+  t_state.in_allocator = UINTPTR_MAX;
   t_state.asked_for_sample = false;
   call();
   t_state.heap_countdown = countdown;
+  t_state.in_allocator = in_allocator;
   return t_state.asked_for_sample;
 }
 

@@ -4,6 +4,7 @@ import os
 import shutil
 
 from harness import Skip
+from pprof_reader import names_of
 from runner import each, test
 
 LIBRARIES = "/usr/lib/x86_64-linux-gnu/"
@@ -174,6 +175,18 @@ def library_in_the_way_counts_once_at_a_sampling_rate(t, name, order):
     total = 20000 * SIZE
     error = rate * (total / rate) ** 0.5  # of a Poisson process
     t.expect_near("bytes", run.profile("heap.prof").cum("use_calloc_and_free", "alloc_space"), total, 5 * error, run)
+
+
+@each([(name, order) for name in OURS for order in ("before", "after")])
+def questions_to_an_allocator_are_no_samples(t, name, order):
+    # Blocks by which we find out how its functions call each other were live to the end; they had the thread's first gap drawn, too,
+    # and after them the program's first block was a sample at any rate.
+    settings = {**with_library(t, name, order), "CPUPROFILE": None, "HEAPPROFILE": "heap.prof"}
+    for rate, blocks in (1, 50), (10 ** 15, 0):
+        run = t.run("heap", "peak", cwd=t.new_dir("rate%d" % rate), env={**settings, "MEMPROFILERATE": rate})
+        t.expect_silent(run)
+        samples = run.profile("heap.prof").samples
+        t.expect(sum(s.values[0] for s in samples) == blocks, "not %d blocks: %s" % (blocks, [(s.values, names_of(s)) for s in samples]), run)
 
 
 def expect_same(t, program, env, plain_env, arguments=()):
