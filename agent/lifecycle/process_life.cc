@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <atomic>
+#include <optional>
 
 #include "agent/base/errno_saver.h"
 #include "agent/base/log.h"
@@ -106,6 +107,8 @@ void WriteAll(WrittenAt when, Remember remember) {
   uint32_t dump_number = g_life->dumps + 1;
   ProcessName name = Name();
   bool plain = when == WrittenAt::kEnd && name.first;
+  std::optional<PlainNameTurn> turn;
+  if (plain) turn.emplace(ledger, wanted);
   if (plain && AppearedMeanwhile(ledger, wanted, name, dump_number)) plain = name.first = false;
   uint32_t number = plain ? 1 : UnusedNumber(ledger, wanted, name, when, dump_number);
   for (size_t i = 0; i < kWantedProfiles; ++i) {

@@ -1,6 +1,7 @@
 #include "agent/lifecycle/profile_writer.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -117,6 +118,30 @@ uint32_t UnusedNumber(const Ledger& ledger, const WantedProfiles& wanted, const 
     i = 0;
   }
   return number;
+}
+
+PlainNameTurn::PlainNameTurn(const Ledger& ledger, const WantedProfiles& wanted) {
+  PathText directory;
+  for (const WantedProfile& profile : wanted.profiles) {
+    if (!profile.taken || profile.file.empty()) continue;
+    PathText path = AbsolutePath(ledger, profile.file);
+    directory.Add(path.view().substr(0, path.view().rfind('/') + 1));
+    break;
+  }
+  if (directory.empty()) return;
+  long fd = RawSyscall(SYS_openat, AT_FDCWD, directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (SyscallError(fd) != 0) return;
+  fd_ = static_cast<int>(fd);
+  for (int i = 0; i < kLongestWait && SyscallError(RawSyscall(SYS_flock, fd_, LOCK_EX | LOCK_NB)) != 0; ++i) {
+    struct timespec millisecond = {0, 1'000'000};
+    RawSyscall(SYS_nanosleep, &millisecond, nullptr);
+  }
+}
+
+PlainNameTurn::~PlainNameTurn() {
+  if (fd_ < 0) return;
+  RawSyscall(SYS_flock, fd_, LOCK_UN);  // a child of another thread may have the descriptor, too
+  RawSyscall(SYS_close, fd_);
 }
 
 bool AppearedMeanwhile(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,

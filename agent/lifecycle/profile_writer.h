@@ -27,6 +27,20 @@ PathText AbsolutePath(const Ledger& ledger, std::string_view path);
 uint32_t UnusedNumber(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,
                       WrittenAt when, uint32_t dump_number);
 
+// Held from the question whether a plain name has appeared until ours are written: the ranks of an MPI program end together, and
+// each found none of the other's. A lock of the directory (flock), which goes with the process; who does not get it writes all the same.
+class PlainNameTurn {
+ public:
+  PlainNameTurn(const Ledger& ledger, const WantedProfiles& wanted);
+  ~PlainNameTurn();
+  PlainNameTurn(const PlainNameTurn&) = delete;
+  PlainNameTurn& operator=(const PlainNameTurn&) = delete;
+
+ private:
+  static constexpr int kLongestWait = 300;  // milliseconds
+  int fd_ = -1;
+};
+
 // Whether one of the plain names is a regular file that is newer than this process: somebody else's, who got the same name from
 // a launcher without the agent (`mpirun env LD_PRELOAD=...`, `app & app &`), since a process writes there once, at its end. Says so.
 bool AppearedMeanwhile(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,

@@ -508,6 +508,23 @@ def exec_of_a_bad_pointer_fails_as_without_us(t):
 
 
 @test()
+def first_processes_that_end_together(t):
+    # The ranks of an MPI program leave its last barrier at once: each looked for the others' profiles before it wrote its own.
+    for round_number in range(5):
+        directory = t.new_dir("round%d" % round_number)
+        ranks = [t.start("ends", "wait", hz=250, cwd=directory) for _ in range(4)]
+        for rank in ranks:
+            rank.wait_for_output(b"ready")
+        ready = time.clock_gettime(COARSE_CLOCK)
+        while time.clock_gettime(COARSE_CLOCK) == ready:  # of files
+            pass
+        for rank in ranks:
+            rank.signal(signal.SIGTERM)
+        runs = [rank.finish() for rank in ranks]
+        t.expect(len(runs[0].profiles()) == 4, "the files are %s" % runs[0].profiles(), runs[0])
+
+
+@test()
 def two_first_processes_at_once(t):
     # `mpirun env LD_PRELOAD=... ./app`, or `app & app &` with the variables in the environment: nobody told them of each other.
     first, second = (t.start("ends", "wait", hz=250) for _ in range(2))
