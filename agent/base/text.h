@@ -35,7 +35,8 @@ class TextWriter {
   std::string_view view() const { return {data_, size_}; }
 
  private:
-  void AddOne(std::string_view part) {
+  // Out of line, as AddNumber is: inlined they are 8 KB of the library.
+  __attribute__((noinline)) void AddOne(std::string_view part) {
     size_t room = capacity_ > size_ + 1 ? capacity_ - size_ - 1 : 0;
     size_t n = part.size() < room ? part.size() : room;
     truncated_ |= n < part.size();
@@ -59,19 +60,19 @@ class TextWriter {
   }
   template <class T>
   std::enable_if_t<std::is_integral_v<T>> AddOne(T part) {
-    char digits[20];
-    size_t at = sizeof digits;
     bool negative = false;
-    uint64_t rest = static_cast<uint64_t>(part);
-    if constexpr (std::is_signed_v<T>) {
-      negative = part < 0;
-      if (negative) rest = 0 - rest;
-    }
+    if constexpr (std::is_signed_v<T>) negative = part < 0;
+    auto size = static_cast<uint64_t>(part);
+    AddNumber(negative ? 0 - size : size, negative);
+  }
+  __attribute__((noinline)) void AddNumber(uint64_t size, bool negative) {
+    char digits[21];
+    size_t at = sizeof digits;
     do {
-      digits[--at] = static_cast<char>('0' + rest % 10);
-      rest /= 10;
-    } while (rest != 0);
-    if (negative) AddOne('-');
+      digits[--at] = static_cast<char>('0' + size % 10);
+      size /= 10;
+    } while (size != 0);
+    if (negative) digits[--at] = '-';
     AddOne(std::string_view(digits + at, sizeof digits - at));
   }
 

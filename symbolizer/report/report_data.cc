@@ -129,8 +129,11 @@ std::vector<std::string> GraphLabels(const ReportData& report, const TrimmedGrap
   if (!report.active_filters.empty()) {
     labels.emplace_back("Active filters:");
     constexpr size_t kLongest = 80;  // bytes
-    for (const std::string& filter : report.active_filters)
-      labels.push_back("   " + (filter.size() > kLongest ? filter.substr(0, kLongest) + "…" : filter));
+    for (const std::string& filter : report.active_filters) {
+      std::string& label = labels.emplace_back("   ");
+      label.append(filter, 0, kLongest);
+      if (filter.size() > kLongest) label += "…";
+    }
   }
   int64_t flat_sum = 0;
   for (const uint32_t node : trimmed.graph.shown)
