@@ -78,7 +78,7 @@ def main():
         wanted = bench.options.only or ["pair", "rwpair", "contended"]
         for kind in "pair", "rwpair":
             if kind in wanted:
-                for threads in 1, 2:
+                for threads in 0, 1, 2:
                     pairs(bench, kind, threads)
         if "contended" in wanted:
             contended(bench, 4)
