@@ -40,6 +40,10 @@ def sysbench(kind, *options):
     return make
 
 
+def thread_pool(bench):
+    return command(bench, str(bench.tools.build / "tests" / "bench" / "thread_pool"), "10000")
+
+
 def redis(bench):
     def once(env):
         server = RedisServer(bench, env, "--io-threads", "2", "--io-threads-do-reads", "yes")
@@ -54,6 +58,7 @@ def redis(bench):
 PROGRAMS = {
     "xz -T2": xz,
     "python3, 4 threads": python3,
+    "C++ thread pool": thread_pool,
     "sysbench mutex": sysbench("mutex", "--mutex-num=4", "--mutex-locks=250000", "--mutex-loops=2000"),
     "sysbench threads": sysbench("threads", "--thread-locks=2", "--events=200"),
     "redis, 2 io-threads": redis,
