@@ -3,9 +3,10 @@
 // Context:  `hook`; LearnLocks in `bootstrap`.
 // Why:      "try first" by libc's pthread_mutex_trylock is a call that saves five registers and goes through a jump table: 2.3 ns
 //           of a pair that takes 7.4. It also locks the bus in a program with one thread, where pthread_mutex_lock does not: 8 ns.
-// Believed: mutexes of the plain and the recursive kind and readers only, and only where libc's own functions were seen to leave locks in the same
-//           state (LearnLocks): what programs have compiled in since 2007 and 2017 is still no interface. Not with lock elision;
-//           not under valgrind, whose tools want to see every call; not where another library stands between us and libc.
+// Believed: mutexes of the plain and the recursive kind and readers only, and only where libc's own functions were seen to leave
+//           locks in the same state (LearnLocks): what programs have compiled in since 2007 and 2017 is still no interface. Not
+//           with lock elision; not under valgrind, whose tools want to see every call; not where another library stands between us
+//           and libc.
 // Owner:    what libc calls the calling thread in a mutex, as read from one that libc took for it. A vfork child, or a raw clone
 //           without a thread pointer of its own, is its parent to libc: here, too. A forked child asks anew.
 #pragma once

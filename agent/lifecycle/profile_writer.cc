@@ -1,5 +1,6 @@
 #include "agent/lifecycle/profile_writer.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -132,7 +133,9 @@ PlainNameTurn::PlainNameTurn(const Ledger& ledger, const WantedProfiles& wanted)
   long fd = RawSyscall(SYS_openat, AT_FDCWD, directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (SyscallError(fd) != 0) return;
   fd_ = static_cast<int>(fd);
-  for (int i = 0; i < kLongestWait && SyscallError(RawSyscall(SYS_flock, fd_, LOCK_EX | LOCK_NB)) != 0; ++i) {
+  for (int i = 0; i < kLongestWait; ++i) {
+    // Another error will not change: a file system without such locks, a sandbox.
+    if (SyscallError(RawSyscall(SYS_flock, fd_, LOCK_EX | LOCK_NB)) != EWOULDBLOCK) return;
     struct timespec millisecond = {0, 1'000'000};
     RawSyscall(SYS_nanosleep, &millisecond, nullptr);
   }

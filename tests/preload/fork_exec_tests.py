@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+from harness import Skip
 from runner import each, test
 
 COARSE_CLOCK = 6  # CLOCK_MONOTONIC_COARSE
@@ -522,6 +523,20 @@ def first_processes_that_end_together(t):
             rank.signal(signal.SIGTERM)
         runs = [rank.finish() for rank in ranks]
         t.expect(len(runs[0].profiles()) == 4, "the files are %s" % runs[0].profiles(), runs[0])
+
+
+@test()
+def directory_that_cannot_be_locked(t):
+    # NFS of old, a sandbox: it was asked for the lock 300 times, a millisecond each, at the end of every process.
+    log = t.dir / "log"
+    run = t.run("worker", 50, 7, hz=100,
+                prefix=[t.need("strace"), "-f", "-o", log, "-e", "trace=flock", "-e", "inject=flock:error=ENOLCK"])
+    if b"ptrace" in run.err:
+        raise Skip("strace cannot trace here: %s" % run.err.decode())
+    t.expect_exit(run, 7)
+    calls = log.read_text().count("LOCK_EX")
+    t.expect(calls == 1, "asked %d times" % calls, run)
+    t.expect("cpu.prof" in run.profiles(), "no profile", run)
 
 
 @test()
