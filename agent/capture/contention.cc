@@ -227,12 +227,14 @@ void Contention::End(WaitSlot* slot, bool waited, bool late) {
   auto index = static_cast<uint32_t>(slot - mine.slots);
   // A handler of this thread began them and was left by a jump.
   while (mine.depth > index + 1) Abandon(&mine.slots[mine.depth - 1]);
-  if (slot->recorded) {
+  // Read once: a handler that forks here empties the slot in the child. What it pointed to stays mapped (Ledger).
+  WaiterRecord* record = slot->recorded ? __atomic_load_n(&slot->record, __ATOMIC_RELAXED) : nullptr;
+  if (record != nullptr) {
     uint64_t length = MonotonicNow().value - slot->since;
     if (waited && length >= slot->threshold && length != 0) {
-      slot->record->waited_ns.store(length, std::memory_order_release);
+      record->waited_ns.store(length, std::memory_order_release);
     } else {
-      slot->record->site.store(0, std::memory_order_relaxed);
+      record->site.store(0, std::memory_order_relaxed);
     }
   }
   if (late && slot->arrival.is_other) {
