@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 
-#include <cstring>
 #include <type_traits>
 
 #include "agent/interpose/loaded_object.h"
@@ -49,7 +48,8 @@ void ResolveRealFunctions() {
   find(real.setrlimit, "setrlimit");
   find(real.prlimit, "prlimit");
   find(real.mlockall, "mlockall");
-  find(real.timer_create, "timer_create");
+  find_version(real.timer_create, "timer_create", "GLIBC_2.3.3");
+  find_version(real.old_timer_create, "timer_create", kOldVersion);
   find(real.monstartup, "__monstartup");
   find(real.moncontrol, "moncontrol");
   find(real.profil, "profil");
@@ -72,13 +72,10 @@ void ResolveRealFunctions() {
 }
 
 void* FindReal(const char* name, const char* version) {
-  if (version != nullptr && std::strcmp(version, kOldVersion) == 0) return dlvsym(RTLD_NEXT, name, version);
   void* found = dlsym(RTLD_NEXT, name);
-  if (version != nullptr && found == dlvsym(RTLD_NEXT, name, kOldVersion)) {
-    void* newer = dlvsym(RTLD_NEXT, name, version);
-    if (newer != nullptr) return newer;
-  }
-  return found;
+  if (version == nullptr || found == nullptr) return found;
+  void* asked_for = dlvsym(RTLD_NEXT, name, version);
+  return asked_for != nullptr && ObjectAt(asked_for) == ObjectAt(found) ? asked_for : found;
 }
 
 }  // namespace profagent

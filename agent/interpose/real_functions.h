@@ -59,6 +59,7 @@ struct RealFunctions {
   int (*mlockall)(int);
   int (*prlimit)(pid_t, int, const struct rlimit64*, struct rlimit64*);
   int (*timer_create)(clockid_t, struct sigevent*, timer_t*);
+  int (*old_timer_create)(clockid_t, struct sigevent*, timer_t*);  // writes an int
 
   // libc's own profiler, which sets its handler inside libc
   void (*monstartup)(unsigned long, unsigned long);
@@ -94,8 +95,8 @@ void ResolveRealFunctions();
 inline constexpr const char* kOldVersion = "GLIBC_2.2.5";
 
 // What stands behind us under this name. `version`: for a function that libc has in several; nullptr: of one only.
-// Whoever comes after us may be another interposer without versions: dlvsym would look past it. But of libc's two dlsym gave the
-// older one before glibc 2.36.
+// Whoever comes first after us gives it, in the version that is asked for if it has that: another interposer may have none, and
+// dlvsym would look past it, and of libc's two dlsym gave the older one before glibc 2.36, since then the newer.
 void* FindReal(const char* name, const char* version);
 
 inline const RealFunctions& Real() {

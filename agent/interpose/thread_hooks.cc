@@ -150,14 +150,15 @@ Notify NotifiedFor(Notify notify) {
   return notify;
 }
 
-int CreateNotifyingTimer(clockid_t clock, struct sigevent* event, timer_t* timer) {
+template <class Create>
+int CreateNotifyingTimer(Create create, clockid_t clock, struct sigevent* event, timer_t* timer) {
   if (event == nullptr || event->sigev_notify != SIGEV_THREAD || event->sigev_notify_function == nullptr ||
       !g_cpu_capture.running()) {
-    return Real().timer_create(clock, event, timer);
+    return create(clock, event, timer);
   }
   struct sigevent ours = *event;
   ours.sigev_notify_function = NotifiedFor(event->sigev_notify_function);
-  return Real().timer_create(clock, &ours, timer);
+  return create(clock, &ours, timer);
 }
 
 }  // namespace
@@ -184,14 +185,16 @@ PROF_EXPORT int thrd_create(thrd_t* thread, thrd_start_t routine, void* argument
   return status;
 }
 
-#define PROF_DEFINE_TIMER_CREATE(ours, exported)                                      \
+// A timer of GLIBC_2.2.5 is a small number, which only libc's functions of that version know.
+#define PROF_DEFINE_TIMER_CREATE(ours, real, exported)                                \
   asm(".symver " #ours ", " exported);                                                \
   PROF_EXPORT __attribute__((used)) int ours(clockid_t clock, struct sigevent* event, \
                                              timer_t* timer) noexcept {               \
-    return profagent::CreateNotifyingTimer(clock, event, timer);                      \
+    return profagent::CreateNotifyingTimer(real, clock, event, timer);                \
   }
-PROF_DEFINE_TIMER_CREATE(profagent_new_timer_create, "timer_create@@GLIBC_2.34")
-PROF_DEFINE_TIMER_CREATE(profagent_old_timer_create, "timer_create@GLIBC_2.3.3")
+PROF_DEFINE_TIMER_CREATE(profagent_new_timer_create, Real().timer_create, "timer_create@@GLIBC_2.34")
+PROF_DEFINE_TIMER_CREATE(profagent_same_timer_create, Real().timer_create, "timer_create@GLIBC_2.3.3")
+PROF_DEFINE_TIMER_CREATE(profagent_old_timer_create, Real().old_timer_create, "timer_create@GLIBC_2.2.5")
 #undef PROF_DEFINE_TIMER_CREATE
 
 PROF_EXPORT void pthread_exit(void* result) {

@@ -1,14 +1,15 @@
-// A lock checker that is preloaded: it must see each mutex being taken that it sees being given back.
+// A lock checker that is preloaded: it must see each mutex being taken that it sees being given back, and each wait.
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 
-static atomic_long held, taken;
+static atomic_long held, taken, waits;
 
 __attribute__((destructor)) static void Tell(void) {
-  fprintf(stderr, "%s, %ld held\n", atomic_load(&taken) > 0 ? "locks" : "no lock", atomic_load(&held));
+  fprintf(stderr, "%s, %ld held, %ld waits\n", atomic_load(&taken) > 0 ? "locks" : "no lock",
+          atomic_load(&held), atomic_load(&waits));
 }
 
 static int Taken(int error) {
@@ -32,4 +33,10 @@ int pthread_mutex_unlock(pthread_mutex_t* mutex) {
   int error = NEXT(pthread_mutex_unlock)(mutex);
   if (error == 0) atomic_fetch_sub(&held, 1);
   return error;
+}
+// Like libraries of this kind, without a version: for programs that name today's, and for those that name none.
+int pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* mutex,
+                           const struct timespec* deadline) {
+  atomic_fetch_add(&waits, 1);
+  return NEXT(pthread_cond_timedwait)(condition, mutex, deadline);
 }
