@@ -34,6 +34,15 @@ constexpr EhFrameTables kNoTables{};
 // dlclose must not hang because a thread in a walk was taken off its processor.
 constexpr int kMaxYields = 10'000;
 
+// Whether the loader's answer is about the object that this entry was made for.
+PROF_ALWAYS_INLINE bool Shows(const Module& module, const dl_find_object& found) {
+  return module.object.start == reinterpret_cast<uintptr_t>(found.dlfo_map_start) &&
+         module.object.limit == reinterpret_cast<uintptr_t>(found.dlfo_map_end) &&
+         module.eh_frame_header == reinterpret_cast<uintptr_t>(found.dlfo_eh_frame) &&
+         module.map.load(std::memory_order_relaxed) == found.dlfo_link_map &&
+         module.name.load(std::memory_order_relaxed) == found.dlfo_link_map->l_name;
+}
+
 }  // namespace
 
 Status ModuleMap::Start(Ledger* ledger) {
@@ -102,10 +111,11 @@ void ModuleMap::Restart(Ledger* ledger) {
     Module& module = modules_[id];
     IndexState building = IndexState::kBuilding;  // by a thread that is not in the child
     module.index_state.compare_exchange_strong(building, IndexState::kRefused, std::memory_order_relaxed);
+    module.recorded.store(false, std::memory_order_relaxed);
     if (!module.live.load(std::memory_order_acquire)) continue;
     ElfImage image;
     ReadElfImage(module.object, module.load_bias, module.headers, &image);
-    Record(module, image);
+    RecordOnce(&module, image);
   }
 }
 
@@ -212,14 +222,7 @@ const Module* ModuleMap::FindObject(uintptr_t address) {
 Module* ModuleMap::Search(uint16_t from, uint16_t until, const dl_find_object& found) {
   for (uint16_t index = from; index != until; index = modules_[index].next) {
     Module& module = modules_[index];
-    if (module.object.start == reinterpret_cast<uintptr_t>(found.dlfo_map_start) &&
-        module.live.load(std::memory_order_acquire) &&
-        module.object.limit == reinterpret_cast<uintptr_t>(found.dlfo_map_end) &&
-        module.eh_frame_header == reinterpret_cast<uintptr_t>(found.dlfo_eh_frame) &&
-        module.map.load(std::memory_order_relaxed) == found.dlfo_link_map &&
-        module.name.load(std::memory_order_relaxed) == found.dlfo_link_map->l_name) {
-      return &module;
-    }
+    if (module.live.load(std::memory_order_acquire) && Shows(module, found)) return &module;
   }
   return nullptr;
 }
@@ -236,7 +239,7 @@ const Module* ModuleMap::Enter(const dl_find_object& found, std::span<const Elf6
   fingerprint = HashBytes(fingerprint, image.build_id.data(), image.build_id.size());
   std::string_view path = PathOf(object, name);
   fingerprint = HashBytes(fingerprint, path.data(), path.size());
-  if (Module* old = Reopen(found, fingerprint); old != nullptr) return old;
+  if (Module* old = Reopen(found, fingerprint, image); old != nullptr) return old;
 
   // Looked at first, so that a full table does not count the ids round the clock.
   uint32_t id = last_id_.load(std::memory_order_relaxed) + 1;
@@ -256,7 +259,7 @@ const Module* ModuleMap::Enter(const dl_find_object& found, std::span<const Elf6
   module.id = static_cast<ModuleId>(id);
   module.permanent = permanent;
   load_bias_[id] = load_bias;
-  Record(module, image);
+  RecordOnce(&module, image);
   module.live.store(true, std::memory_order_release);
 
   auto& bucket = Bucket(object.start);
@@ -275,13 +278,14 @@ const Module* ModuleMap::Enter(const dl_find_object& found, std::span<const Elf6
 }
 
 // A closed entry whose record would be the same: it lives again.
-Module* ModuleMap::Reopen(const dl_find_object& found, uint64_t fingerprint) {
+Module* ModuleMap::Reopen(const dl_find_object& found, uint64_t fingerprint, const ElfImage& image) {
   uint16_t index = Bucket(ObjectOf(found).start).load(std::memory_order_acquire);
   for (; index != 0; index = modules_[index].next) {
     Module& module = modules_[index];
     if (module.fingerprint != fingerprint || module.live.load(std::memory_order_acquire)) continue;
     module.map.store(found.dlfo_link_map, std::memory_order_relaxed);
     module.name.store(found.dlfo_link_map->l_name, std::memory_order_relaxed);
+    RecordOnce(&module, image);
     module.live.store(true, std::memory_order_release);
     return &module;
   }
@@ -306,6 +310,10 @@ uint16_t ModuleMap::FlagsOf(const MemoryRange& object, const ElfImage& image) co
   if (object.start == loader_) flags |= kModuleIsLoader;
   if (image.CanRead(reinterpret_cast<uintptr_t>(&kOwnAddress), 1)) flags |= kModuleIsAgent;
   return flags;
+}
+
+void ModuleMap::RecordOnce(Module* module, const ElfImage& image) {
+  if (!module->recorded.exchange(true, std::memory_order_relaxed)) Record(*module, image);
 }
 
 void ModuleMap::Record(const Module& module, const ElfImage& image) {

@@ -12,10 +12,11 @@
 //            new one. The same file at the same address again gets its old one back: its record would be the
 //            same in every field, and a program that opens and closes a plugin for ever does not fill the table.
 // Invariant: an entry is complete before its chain holds it (release), and its contents never change afterwards
-//            but for `live`, and the names by which a reopened library is known.
+//            but for `live`, `recorded`, and the names by which a reopened library is known.
 // When full: after 8190 different loads. Code of further ones counts as code without an object (absolute
 //            addresses, frame pointers), and as Loss::kModuleTableFull at each lookup.
-// fork:      entries stay; a thread that was just entering a module is not in the child, its id is lost.
+// fork:      entries stay; a thread that was just entering a module is not in the child, its id is lost. Those that live
+//            go into the child's ledger at once, closed ones when they are reopened.
 #pragma once
 
 #include <atomic>
@@ -42,9 +43,10 @@ enum class IndexState : uint8_t { kNone, kBuilding, kReady, kRefused };
 
 struct alignas(64) Module {
   ModuleId id = ModuleId::kNone;
-  bool permanent = false;         // loaded at Start: dlclose never unmaps it
-  std::atomic<bool> live{false};  // complete, and not closed since. release: the other fields
-  uint16_t next = 0;              // id of the next older entry of the same bucket
+  bool permanent = false;             // loaded at Start: dlclose never unmaps it
+  std::atomic<bool> live{false};      // complete, and not closed since. release: the other fields
+  std::atomic<bool> recorded{false};  // in this process' ledger, which a fork's child begins anew
+  uint16_t next = 0;                  // id of the next older entry of the same bucket
   std::atomic<const EhFrameTables*> tables{nullptr};  // see ModuleMap::TablesOf. release: what it points to
   std::atomic<bool> own_tables_taken{false};          // by the first who reads them
   EhFrameTables own_tables;
@@ -129,9 +131,10 @@ class ModuleMap {
   PROF_SIGNAL_SAFE const Module* Enter(const dl_find_object& found, std::span<const Elf64_Phdr> headers,
                                        bool permanent);
   PROF_SIGNAL_SAFE bool FindByLoader(uintptr_t address, dl_find_object* found) const;
-  PROF_SIGNAL_SAFE Module* Reopen(const dl_find_object& found, uint64_t fingerprint);
+  PROF_SIGNAL_SAFE Module* Reopen(const dl_find_object& found, uint64_t fingerprint, const ElfImage& image);
   PROF_SIGNAL_SAFE std::string_view PathOf(const MemoryRange& object, const char* name) const;
   PROF_SIGNAL_SAFE uint16_t FlagsOf(const MemoryRange& object, const ElfImage& image) const;
+  PROF_SIGNAL_SAFE void RecordOnce(Module* module, const ElfImage& image);
   PROF_SIGNAL_SAFE void Record(const Module& module, const ElfImage& image);
   PROF_SIGNAL_SAFE std::atomic<uint16_t>& Bucket(uintptr_t start) {
     return storage_->buckets[start / 4096 % kBuckets];

@@ -218,6 +218,22 @@ def libraries_come_and_go_in_threads(t):
     t.expect(len(profile.mappings) < 2000, "%d mappings" % len(profile.mappings), run)
 
 
+@each(["reopens", "other"])
+def forked_workers_name_what_was_closed_before(t, how):
+    # apache2 after a reload, its modules where they were: the workers' frames were "[module 12]+0xc206".
+    run = t.run("forks_after_close", how, t.program("libreuse_first.so"), t.program("libreuse_second.so"), hz=1000)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    child, = (name for name in run.profiles() if name.startswith("cpu.prof."))
+    profile = t.expect_work(run, "first_inner", 0.2, name=child)
+    for sample in profile.stacks_with("first_inner"):
+        for location in sample.locations:
+            name = location.lines[0].function.name
+            if name.startswith("first_"):
+                t.expect("libreuse_first" in location.mapping.filename, "%s of no library" % name, run)
+            t.expect(not name.startswith("[module"), "a frame of no library: %s" % name, run)
+
+
 @test()
 def second_libc_in_a_namespace_of_its_own(t):
     run = t.run("plugins", "namespace", t.program("libvictim.so"), hz=1000)
