@@ -102,10 +102,12 @@ int ModuleMap::EnterLoaded(dl_phdr_info* info, size_t, void* self) {
   return 0;
 }
 
-void ModuleMap::Restart(Ledger* ledger) {
+bool ModuleMap::Restart(Ledger* ledger) {
   ledger_ = ledger;
   readers_.store(0, std::memory_order_relaxed);  // threads that are not in the child
-  closing_.store(0, std::memory_order_relaxed);
+  // By a thread that is not in the child: what it was closing may be unmapped already.
+  bool closing = closing_.exchange(0, std::memory_order_relaxed) != 0;
+  bool all_there = true;
   uint32_t last = last_id_.load(std::memory_order_relaxed);
   for (uint32_t id = 1; id <= last && id <= kMaxModules; ++id) {
     Module& module = modules_[id];
@@ -113,10 +115,22 @@ void ModuleMap::Restart(Ledger* ledger) {
     module.index_state.compare_exchange_strong(building, IndexState::kRefused, std::memory_order_relaxed);
     module.recorded.store(false, std::memory_order_relaxed);
     if (!module.live.load(std::memory_order_acquire)) continue;
+    if (!module.permanent && (closing || !IsLoaded(module))) {
+      module.live.store(false, std::memory_order_relaxed);
+      all_there = false;
+      continue;
+    }
     ElfImage image;
     ReadElfImage(module.object, module.load_bias, module.headers, &image);
     RecordOnce(&module, image);
   }
+  return all_there;
+}
+
+// libc closes libraries of its own (iconv's) past our dlclose: such an entry lives on, over memory that is gone.
+bool ModuleMap::IsLoaded(const Module& module) const {
+  dl_find_object found;
+  return FindByLoader(module.object.start, &found) && Shows(module, found);
 }
 
 // Two who read at once (a handler in the middle of a hook's walk, too) write to different places, and one of them is kept.

@@ -15,8 +15,8 @@
 //            but for `live`, `recorded`, and the names by which a reopened library is known.
 // When full: after 8190 different loads. Code of further ones counts as code without an object (absolute
 //            addresses, frame pointers), and as Loss::kModuleTableFull at each lookup.
-// fork:      entries stay; a thread that was just entering a module is not in the child, its id is lost. Those that live
-//            go into the child's ledger at once, closed ones when they are reopened.
+// fork:      entries stay; a thread that was just entering a module is not in the child, its id is lost. Those that live and are
+//            still loaded go into the child's ledger at once, closed ones when they are reopened.
 #pragma once
 
 #include <atomic>
@@ -70,7 +70,8 @@ class ModuleMap {
  public:
   Status Start(Ledger* ledger);
   void Stop();
-  void Restart(Ledger* ledger);
+  // In the child of a fork. False: some libraries are closed, or may be; what was remembered of them must be forgotten.
+  [[nodiscard]] bool Restart(Ledger* ledger);
 
   // The object in whose code `address` is; nullptr: none, or the table is full, or it may just be closed. To be
   // called, and its result used, while a Reader lives.
@@ -134,6 +135,7 @@ class ModuleMap {
   PROF_SIGNAL_SAFE Module* Reopen(const dl_find_object& found, uint64_t fingerprint, const ElfImage& image);
   PROF_SIGNAL_SAFE std::string_view PathOf(const MemoryRange& object, const char* name) const;
   PROF_SIGNAL_SAFE uint16_t FlagsOf(const MemoryRange& object, const ElfImage& image) const;
+  bool IsLoaded(const Module& module) const;
   PROF_SIGNAL_SAFE void RecordOnce(Module* module, const ElfImage& image);
   PROF_SIGNAL_SAFE void Record(const Module& module, const ElfImage& image);
   PROF_SIGNAL_SAFE std::atomic<uint16_t>& Bucket(uintptr_t start) {

@@ -39,7 +39,7 @@ void Unwinder::RestartAfterFork(Ledger* ledger) {
   if (pools_ == nullptr) return;
   // What threads held that are not in the child is free again: all zeros, without touching a page.
   RawSyscall(SYS_madvise, pools_, sizeof(Pools), MADV_DONTNEED);
-  modules_.Restart(ledger);
+  if (!modules_.Restart(ledger)) cache_.Wipe();
 }
 
 namespace {

@@ -235,6 +235,25 @@ def forked_workers_name_what_was_closed_before(t, how):
 
 
 @test()
+def forks_when_libc_has_closed_libraries_of_its_own(t):
+    # iconv's, not through dlclose: the child read the headers of what was unmapped, and died of SIGSEGV.
+    run = t.run("forks_after_close", "iconv", env={"HEAPPROFILE": "heap.prof", "MEMPROFILERATE": 1})
+    if run.status == 77:
+        raise Skip("iconv does not know all character sets here")
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+
+
+@test()
+def forks_while_another_thread_closes_a_library(t):
+    # One child in two hundred died of SIGSEGV: what the thread was closing looked as if it were there.
+    run = t.run("forks_after_close", "closing", t.program("libreuse_first.so"), hz=1000,
+                env={"HEAPPROFILE": "heap.prof", "MEMPROFILERATE": 1})
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+
+
+@test()
 def second_libc_in_a_namespace_of_its_own(t):
     run = t.run("plugins", "namespace", t.program("libvictim.so"), hz=1000)
     t.expect_exit(run, 7)

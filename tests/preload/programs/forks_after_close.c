@@ -1,5 +1,6 @@
-// Forks when libraries were closed.
+// Forks when libraries were closed, by the program or by libc itself, or are just being closed.
 #include <dlfcn.h>
+#include <iconv.h>
 
 #include "tests/preload/programs/program.h"
 
@@ -13,6 +14,20 @@ static void Work(void* handle, long millis) {
   void (*work)(long) = (void (*)(long))dlsym(handle, "first_library");
   REQUIRE(work != NULL);
   work(millis);
+}
+
+static bool Convert(const char* to) {
+  iconv_t converter = iconv_open(to, "UTF-8");
+  return converter != (iconv_t)-1 && iconv_close(converter) == 0;
+}
+
+static void* OpenAndClose(void* library) {
+  for (;;) {
+    void* handle = Open(library);
+    Work(handle, 0);
+    dlclose(handle);
+  }
+  return NULL;
 }
 
 int main(int argc, char** argv) {
@@ -37,6 +52,27 @@ int main(int argc, char** argv) {
     }
     ExpectExit(pid, 0);
     return 7;
+  }
+  if (Is(how,
+         "iconv")) {  // what libc has closed when others were closed behind it; the first two call malloc
+    const char* names[] = {"ISO-2022-JP", "UTF-7", "KOI8-R", "CP1250", "CP1251", "CP1253", "EUC-JP", "BIG5"};
+    for (int i = 0; i < 24; ++i) {
+      if (!Convert(names[i % 8])) return 77;
+    }
+    pid_t pid = fork();
+    if (pid == 0) exit(Convert(names[0]) ? 0 : 1);
+    ExpectExit(pid, 0);
+    return 7;
+  }
+  if (Is(how, "closing")) {  // another thread is in dlclose
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, NULL, OpenAndClose, argv[2]) == 0);
+    for (int i = 0; i < 2000; ++i) {
+      pid_t pid = fork();
+      if (pid == 0) _exit(0);
+      ExpectExit(pid, 0);
+    }
+    _exit(7);
   }
   return 97;
 }
