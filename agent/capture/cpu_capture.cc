@@ -258,6 +258,23 @@ void* CpuCapture::SpareStack(size_t size) {
   return slot->spare_stack;
 }
 
+uintptr_t CpuCapture::SayAlternateStack(uintptr_t start) {
+  ThreadSlot* slot = ThisThread();
+  return slot != nullptr ? slot->alternate_stack.exchange(start, std::memory_order_seq_cst) : 0;
+}
+
+bool CpuCapture::HasOtherThreadAlternateStack(uintptr_t start) {
+  const ThreadSlot* mine = ThisThread();
+  for (uint32_t i = 0; i < slots_.limit(); ++i) {
+    const ThreadSlot* slot = slots_.At(i);
+    if (slot == mine || slot->alternate_stack.load(std::memory_order_seq_cst) != start) continue;
+    if (slot->use.load(std::memory_order_relaxed) == SlotUse::kFree) continue;
+    // The dead are not collected at once.
+    if (RawSyscall(SYS_tgkill, OwnPid(), slot->tid.load(std::memory_order_relaxed), 0) == 0) return true;
+  }
+  return false;
+}
+
 // --- fork, exec, signals of the application
 // --------------------------------------------------------------------
 
@@ -374,6 +391,7 @@ void CpuCapture::RestartInForkedChild(bool record) {
   void* start_routine = mine != nullptr ? mine->start_routine : nullptr;
   void* spare_stack = mine != nullptr ? mine->spare_stack : nullptr;
   size_t spare_stack_size = mine != nullptr ? mine->spare_stack_size : 0;
+  uintptr_t alternate_stack = SayAlternateStack(0);
   engines_.Forget();
   slots_.Reset();
   census_.Reset();
@@ -393,6 +411,7 @@ void CpuCapture::RestartInForkedChild(bool record) {
       mine->start_routine = start_routine;
       mine->spare_stack = spare_stack;
       mine->spare_stack_size = spare_stack_size;
+      mine->alternate_stack.store(alternate_stack, std::memory_order_relaxed);
       mine->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
       t_state.slot_plus_one = mine->index + 1;
       g_foreign_signals.TellOthers();

@@ -59,6 +59,10 @@ class CpuCapture {
 
   // Memory for an alternate stack of this thread, which lives as long as it does. nullptr: none to be had.
   void* SpareStack(size_t size);
+  // That this thread's alternate stack begins at `start` (0: that it has none). What was said before.
+  uintptr_t SayAlternateStack(uintptr_t start);
+  // Whether another living thread said that its one begins there, too. Of two who say and ask at once, one at least sees it.
+  bool HasOtherThreadAlternateStack(uintptr_t start);
 
   // At convenient moments: collects slots of dead threads, finds threads made by raw clone, notices a
   // replaced handler. Costs a comparison most of the time; the look itself comes at most once a second, or at

@@ -90,6 +90,7 @@ ThreadSlot* ThreadSlots::Acquire() {
   slot->in_handler.store(0, std::memory_order_relaxed);
   slot->spare_stack = nullptr;
   slot->spare_stack_size = 0;
+  slot->alternate_stack.store(0, std::memory_order_relaxed);
   slot->timed_outside.store(false, std::memory_order_relaxed);
   slot->start_routine = nullptr;
   slot->taker.store(0, std::memory_order_relaxed);

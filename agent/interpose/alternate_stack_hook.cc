@@ -1,4 +1,5 @@
-// sigaltstack: an alternate stack that is too small for our handler is replaced by a larger one of ours.
+// sigaltstack: an alternate stack that is too small for our handler, or that another thread has, too, is replaced by one of
+// ours.
 //
 // Context: `hook`; async-signal-safe. One mapping a thread at most, and only in threads that set such a
 //          stack.
@@ -6,10 +7,14 @@
 //          alone takes 3.3 KiB with AVX-512: where the program's own signals never came, or came on other
 //          stacks, ours would kill it at the first tick. With SA_ONSTACK left out instead, programs whose
 //          stacks have no room (Go, coroutines) would die.
+// Shared:  a stack for the handler of a crash, one for all threads (varnishd), does no harm as long as only one of them
+//          crashes. Ticks come to several threads at once, and would overwrite each other's frames.
 // Seen:    the application is told the stack that it set. A handler of its own that runs there has more room
 //          than it knows.
 #include <signal.h>
 #include <sys/auxv.h>
+
+#include <algorithm>
 
 #include "agent/base/errno_saver.h"
 #include "agent/base/signal_safe.h"
@@ -44,24 +49,33 @@ PROF_EXPORT int sigaltstack(const stack_t* stack, stack_t* old) noexcept {
   if (g_cpu_capture.signo() == 0 || !g_cpu_capture.IsThisProcess()) return Real().sigaltstack(stack, old);
   stack_t wanted = {};
   stack_t given = {};
+  uintptr_t said_before = 0;
   bool replace = false;
   if (stack != nullptr) {
     wanted = given = *stack;
-    replace = (wanted.ss_flags & SS_DISABLE) == 0 && wanted.ss_size >= kSmallestStack &&
-              wanted.ss_size < KernelFrame() + kHandlerStack + kMargin;
+    bool enables = (wanted.ss_flags & SS_DISABLE) == 0 && wanted.ss_size >= kSmallestStack;
+    auto start = enables ? reinterpret_cast<uintptr_t>(wanted.ss_sp) : 0;
+    said_before = g_cpu_capture.SayAlternateStack(start);
+    replace = enables && (wanted.ss_size < KernelFrame() + kHandlerStack + kMargin ||
+                          g_cpu_capture.HasOtherThreadAlternateStack(start));
   }
   if (replace) {
     ErrnoSaver keep;
-    void* larger = g_cpu_capture.SpareStack(kReplacementSize);
-    replace = larger != nullptr;
+    size_t size = std::max(kReplacementSize, wanted.ss_size);
+    void* ours = g_cpu_capture.SpareStack(size);
+    replace = ours != nullptr;
     if (replace) {
-      given.ss_sp = larger;
-      given.ss_size = kReplacementSize;
+      given.ss_sp = ours;
+      given.ss_size = size;
+      g_cpu_capture.SayAlternateStack(0);
     }
   }
   stack_t before;
   int result = Real().sigaltstack(stack != nullptr ? &given : nullptr, &before);
-  if (result != 0) return result;
+  if (result != 0) {
+    if (stack != nullptr) g_cpu_capture.SayAlternateStack(said_before);
+    return result;
+  }
   if (old != nullptr) {
     *old = before;
     // Not while SS_AUTODISARM has taken it away: then there is none.

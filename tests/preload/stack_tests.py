@@ -46,6 +46,15 @@ def alternate_stack_that_is_too_small_for_any_signal(t):
     t.expect_silent(run)
 
 
+@test()
+def alternate_stack_that_all_threads_share(t):
+    # varnishd: a stack for the handler of a crash, one for all threads. Ticks in several at once overwrote each other: SIGSEGV.
+    run = t.run("alternate_stack", "shared", hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "work_on_plain_stack", 4)
+
+
 @each(["main", "threads"])
 def coroutines_on_stacks_of_their_own(t, where):
     # The stack pointer is outside of the thread's stack; the pages around the coroutine's stack are unreadable.

@@ -74,8 +74,21 @@ static void Handle(int number, void (*handler)(int), int flags) {
   REQUIRE(sigaction(number, &action, NULL) == 0);
 }
 
+static void* WorkOnSharedStack(void* stack) {
+  UseStack(stack, kMapped, 0);
+  work_on_plain_stack(500);
+  return NULL;
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
+  if (Is(how, "shared")) {  // one stack for all threads, meant for the one that crashes
+    void* shared = mmap(NULL, kMapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pthread_t threads[8];
+    for (int i = 0; i < 8; ++i) REQUIRE(pthread_create(&threads[i], NULL, WorkOnSharedStack, shared) == 0);
+    for (int i = 0; i < 8; ++i) pthread_join(threads[i], NULL);
+    return 0;
+  }
   unsigned char* memory = mmap(NULL, kMapped + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   g_stack = memory + 4096;  // an unreadable page on both sides
   if (strncmp(how, "painted", 7) == 0) g_size = kMapped;
