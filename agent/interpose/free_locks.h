@@ -8,7 +8,9 @@
 //           with lock elision; not under valgrind, whose tools want to see every call; not where another library stands between us
 //           and libc.
 // Owner:    what libc calls the calling thread in a mutex, as read from one that libc took for it. A vfork child, or a raw clone
-//           without a thread pointer of its own, is its parent to libc: here, too. A forked child asks anew.
+//           without a thread pointer of its own, is its parent to libc: here, too. A forked child asks anew. So does who finds
+//           that libc's own note of it is another by now: chromium writes it anew in what it clones into a namespace of its
+//           own, looks at a mutex it takes, and would abort.
 #pragma once
 
 #include <errno.h>
@@ -29,6 +31,17 @@ void LearnLocks(const RealLocks& real);
 // In the child of a fork.
 inline void ForgetMutexOwner() { t_state.mutex_owner = 0; }
 
+// In libc's struct pthread, glibc 2.35 to this day. Were it elsewhere, no owner would be believed: libc would take every lock.
+inline constexpr uintptr_t kThreadIdInLibc = 0x2d0;
+
+// The owner that libc would write, 0 if that is not known (yet).
+PROF_ALWAYS_INLINE int KnownOwner() {
+  auto thread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+  int current = __atomic_load_n(reinterpret_cast<const int*>(thread + kThreadIdInLibc), __ATOMIC_RELAXED);
+  int owner = t_state.mutex_owner;
+  return owner == current ? owner : 0;
+}
+
 // Of a thread that was not met yet, or where libc is not as we know it: libc's trylock.
 __attribute__((noinline)) int TryUnmet(pthread_mutex_t* mutex);
 
@@ -45,7 +58,7 @@ PROF_ALWAYS_INLINE bool TakeWord(int* word) {
 // Of the plain kind: 0, it is ours now; EBUSY, somebody holds it.
 PROF_ALWAYS_INLINE int TryFree(pthread_mutex_t* mutex) {
   auto& data = mutex->__data;
-  int owner = t_state.mutex_owner;
+  int owner = KnownOwner();
   if (owner == 0) [[unlikely]]
     return TryUnmet(mutex);
   if (!TakeWord(&data.__lock)) return EBUSY;
@@ -57,7 +70,7 @@ PROF_ALWAYS_INLINE int TryFree(pthread_mutex_t* mutex) {
 // Of the recursive kind: 0, it is ours now, maybe once more; EBUSY, somebody else holds it; EAGAIN, it is ours too often.
 PROF_ALWAYS_INLINE int TryFreeOrOurs(pthread_mutex_t* mutex) {
   auto& data = mutex->__data;
-  int owner = t_state.mutex_owner;
+  int owner = KnownOwner();
   if (owner == 0) [[unlikely]]
     return TryUnmet(mutex);
   if (__atomic_load_n(&data.__owner, __ATOMIC_RELAXED) == owner) {
