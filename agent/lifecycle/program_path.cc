@@ -68,7 +68,8 @@ ProgramClues ProgramClues::OfThisProcess(const char* argument) {
 std::string_view FindProgramPath(const ProgramClues& clues, std::span<char> memory) {
   if (!clues.loader_was_started) {
     long size = RawSyscall(SYS_readlinkat, AT_FDCWD, clues.link, memory.data(), memory.size());
-    if (size > 0) return {memory.data(), static_cast<size_t>(size)};
+    bool is_root = size == 1 && memory[0] == '/';  // a mount of the file alone, in no directory
+    if (size > 0 && !is_root) return {memory.data(), static_cast<size_t>(size)};
   } else if (!View(clues.loaded_as).empty()) {
     return Absolute(clues.loaded_as, memory);
   }

@@ -2,8 +2,9 @@
 //
 // Context: `bootstrap`, and the child of a fork. Raw system calls, no allocation.
 // How:     /proc/self/exe. It names the loader where that was started with the program as its argument (`ld.so ./app`), which knows
-//          what it loaded; and it is not there in a chroot or container without /proc. Then what the kernel was asked to execute
-//          counts (AT_EXECFN), and argv[0] where that is a script or a descriptor (fexecve), which are no program.
+//          what it loaded; and it is not there in a chroot or container without /proc, and is / where the file was mounted by
+//          itself, to be executed from a descriptor (crun). Then what the kernel was asked to execute counts (AT_EXECFN), and
+//          argv[0] where that is a script or a descriptor (fexecve), which are no program.
 #pragma once
 
 #include <span>

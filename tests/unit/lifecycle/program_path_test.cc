@@ -37,6 +37,15 @@ TEST(ProgramPath, IsWhatWasExecutedWhereThereIsNoProc) {
   EXPECT_EQ(Find({.link = kNoLink, .executed_as = "app", .argument = "x"}), Here("app"));
 }
 
+// crun executes a mount of its own file that is in no directory (open_tree, execveat).
+TEST(ProgramPath, IsNotTheRootOfAMountOfTheFile) {
+  std::string link = ::testing::TempDir() + "profagent_program_path_test.link";
+  std::filesystem::create_symlink("/", link);
+  EXPECT_EQ(Find({.link = link.c_str(), .executed_as = "/dev/fd/3", .argument = "/opt/app"}), "/opt/app");
+  EXPECT_EQ(Find({.link = link.c_str(), .executed_as = "/dev/fd/3", .argument = "app"}), "app");
+  std::filesystem::remove(link);
+}
+
 // The kernel was given a script, or a descriptor by fexecve: argv[0] is nearer to the program.
 TEST(ProgramPath, IsNoScriptAndNoDescriptor) {
   std::string script = ::testing::TempDir() + "profagent_program_path_test.sh";
