@@ -319,7 +319,8 @@ void CpuCapture::PauseThisThreadForExec() {
   }
   if (found_foreign) RawSyscall(SYS_rt_tgsigqueueinfo, OwnPid(), OwnTid(), signo(), &foreign);
   g_virtual_signals.ShowIgnoredToKernel(signo());
-  if (!t_state.asked_to_block) ChangeSignalMask(SIG_UNBLOCK, bit);
+  bool handler_blocks = (t_state.mask_before & bit) != 0;  // one of the application's, which execs
+  if (!t_state.asked_to_block && !handler_blocks) ChangeSignalMask(SIG_UNBLOCK, bit);
 }
 
 void CpuCapture::ResumeAfterFailedExec() {

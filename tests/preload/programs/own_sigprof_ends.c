@@ -184,6 +184,45 @@ static void ExecPending(void) {
   execv(g_self, g_after_exec);
 }
 
+// Handlers that keep all signals away for a while and put the mask back: of the signal itself, and of another, in which it is
+// masked.
+static volatile sig_atomic_t g_depth, g_nested;
+
+static void HandleMasking(int number) {
+  if (g_depth++ != 0) ++g_nested;
+  if (++g_count < 4) raise(g_signal);
+  sigset_t all, old;
+  sigfillset(&all);
+  for (int how = 0; how < 2; ++how) {
+    REQUIRE(sigprocmask(how == 0 ? SIG_SETMASK : SIG_BLOCK, &all, &old) == 0);
+    REQUIRE(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
+  }
+  --g_depth;
+}
+
+static void MaskInHandler(void) {
+  struct sigaction action = {.sa_handler = HandleMasking};
+  REQUIRE(sigaction(g_signal, &action, NULL) == 0);
+  sigaddset(&action.sa_mask, g_signal);
+  REQUIRE(sigaction(SIGWINCH, &action, NULL) == 0);
+  for (int i = 0; i < 2; ++i) {
+    g_count = 0;
+    raise(i == 0 ? g_signal : SIGWINCH);
+    sigset_t now;
+    REQUIRE(sigprocmask(SIG_BLOCK, NULL, &now) == 0);
+    printf("handled %d nested %d blocked %d pending %d\n", (int)g_count, (int)g_nested,
+           sigismember(&now, g_signal), Pending());
+  }
+}
+
+static void ExecNow(int number) { execv(g_self, g_after_exec); }
+
+static void ExecInHandler(void) {
+  struct sigaction action = {.sa_handler = ExecNow};
+  REQUIRE(sigaction(g_signal, &action, NULL) == 0);
+  raise(g_signal);
+}
+
 static void Die(void) {  // main blocks it, the thread does not
   StartThread();
   Mask(SIG_BLOCK);
@@ -250,6 +289,8 @@ static const struct Case kCases[] = {
     {"exec", Exec},
     {"exec_pending", ExecPending},
     {"after_exec", AfterExec},
+    {"mask_in_handler", MaskInHandler},
+    {"exec_in_handler", ExecInHandler},
     {"die", Die},
     {"die_on_unblock", DieOnUnblock},
     {"live_blocked", LiveBlocked},
