@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "agent/base/plain_floats.h"
 #include "agent/base/random.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/thread_state.h"
@@ -332,7 +333,13 @@ __attribute__((noinline)) void Contention::RecordUnlock(Primitive primitive, con
   if (__builtin_mul_overflow(fraction, of.waited.value, &nanos)) nanos = UINT64_MAX;
   // Others were drawn from, too; in that, not even a count of them that is too high matters for a fraction of 1.
   uint32_t waiting = charge.drawn.waiters + charge.woken.waiters + charge.others;
-  if (fraction > 1) count = static_cast<uint64_t>(static_cast<double>(count) * of.waiters / waiting);
+  if (fraction > 1) {
+    count = WithPlainFloats(
+        [](uint64_t all, uint32_t drawn, uint32_t among) {
+          return static_cast<uint64_t>(static_cast<double>(all) * drawn / among);
+        },
+        count, of.waiters, waiting);
+  }
   Add(site, count, nanos);
 }
 

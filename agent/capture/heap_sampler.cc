@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "agent/base/logarithm.h"
+#include "agent/base/plain_floats.h"
 #include "agent/base/random.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/capture/hook_frames.h"
@@ -64,9 +65,13 @@ void HeapSampler::RestartAfterFork(bool record) {
 // -ln(U) * rate, rounded up: P(gap <= s) = 1 - e^(-s/rate) for whole numbers of bytes.
 uint64_t HeapSampler::DrawGap() {
   if (settings_.rate == 1) return 0;
-  double uniform = (static_cast<double>(NextRandom(&t_state.heap_random) >> 11) + 1) * 0x1p-53;  // (0, 1]
-  double mean = std::min(static_cast<double>(settings_.rate), kLongestMean);
-  return static_cast<uint64_t>(-NaturalLog(uniform) * mean) + 1;
+  return WithPlainFloats(
+      [](uint64_t random, uint64_t rate) {
+        double uniform = (static_cast<double>(random >> 11) + 1) * 0x1p-53;  // (0, 1]
+        double mean = std::min(static_cast<double>(rate), kLongestMean);
+        return static_cast<uint64_t>(-NaturalLog(uniform) * mean) + 1;
+      },
+      NextRandom(&t_state.heap_random), settings_.rate);
 }
 
 bool HeapSampler::Draws(size_t size) {

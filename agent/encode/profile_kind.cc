@@ -1,8 +1,10 @@
 #include "agent/encode/profile_kind.h"
 
 #include <algorithm>
+#include <array>
 
 #include "agent/base/logarithm.h"
+#include "agent/base/plain_floats.h"
 #include "agent/base/units.h"
 
 namespace profagent {
@@ -32,10 +34,16 @@ void Unsample(uint64_t count, uint64_t size, uint64_t rate, uint64_t* values) {
   values[0] = std::min(count, kMaxValue);
   values[1] = bytes;
   if (rate <= 1) return;  // exact: blocks of no bytes (which Go does not have) are counted too
-  double scale = 1 / (1 - ExpOfNegative(static_cast<double>(bytes) / static_cast<double>(count) /
-                                        static_cast<double>(rate)));
-  values[0] = Truncated(static_cast<double>(count) * scale);
-  values[1] = Truncated(static_cast<double>(bytes) * scale);
+  std::array<uint64_t, 2> unsampled = WithPlainFloats(
+      [](uint64_t objects, uint64_t space, uint64_t mean) {
+        double scale = 1 / (1 - ExpOfNegative(static_cast<double>(space) / static_cast<double>(objects) /
+                                              static_cast<double>(mean)));
+        return std::array<uint64_t, 2>{Truncated(static_cast<double>(objects) * scale),
+                                       Truncated(static_cast<double>(space) * scale)};
+      },
+      count, bytes, rate);
+  values[0] = unsampled[0];
+  values[1] = unsampled[1];
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "agent/base/elements.h"
 #include "agent/base/logarithm.h"
+#include "agent/base/plain_floats.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/sparse_memory.h"
 #include "agent/ledger/ledger_allowance.h"
@@ -73,8 +74,12 @@ long ReserveWhole(int fd, uint64_t size) {
 // The bytes that a sampled block of `size` stands for: it was drawn with probability 1 - e^(-size / rate).
 Bytes HeapWeight(Bytes size, uint64_t rate) {
   if (rate <= 1 || size.value == 0) return size;
-  double bytes = static_cast<double>(size.value);
-  return Bytes{static_cast<uint64_t>(bytes / (1 - ExpOfNegative(bytes / static_cast<double>(rate))))};
+  return Bytes{WithPlainFloats(
+      [](uint64_t whole, uint64_t mean) {
+        auto bytes = static_cast<double>(whole);
+        return static_cast<uint64_t>(bytes / (1 - ExpOfNegative(bytes / static_cast<double>(mean))));
+      },
+      size.value, rate)};
 }
 
 }  // namespace

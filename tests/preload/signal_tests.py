@@ -186,6 +186,16 @@ def process_state_is_unchanged(t, _, env):
     t.expect(run.profile().ticks() > 0, "nothing was recorded", run)
 
 
+@each([("flags", "flags"), ("traps", "traps")])
+def floating_point_state_is_unchanged(t, _, how):
+    # A program that asks what its arithmetic did (fetestexcept, Fortran's STOP) hears of its own; one that wants SIGFPE for it
+    # (feenableexcept, gfortran -ffpe-trap) does not die of ours.
+    run = same_as_without(t, "float_state", how, env={"MEMPROFILERATE": 1000, "HEAPPROFILE": "heap.prof", "BLOCKRATE": 1, "MUTEXFRACTION": 2})
+    t.expect_exit(run)
+    t.expect(run.out.startswith(b"flags 0 0 0, "), "the flags are not those of a program without arithmetic", run)
+    t.expect(run.profile("heap.prof").cum("Allocate", "alloc_space") > 0, "nothing was recorded", run)
+
+
 @test()
 def environment_is_unchanged(t):
     # What the user set is there, what the user did not set is not: a variable of ours would change builds' checksums.
