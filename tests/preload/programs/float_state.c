@@ -60,7 +60,8 @@ int main(int argc, char** argv) {
   SetUp(mxcsr, control);
   Allocate();
   pthread_t threads[3];
-  for (int i = 0; i < 3; ++i) REQUIRE(pthread_create(&threads[i], NULL, Contend, (void*)(uintptr_t)mxcsr) == 0);
+  for (int i = 0; i < 3; ++i)
+    REQUIRE(pthread_create(&threads[i], NULL, Contend, (void*)(uintptr_t)mxcsr) == 0);
   unsigned contended = 0;
   for (int i = 0; i < 3; ++i) {
     void* flags;
@@ -68,6 +69,7 @@ int main(int argc, char** argv) {
     contended |= (unsigned)(uintptr_t)flags;
   }
   unsigned sse = Mxcsr(), status = StatusOfX87();
-  printf("flags %x %x %x, controls %x %x\n", sse & 0x3f, status & 0x3f, contended, sse & ~0x3fu, ControlOfX87());
+  printf("flags %x %x %x, controls %x %x\n", sse & 0x3f, status & 0x3f, contended, sse & ~0x3fu,
+         ControlOfX87());
   return 0;
 }
