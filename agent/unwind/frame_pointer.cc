@@ -124,6 +124,12 @@ CallSite CallBefore(ModuleMap* modules, uintptr_t return_address) {
   return site;
 }
 
+PROF_SIGNAL_SAFE static bool EndsGoroutine(ModuleMap* modules, const FrameRecord& frame) {
+  CodeWindow code;
+  return frame.readable && frame.return_address >= 4096 && ReadCode(modules, frame.return_address, &code) &&
+         code.is_loaded && IsGoroutineEnd(code);
+}
+
 uintptr_t BehindStub(ModuleMap* modules, uintptr_t target) {
   CodeWindow code;
   if (!ReadCode(modules, target, &code)) return target;
@@ -170,10 +176,12 @@ FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory, Kno
   } else if (frame.readable) {
     chained = CallBefore(modules, frame.return_address);
   }
+  const bool ends_goroutine = !chained.is_call && EndsGoroutine(modules, frame);
   if (interrupted && sp <= UINTPTR_MAX - 8) {
     uint64_t word = 0;
     CallSite top = memory->Read(sp, &word) ? CallBefore(modules, word) : CallSite{};
-    if (top.is_call && (!chained.is_call || Distance(top, pc) < Distance(chained, pc))) {
+    const bool any_top = !chained.is_call && !ends_goroutine;
+    if (top.is_call && (any_top || Distance(top, pc) < Distance(chained, pc))) {
       Place({word, sp + 8, fp}, registers);
       return FramePointerStep::kCaller;
     }
@@ -182,6 +190,7 @@ FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory, Kno
     Place({frame.return_address, fp + 16, frame.fp}, registers);
     return FramePointerStep::kCaller;
   }
+  if (ends_goroutine) return FramePointerStep::kGoroutineEnd;
   if (fp == 0 || (frame.readable && frame.return_address == 0)) return FramePointerStep::kOutermost;
   return frame.shaped && !frame.readable ? FramePointerStep::kUnreadable : FramePointerStep::kNothing;
 }

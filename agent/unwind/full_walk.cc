@@ -161,6 +161,7 @@ Walker::Step Walker::ApplyFramePointer(bool interrupted, Registers* registers) {
       if (!StepBySigcontext(&memory_, registers)) return End(WalkEnd::kUnreadable);
       return Step::kInterrupted;
     case FramePointerStep::kOutermost:
+    case FramePointerStep::kGoroutineEnd:
       return End(WalkEnd::kOutermost);
     case FramePointerStep::kUnreadable:
       return End(WalkEnd::kUnreadable);

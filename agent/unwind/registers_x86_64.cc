@@ -97,6 +97,11 @@ bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target) {
   return false;
 }
 
+bool IsGoroutineEnd(const CodeWindow& code) {
+  return code.before >= 1 && code.after >= 6 && code.At(-1) == 0x90 && code.At(0) == 0xe8 &&
+         code.At(5) == 0x90;
+}
+
 uint8_t LandingMarkSize(const CodeWindow& code) {
   return code.after >= 4 && std::memcmp(code.bytes + CodeWindow::kBefore, "\xf3\x0f\x1e\xfa", 4) == 0 ? 4 : 0;
 }

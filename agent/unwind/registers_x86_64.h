@@ -153,6 +153,10 @@ PROF_SIGNAL_SAFE bool ReadEpilogue(const CodeWindow& code, Epilogue* epilogue);
 // the instruction.
 PROF_SIGNAL_SAFE bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target);
 
+// Whether the window's address is where Go lets a goroutine's first function return to, which nobody called: one byte into
+// runtime.goexit (nop; call; nop).
+PROF_SIGNAL_SAFE bool IsGoroutineEnd(const CodeWindow& code);
+
 // Bytes of what marks the target of an indirect jump (endbr64) at the window's address, 0 when there is none.
 PROF_SIGNAL_SAFE uint8_t LandingMarkSize(const CodeWindow& code);
 

@@ -208,6 +208,8 @@ uint32_t Walker::LeaveBareCode(const ucontext_t& context, Registers* registers) 
       // Nobody returns to a function's first byte: makecontext and its like put it under a coroutine's first frame.
       frames_[depth - 1] = FrameOf(here.pc, module);
       step = FramePointerStep::kOutermost;
+    } else if (step == FramePointerStep::kGoroutineEnd) {
+      step = FramePointerStep::kOutermost;
     } else if (here.sp % 8 == 0) {
       bare.caller = {registers->pc(), registers->sp(), registers->fp()};
       const bool by_chain = step == FramePointerStep::kCaller && bare.caller.sp == here.fp + 16;

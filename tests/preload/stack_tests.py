@@ -135,6 +135,20 @@ def code_without_unwind_information(t, how, function, caller):
     t.expect(whole >= 0.98 * ticks, "only %d of %d ticks are called by %s and reach main" % (whole, ticks, caller), run)
 
 
+@test()
+def goroutine_ends_at_its_first_function(t):
+    # Go code has no unwind information but frame pointers. What was left on the stack above a goroutine's first function, return
+    # addresses of calls long over, is not its caller.
+    run = t.run("wild_frames", "goroutine", hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    profile = t.expect_work(run, "goroutine_first", 0.3)
+    inside = profile.stacks_with("goroutine_first")
+    alone = sum(s.values[0] for s in inside if len(s.locations) == 1)
+    ticks = sum(s.values[0] for s in inside)
+    t.expect(alone >= 0.98 * ticks, "only %d of %d ticks end there" % (alone, ticks), run)
+
+
 WILD = {"end": "-8", "last_byte": "-1", "near_end": "-4096", "null": "0", "one": "1", "kernel": "-140737488355328",
         "hole": "0x7000000000000000", "low": "4096"}
 

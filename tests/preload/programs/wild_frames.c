@@ -10,6 +10,7 @@
 void spin_without_cfi(long count);
 void framed_without_cfi(long count);
 void add_without_cfi(long count);
+void goroutine_without_cfi(long count);
 void call_without_cfi(void (*function)(long), long argument);
 void spin_with_registers(long count, long rsp, long rbp);
 
@@ -28,6 +29,7 @@ __attribute__((noinline)) void many_additions(long count, long a, long b) {
   for (long i = 0; i < count / 20; ++i) add_without_cfi(20);
   room[1] = 2;
 }
+static void Goroutine(long count, long a, long b) { goroutine_without_cfi(count); }
 static void Framed(long count, long a, long b) { framed_without_cfi(count); }
 
 // The time is taken inside a library whose unwind tables are scribbled over while it runs.
@@ -72,6 +74,7 @@ int main(int argc, char** argv) {
   REQUIRE(sigaltstack(&alternate, NULL) == 0);
   if (Is(how, "leaf")) For(300, Leaf, 0, 0);
   if (Is(how, "adding")) For(300, many_additions, 0, 0);
+  if (Is(how, "goroutine")) For(300, Goroutine, 0, 0);
   if (Is(how, "framed")) For(300, Framed, 0, 0);
   if (Is(how, "middle")) call_without_cfi(work_below_no_cfi, 300);
   if (Is(how, "registers")) For(300, spin_with_registers, strtol(argv[2], NULL, 0), strtol(argv[3], NULL, 0));

@@ -58,6 +58,45 @@ call_without_cfi:
         ret
         .size   call_without_cfi, .-call_without_cfi
 
+        .globl  goroutine_without_cfi
+        .type   goroutine_without_cfi, @function
+// void goroutine_without_cfi(long count): as Go starts a goroutine. Its first function returns to where nobody called it from.
+goroutine_without_cfi:
+        pushq   %rbx
+        pushq   %rbp
+        movq    %rsp, %rbx
+        leaq    1+goroutine_end(%rip), %rax
+        pushq   %rax
+        xorl    %ebp, %ebp
+        jmp     goroutine_first
+        .size   goroutine_without_cfi, .-goroutine_without_cfi
+
+        .type   goroutine_first, @function
+goroutine_first:
+        pushq   %rbp
+        movq    %rsp, %rbp
+        subq    $32, %rsp
+1:      decq    %rdi
+        jnz     1b
+        leave
+        ret
+        .size   goroutine_first, .-goroutine_first
+
+        .type   goroutine_end, @function
+goroutine_end:
+        nop
+        call    goroutine_leave
+        nop
+        .size   goroutine_end, .-goroutine_end
+
+        .type   goroutine_leave, @function
+goroutine_leave:
+        movq    %rbx, %rsp
+        popq    %rbp
+        popq    %rbx
+        ret
+        .size   goroutine_leave, .-goroutine_leave
+
         .globl  spin_with_registers
         .type   spin_with_registers, @function
 // void spin_with_registers(long count, long rsp, long rbp): loops with the stack and frame pointer replaced. A signal
