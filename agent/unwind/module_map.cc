@@ -367,7 +367,11 @@ void ModuleMap::AfterClose() {
   for (uint32_t id = 1; id <= last && id <= kMaxModules; ++id) {
     if (!modules_[id].permanent) modules_[id].live.store(false, std::memory_order_relaxed);
   }
-  closing_.fetch_sub(1, std::memory_order_release);
+  // 0: a destructor forked, and this is the child, which comes out of a dlclose that it never entered.
+  uint32_t closing = closing_.load(std::memory_order_relaxed);
+  while (closing != 0 && !closing_.compare_exchange_weak(closing, closing - 1, std::memory_order_release,
+                                                         std::memory_order_relaxed)) {
+  }
 }
 
 }  // namespace profagent

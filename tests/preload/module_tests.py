@@ -218,7 +218,7 @@ def libraries_come_and_go_in_threads(t):
     t.expect(len(profile.mappings) < 2000, "%d mappings" % len(profile.mappings), run)
 
 
-@each(["reopens", "other"])
+@each(["reopens", "other", "destructor"])
 def forked_workers_name_what_was_closed_before(t, how):
     # apache2 after a reload, its modules where they were: the workers' frames were "[module 12]+0xc206".
     run = t.run("forks_after_close", how, t.program("libreuse_first.so"), t.program("libreuse_second.so"), hz=1000)

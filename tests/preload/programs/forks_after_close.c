@@ -30,6 +30,9 @@ static void* OpenAndClose(void* library) {
   return NULL;
 }
 
+static pid_t g_child;
+static void Fork(void) { g_child = fork(); }
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   void* handle = NULL;
@@ -51,6 +54,20 @@ int main(int argc, char** argv) {
       exit(0);
     }
     ExpectExit(pid, 0);
+    return 7;
+  }
+  if (Is(how, "destructor")) {  // the child comes out of a dlclose that it never entered
+    handle = Open(argv[2]);
+    void* closed = Open(argv[3]);
+    void (**at_close)(void) = (void (**)(void))dlsym(closed, "at_close");
+    REQUIRE(at_close != NULL);
+    *at_close = Fork;
+    REQUIRE(dlclose(closed) == 0);
+    if (g_child == 0) {
+      Work(handle, 200);
+      exit(0);
+    }
+    ExpectExit(g_child, 0);
     return 7;
   }
   if (Is(how,

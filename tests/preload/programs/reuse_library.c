@@ -4,6 +4,11 @@
 
 WORK(REUSE_INNER)
 
+void (*at_close)(void);
+__attribute__((destructor)) static void Close(void) {
+  if (at_close != 0) at_close();
+}
+
 void REUSE_NAME(long millis);
 void REUSE_NAME(long millis) {
   REUSE_INNER(millis);
