@@ -7,6 +7,7 @@
 
 #include "agent/base/raw_syscall.h"
 #include "agent/interpose/loaded_object.h"
+#include "agent/interpose/lock_waiting.h"
 
 namespace profagent {
 
@@ -96,6 +97,17 @@ int TryUnmet(pthread_mutex_t* mutex) {
   int error = g_real_locks.pthread_mutex_trylock(mutex);
   if (error == 0 && g_mutexes_are_known) t_state.mutex_owner = mutex->__data.__owner;
   return error;
+}
+
+bool NeedsNoWait(const pthread_mutex_t* mutex) {
+  if (__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED) == 0) return true;
+  // Once more, or an error. Of the plain kind it is a deadlock.
+  bool is_asked = (mutex->__data.__kind & kMutexKindMask) != PTHREAD_MUTEX_TIMED_NP;
+  return is_asked && __atomic_load_n(&mutex->__data.__owner, __ATOMIC_RELAXED) == RawSyscall(SYS_gettid);
+}
+
+int TryByLock(pthread_mutex_t* mutex) noexcept {
+  return NeedsNoWait(mutex) ? g_real_locks.pthread_mutex_lock(mutex) : EBUSY;
 }
 
 }  // namespace profagent

@@ -45,6 +45,12 @@ PROF_ALWAYS_INLINE int KnownOwner() {
 // Of a thread that was not met yet, or where libc is not as we know it: libc's trylock.
 __attribute__((noinline)) int TryUnmet(pthread_mutex_t* mutex);
 
+// Instead of trylock, where a library has lock and lacks trylock: libc's would take the lock past it. What a look says to need no
+// wait is left to lock. EBUSY: it does.
+bool NeedsNoWait(const pthread_mutex_t* mutex);
+int TryByLock(pthread_mutex_t* mutex) noexcept;
+inline bool TriesByLock() { return g_real_locks.pthread_mutex_trylock == &TryByLock; }
+
 // Without atomic instructions where libc does without.
 PROF_ALWAYS_INLINE bool TakeWord(int* word) {
   int free = 0;

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "agent/interpose/free_locks.h"
+#include "agent/interpose/loaded_object.h"
 #include "agent/interpose/real_functions.h"
 
 // Words of lock_entries_x86_64.S.
@@ -88,6 +89,9 @@ void ResolveLockFunctions() {
   if (g_resolved.load(std::memory_order_acquire)) return;
   for (const TryFunction& function : kTries) *function.original = FindReal(function.name, nullptr);
   for (const LockHook& hook : kHooks) *hook.original = FindReal(hook.name, hook.version);
+  bool have_one_owner = ObjectAt(reinterpret_cast<void*>(g_real_locks.pthread_mutex_lock)) ==
+                        ObjectAt(reinterpret_cast<void*>(g_real_locks.pthread_mutex_trylock));
+  if (!have_one_owner) g_real_locks.pthread_mutex_trylock = &TryByLock;
   for (const LockHook& hook : kHooks) SetTarget(hook, *hook.original);
   g_resolved.store(true, std::memory_order_release);
 }

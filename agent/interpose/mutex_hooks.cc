@@ -32,6 +32,7 @@ __attribute__((noinline)) int LockBusy(pthread_mutex_t* mutex) {
 
 __attribute__((noinline)) int LockByDeadline(Primitive primitive, pthread_mutex_t* mutex,
                                              FunctionRef<int()> real) {
+  if (TriesByLock()) return NeedsNoWait(mutex) ? real() : WaitForLock(primitive, mutex, real);
   int error = TryFirst(mutex, real);
   return error != EBUSY ? error : WaitForLock(primitive, mutex, real);
 }

@@ -400,6 +400,19 @@ def lock_checker_beside_us_sees_both_ends(t, order):
     t.expect(run.err == alone.err, "the checker has not seen all", run)
 
 
+@each(["agent_first", "agent_last"])
+def lock_counter_beside_us_that_knows_no_trylock(t, order):
+    # It counts what is taken and given back by lock and unlock: the same with us, who try first.
+    libraries = [str(t.agent), str(t.program("libcounting_locks.so"))]
+    if order == "agent_last":
+        libraries.reverse()
+    for program in ["locks", "crowd", 2], ["lock_states"]:
+        alone = t.run(*program, agent=False, env={"LD_PRELOAD": t.program("libcounting_locks.so")})
+        run = t.run(*program, env={**EVERYTHING, "LD_PRELOAD": ":".join(libraries)})
+        t.expect_exit(run)
+        t.expect(b"locks, " in alone.err and run.err == alone.err, "the counter has not seen all", run)
+
+
 @test()
 def valgrinds_tools_see_both_ends(t):
     for tool in "helgrind", "drd":

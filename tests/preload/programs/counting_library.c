@@ -22,7 +22,9 @@ static int Taken(int error) {
 #define NEXT(name) ((__typeof__(&(name)))dlsym(RTLD_NEXT, #name))
 
 int pthread_mutex_lock(pthread_mutex_t* mutex) { return Taken(NEXT(pthread_mutex_lock)(mutex)); }
+#ifndef WITHOUT_TRYLOCK
 int pthread_mutex_trylock(pthread_mutex_t* mutex) { return Taken(NEXT(pthread_mutex_trylock)(mutex)); }
+#endif
 int pthread_mutex_timedlock(pthread_mutex_t* mutex, const struct timespec* deadline) {
   return Taken(NEXT(pthread_mutex_timedlock)(mutex, deadline));
 }
