@@ -75,6 +75,7 @@ bool CpuCapture::Start(const Settings& settings) {
 
 void CpuCapture::BeginRecording() {
   engines_.Begin();
+  spent_before_ = ReadClock(CLOCK_PROCESS_CPUTIME_ID);
   LedgerHeader* header = settings_.ledger->header();
   header->cpu_hz.store(settings_.frequency.value, std::memory_order_relaxed);
   header->cpu_start_realtime_ns.store(ReadClock(CLOCK_REALTIME).value, std::memory_order_relaxed);
@@ -226,6 +227,17 @@ void CpuCapture::NoticeReplacedHandler() {
       ") by a raw system call; samples were lost. PROFAGENT_CPU_SIGNAL chooses another signal");
 }
 
+// A thread that nobody announced, and that ended before anybody looked, shows in the process' clock alone. All others were settled.
+void CpuCapture::CountTimeNotSeen() {
+  constexpr uint64_t kLeastPeriods = 20;
+  uint64_t period = Period().value;
+  uint64_t spent = (ReadClock(CLOCK_PROCESS_CPUTIME_ID) - spent_before_).value / period;
+  uint64_t seen = settings_.ledger->header()->cpu_ticks.load(std::memory_order_relaxed);
+  // Samples are within 5 % of what was spent, and each thread's within a period.
+  if (spent > seen + kLeastPeriods + slots_.in_use() && spent - seen > spent / 10)
+    settings_.ledger->Count(Loss::kTimeNotSeen, spent - seen);
+}
+
 void CpuCapture::Stop() {
   if (!running_.exchange(false, std::memory_order_seq_cst)) return;
   if (settings_.ledger->is_open()) NoticeReplacedHandler();
@@ -239,6 +251,7 @@ void CpuCapture::Stop() {
   }
   engines_.StopProcessTimer();
   if (settings_.ledger->is_open()) {
+    CountTimeNotSeen();
     settings_.ledger->header()->cpu_stop_monotonic_ns.store(ReadClock(CLOCK_MONOTONIC).value,
                                                             std::memory_order_relaxed);
   }

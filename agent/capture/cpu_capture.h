@@ -104,6 +104,7 @@ class CpuCapture {
   void EnterInLedger(ThreadSlot* slot, std::string_view name);
   void FindNewThreads(const ThreadCensus::Turn& turn);
   void NoticeReplacedHandler();
+  void CountTimeNotSeen();
 
   void LeaveSignalToApplication();
 
@@ -117,6 +118,7 @@ class CpuCapture {
   std::atomic<uint32_t> pid_{0};
   std::atomic<uint64_t> next_look_ns_{0};
   std::atomic<bool> said_replaced_{false};
+  Nanos spent_before_;     // CPU time of the process when recording began
   int signo_outside_ = 0;  // what Return needs
   bool ran_outside_ = false;
 };

@@ -84,14 +84,17 @@ Error About(const LedgerDirectory::LedgerFile& ledger, std::string_view what) {
   return Error::Of("the records of process ", ledger.pid, " cannot be used: ", what);
 }
 
+uint64_t NanosOf(const LedgerView& view, uint64_t ticks) {
+  const uint64_t hz = view.header().cpu_hz.load(std::memory_order_relaxed);
+  return hz != 0 ? ticks * (kNanosPerSecond / hz) : 0;
+}
+
 // CPU time that the agent counted and could not keep.
 uint64_t LostNanos(const LedgerView& view) {
-  const LedgerHeader& header = view.header();
-  const uint64_t hz = header.cpu_hz.load(std::memory_order_relaxed);
-  const uint64_t taken = header.cpu_ticks.load(std::memory_order_relaxed);
+  const uint64_t taken = view.header().cpu_ticks.load(std::memory_order_relaxed);
   uint64_t kept = 0;
   view.ForEachCpuSite([&](const LedgerView::CpuSite& site) { kept += site.ticks; });
-  return hz != 0 && taken > kept ? (taken - kept) * (kNanosPerSecond / hz) : 0;
+  return taken > kept ? NanosOf(view, taken - kept) : 0;
 }
 
 // Of a process that was killed nobody wrote the time down: then when its ledger was let go. Not known either: it goes on.
@@ -135,6 +138,7 @@ Result<ProcessProfiles> ReadLedger(const LedgerDirectory::LedgerFile& file, Nano
   process.still_records = released == Nanos{} && IsRecordedInto(file);
   process.end = static_cast<ProcessEnd>(view->header().process_end.load(std::memory_order_relaxed));
   process.lost_nanos = LostNanos(*view);
+  process.unseen_nanos = NanosOf(*view, view->losses(Loss::kTimeNotSeen));
   process.hidden_children = view->losses(Loss::kChildHidden);
   const Nanos end = EndOf(*view, released);
   for (const ProfileKind kind : kinds) {

@@ -219,7 +219,7 @@ class Profile:
         """The loss counters of the comments, by the names of agent/ledger/losses.h."""
         result = {}
         for comment in self.comments:
-            for name, count in re.findall(r"\b((?:samples|stacks|walks|threads|timers|modules|foreign|handler|heap|waits)_\w+)\b[ =:]+(\d+)",
+            for name, count in re.findall(r"\b((?:samples|stacks|walks|threads|timers|modules|foreign|handler|heap|waits|periods)_\w+)\b[ =:]+(\d+)",
                                           comment):
                 result[name] = int(count)
         return result

@@ -1,4 +1,5 @@
 // Threads of unusual kinds, each of which works a known time.
+#include <dlfcn.h>
 #include <limits.h>
 #include <linux/sched.h>
 #include <sched.h>
@@ -238,6 +239,16 @@ int main(int argc, char** argv) {
     REQUIRE(clone(RawThread, stack + sizeof stack, flags, NULL, NULL, NULL, &done) > 0);
     while (__atomic_load_n(&done, __ATOMIC_ACQUIRE) != 0) usleep(1000);
     main_work(300);
+    return 0;
+  }
+  if (Is(how, "from_dlsym")) {  // as Free Pascal's runtime has it: past every preloaded library
+    int (*create)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*) =
+        (int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*))dlsym(
+            dlopen("libpthread.so.0", RTLD_LAZY), "pthread_create");
+    pthread_t thread;
+    REQUIRE(create(&thread, NULL, Work, (void*)600) == 0);
+    pthread_join(thread, NULL);
+    main_work(atoi(argv[2]));
     return 0;
   }
   if (Is(how, "forks")) {  // a multi-threaded program forks from two threads while others work
