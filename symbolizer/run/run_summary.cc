@@ -31,6 +31,18 @@ std::string Shown(const std::string& path) {
   return path.starts_with(prefix) && path.size() > prefix.size() ? path.substr(prefix.size()) : path;
 }
 
+// As a shell takes it, and no option.
+std::string ForShell(const std::string& path) {
+  const std::string name = path.starts_with('-') ? "./" + path : path;
+  const bool is_plain = std::ranges::all_of(name, [](char c) {
+    return isalnum(static_cast<unsigned char>(c)) != 0 || strchr("_-./,:=@%+", c) != nullptr;
+  });
+  if (is_plain) return name;
+  std::string quoted = "'";
+  for (char c : name) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
 std::string BytesText(int64_t bytes) { return bytes == 0 ? "0B" : ScaledLabel(bytes, "bytes", "auto"); }
 
 std::string DurationText(int64_t nanos) {
@@ -140,8 +152,9 @@ std::string Summary::WhyNoCpuSamples() const {
     return "no samples: the command used less CPU time than one sampling period";
   return "no samples: the command used " + SecondsText(cpu_time_.value) +
          " of CPU time, but in programs without the agent "
-         "(static, or behind a cleaned environment, a chroot or a sandbox); profagent check PROGRAM says "
-         "more";
+         "(static, or behind a cleaned environment, a chroot or a sandbox), or in threads that it did not "
+         "find; "
+         "profagent check PROGRAM says more";
 }
 
 void Summary::CpuTable() const {
@@ -186,8 +199,11 @@ void Summary::Waits(ProfileKind kind, const std::string& title, const char* unit
   const KindRequest& request = wanted_.Of(kind);
   const Output* heaviest = Heaviest(kind);
   if (heaviest == nullptr) {
-    if (request.asked)
-      report_.Line("no samples: no " + std::string(unit) + " was long enough to be recorded");
+    if (!request.asked) return;
+    // Whose unlock ended a wait at one of those is not known (README).
+    const std::string or_else =
+        kind == ProfileKind::kMutex ? ", or those were at bare futexes (Rust's locks) or semaphores" : "";
+    report_.Line("no samples: no " + std::string(unit) + " was long enough to be recorded" + or_else);
     return;
   }
   report_.Line(title + Whose(*heaviest) + ": " + DurationText(heaviest->weight) + " in " +
@@ -252,7 +268,7 @@ void Summary::LookFurther() const {
   for (const RunKind& kind : kRunKinds) {
     const Output* heaviest = Heaviest(kind.kind);
     if (heaviest == nullptr || !heaviest->written || kind.kind == ProfileKind::kHeapPeak) continue;
-    const std::string file = Shown(heaviest->file);
+    const std::string file = ForShell(Shown(heaviest->file));
     const bool main_kind = first;
     // Beside others, the line above it has said what was live.
     const bool is_heap = kind.kind == ProfileKind::kHeap;

@@ -195,6 +195,22 @@ def program_killed_by_the_out_of_memory_killer(t):
     t.expect(32 << 20 < eaten < 97 << 20, "eaten: %d" % eaten, outcome)
 
 
+def expect_hints_work(t, text):
+    hints = re.findall(r"^profagent: (?:look further:|             ) profagent (.*)$", text, re.M)
+    t.expect(hints, "no hints:\n" + text)
+    for hint in hints:
+        shown = t.run("/bin/sh", "-c", "%s %s" % (t.profagent, hint), agent=False)
+        t.expect_exit(shown)
+        t.expect(b"kept_memory" in shown.out, "the hint shows nothing: %s" % hint, shown)
+
+
+@each(["a b.prof", "-x.prof", "$(exit 3)'\".prof", "\u00e9;.prof"])
+def hints_can_be_pasted_into_a_shell(t, name):
+    outcome = run(t, ["--heap=1", "-o" + name], "keeps", "return")
+    t.expect_exit(outcome, 7)
+    expect_hints_work(t, said(outcome))
+
+
 @test()
 def end_of_a_heap_run_says_what_it_held(t):
     outcome = run(t, ["--heap=1"], "keeps", "return")
@@ -205,10 +221,7 @@ def end_of_a_heap_run_says_what_it_held(t):
     for at, total in (1, heap.total("alloc_space")), (4, outcome.profile("heap-peak.prof").total("peak_space")):
         t.expect(abs(float(line.group(at)) - total / 2**20) < 0.006, "%s is not %d bytes" % (line.group(at), total), outcome)
     t.expect("  976.56kB  100 objects  kept_memory < main\n" in text, "the largest leak is not named", outcome)
-    for hint in re.findall(r"^profagent: (?:look further:|             ) profagent (.*)$", text, re.M):
-        shown = t.run(t.profagent, *hint.split(), agent=False)
-        t.expect_exit(shown)
-        t.expect(b"kept_memory" in shown.out, "the hint shows nothing: %s" % hint, shown)
+    expect_hints_work(t, text)
 
 
 @each([False, True])
