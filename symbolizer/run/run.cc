@@ -298,7 +298,7 @@ int Run(const RunOptions& wanted) {
     return kExitFailure;
   }
   if (directory->on_disk()) {
-    report.Line("no tmpfs to record to; using " + directory->path() + ", which may slow the command down");
+    report.Line("recording to " + directory->path() + ", on a disk, which may slow the command down");
   }
   Result<std::string> preload = PreloadablePath(*library, directory->path());
   if (!preload) {
