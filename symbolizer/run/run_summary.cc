@@ -33,7 +33,7 @@ std::string Shown(const std::string& path) {
 
 // As a shell takes it, and no option.
 std::string ForShell(const std::string& path) {
-  const std::string name = path.starts_with('-') ? "./" + path : path;
+  std::string name = path.starts_with('-') ? "./" + path : path;
   const bool is_plain = std::ranges::all_of(name, [](char c) {
     return isalnum(static_cast<unsigned char>(c)) != 0 || strchr("_-./,:=@%+", c) != nullptr;
   });
