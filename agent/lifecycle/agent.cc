@@ -323,13 +323,9 @@ void Agent::Return() {
 
 namespace {
 
-// Before the constructors of the program and of its libraries (the loader calls those of a preloaded library last, but for
-// one library with DF_1_INITFIRST, the last that it loads, which it calls first: even before libc's, which would set environ).
+// Before the constructors of the program and, as far as the loader's order allows it, of its libraries.
 // libc hands over what main gets.
-__attribute__((constructor(101))) void StartAgent(int, char** arguments, char** environment) {
-  if (environ == nullptr) environ = environment;
-  g_agent.Start(arguments);
-}
+__attribute__((constructor(101))) void StartAgent(int, char** arguments, char**) { g_agent.Start(arguments); }
 
 }  // namespace
 }  // namespace profagent

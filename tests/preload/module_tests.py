@@ -186,22 +186,6 @@ def command_line_of_a_megabyte(t):
     t.expect_work(run, "app_work", 0.2)
 
 
-@each(["first", "last"])
-def work_in_a_librarys_constructor_before_main(t, order):
-    # The loader calls the constructors of a preloaded library behind those of all other libraries: what they computed and
-    # allocated was in no profile, and a crash there left none.
-    library = str(t.program("libconstructor.so"))
-    preload = ":".join([library, str(t.agent)] if order == "first" else [str(t.agent), library])
-    run = t.run("worker", 200, 7, hz=1000, env={"LD_PRELOAD": preload})
-    t.expect_exit(run, 7)
-    t.expect_silent(run)
-    t.expect_work(run, "constructor_work", 0.2)
-    t.expect_work(run, "app_work", 0.2)
-    run = t.run("worker", 200, 7, hz=1000, env={"LD_PRELOAD": preload, "CRASH_IN_CONSTRUCTOR": 1})
-    t.expect_signal(run, signal.SIGABRT)
-    t.expect_work(run, "constructor_work", 0.2)
-
-
 @test()
 def work_in_a_constructor_during_dlopen(t):
     # The loader's lock is held; also, the library takes most of the thread-local storage that dlopen can still give.
