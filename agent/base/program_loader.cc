@@ -224,7 +224,7 @@ FateOfPreload FateIn(const ProgramFile& program, char* const* environment) {
   if (!program.search || std::strchr(program.path, '/') != nullptr)
     return FateInFile(program.directory, program.path, environment);
   std::string_view rest = "/bin:/usr/bin";  // as libc's execvp, which takes the first PATH
-  for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+  for (char** variable = __environ; variable != nullptr && *variable != nullptr; ++variable) {
     if (std::strncmp(*variable, "PATH=", 5) != 0) continue;
     rest = *variable + 5;
     break;

@@ -187,10 +187,12 @@ PROF_EXPORT int execve(const char* path, char* const argv[], char* const envp[])
   return profagent::Execve(path, argv, envp);
 }
 
-PROF_EXPORT int execv(const char* path, char* const argv[]) { return profagent::Execve(path, argv, environ); }
+PROF_EXPORT int execv(const char* path, char* const argv[]) {
+  return profagent::Execve(path, argv, __environ);
+}
 
 PROF_EXPORT int execvp(const char* file, char* const argv[]) {
-  return Execute(ProgramFile{AT_FDCWD, file, true}, environ,
+  return Execute(ProgramFile{AT_FDCWD, file, true}, __environ,
                  [&](ExecEnvironment environment) { return Real().execvpe(file, argv, environment); });
 }
 
@@ -211,13 +213,13 @@ PROF_EXPORT int fexecve(int fd, char* const argv[], char* const envp[]) {
 PROF_EXPORT int execl(const char* path, const char* arg, ...) {
   PROF_GATHER_ARGUMENTS(argv, arg, list);
   va_end(list);
-  return profagent::Execve(path, argv, environ);
+  return profagent::Execve(path, argv, __environ);
 }
 
 PROF_EXPORT int execlp(const char* file, const char* arg, ...) {
   PROF_GATHER_ARGUMENTS(argv, arg, list);
   va_end(list);
-  return Execute(ProgramFile{AT_FDCWD, file, true}, environ,
+  return Execute(ProgramFile{AT_FDCWD, file, true}, __environ,
                  [&](ExecEnvironment environment) { return Real().execvpe(file, argv, environment); });
 }
 

@@ -93,9 +93,9 @@ void Agent::Start(const char* const* arguments) {
   if (getauxval(AT_SECURE) != 0) return;
   ResolveRealFunctions();
   ResolveLockFunctions();
-  ParseOptions(environ, ReportOption, &g_options);
+  ParseOptions(__environ, ReportOption, &g_options);
   g_verbosity = g_options.verbosity;
-  Lineage lineage = ReadLineage(environ);
+  Lineage lineage = ReadLineage(__environ);
   // What the first process becomes by exec is the first process still.
   bool follow = lineage != Lineage::kLater || g_options.follow_children;
   if (!follow || !WantedBy(g_options).any_taken() || !OpenLedger()) {
@@ -323,8 +323,8 @@ void Agent::Return() {
 
 namespace {
 
-// Before the constructors of the program and, as far as the loader's order allows it, of its libraries.
-// libc hands over what main gets.
+// Before the constructors of the program and, as far as the loader's order allows it, of its libraries. libc hands over what main
+// gets. (Before all constructors, by DF_1_INITFIRST, was tried: what other libraries' make ready is called by our own.)
 __attribute__((constructor(101))) void StartAgent(int, char** arguments, char**) { g_agent.Start(arguments); }
 
 }  // namespace

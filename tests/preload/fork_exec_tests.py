@@ -377,6 +377,21 @@ def build_printer(t, *compiler):
     return t.dir / "printer"
 
 
+@test()
+def program_with_something_else_called_environ(t):
+    # libc's own name for it is __environ. We took the program's words for variables (SIGSEGV).
+    printer = build_printer(t, "gcc")
+    (t.dir / "own.c").write_text("#include <stdio.h>\n#include <unistd.h>\nconst char environ[] = \"its own words\";\n"
+                                 "int main(int argc, char** argv) {\n  puts(environ);\n  fflush(stdout);\n"
+                                 "  return argc < 2 ? 6 : execv(argv[1], argv + 1);\n}\n")
+    t.expect_exit(t.run(t.need("gcc"), "-w", "-o", t.dir / "own", t.dir / "own.c", agent=False))
+    plain = t.run(t.dir / "own", printer, agent=False)
+    run = t.run(t.dir / "own", printer, hz=100)
+    t.expect_exit(plain, 5)
+    t.expect_exit(run, 5)
+    t.expect(run.out.startswith(b"its own words\n") and b"\nPATH=" in run.out, "not that environment", run)
+
+
 def expect_same_environment(t, *command, prefix=(), env=None):
     """As the program saw it, without and with the agent in the shell that executes it."""
     command = ["/bin/sh", "-c", 'exec "$0" "$@"', *command]
