@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include <cerrno>
+#include <climits>
 #include <string_view>
 
 #include "agent/base/log.h"
@@ -65,20 +66,33 @@ bool HandsOnToUs(const LoadedObject& object) {
   return every_time;
 }
 
-// The same of the program's own functions, which may not be ready before its main has run: GCL's heap is at the program's break, as it
-// finds or moves that. A child asks, whose memory is its own. It ends without a signal that the program could see, and without a core.
-bool HandsOnToUsInAChild(const LoadedObject& object) {
-  constexpr int kHandsOn = 90;  // no exit status of an allocator that gives up
+enum class Answer { kNo, kYes, kNotReady, kNoChild };
+
+// The same of functions that may not be ready: the program's before main (GCL's heap is at the program's break, as it finds or moves
+// that), a library's before its constructor (a tracer takes the address of the next malloc there). A child asks, whose memory is its
+// own. It ends without a signal that the program could see, without a core, and what the allocator says there nobody hears.
+Answer AskInAChild(const LoadedObject& object) {
+  constexpr int kYes = 90, kNo = 91;  // no exit status of an allocator that gives up
   long child = RawSyscall(SYS_clone, 0, nullptr, nullptr, nullptr, 0);
   if (child == 0) {
     RawSyscall(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
-    RawSyscall(SYS_exit_group, HandsOnToUs(object) ? kHandsOn : 0);
+    RawSyscall(SYS_close_range, 0, UINT_MAX, 0);
+    RawSyscall(SYS_exit_group, HandsOnToUs(object) ? kYes : kNo);
   }
-  if (child < 0) return false;
+  if (child < 0) return Answer::kNoChild;
   int status = 0;
   while (SyscallError(RawSyscall(SYS_wait4, child, &status, __WALL, nullptr)) == EINTR) {
   }
-  return WIFEXITED(status) && WEXITSTATUS(status) == kHandsOn;
+  if (!WIFEXITED(status)) return Answer::kNotReady;
+  if (WEXITSTATUS(status) == kYes) return Answer::kYes;
+  return WEXITSTATUS(status) == kNo ? Answer::kNo : Answer::kNotReady;
+}
+
+// What stands before us and hands on to the next one; of libraries also what is not ready yet: it waits for the next one's address.
+bool IsTracer(const LoadedObject& object, bool is_program) {
+  Answer answer = AskInAChild(object);
+  if (is_program || answer == Answer::kYes) return answer == Answer::kYes;
+  return answer == Answer::kNotReady || (answer == Answer::kNoChild && HandsOnToUs(object));
 }
 
 bool HasNewOfItsOwn(const LoadedObject& object) {
@@ -182,7 +196,7 @@ FoundAllocator FindAllocator() {
     if (!object.ok() || map == ours) continue;
     if (HasSanitizer(object)) return {AllocatorPlace::kSanitizer, map};
     if (found.object != nullptr || object.Function("malloc") == nullptr) continue;
-    if (before_us && (map == program ? HandsOnToUsInAChild(object) : HandsOnToUs(object))) continue;
+    if (before_us && IsTracer(object, map == program)) continue;
     found = {before_us ? AllocatorPlace::kBeforeUs : AllocatorPlace::kBehindUs, map};
     if (map == program) found.place = AllocatorPlace::kProgram;
     if (map == Libc()) found.place = AllocatorPlace::kLibc;
@@ -194,13 +208,13 @@ void FollowAllocator(const FoundAllocator& allocator) {
   if (allocator.place == AllocatorPlace::kLibc || !allocator.can_be_followed()) return;
   LoadedObject object(allocator.object);
   SayWhatIsLibcs(object);
+  EnsureAllocator();  // the hooks that found it out did so in a child
   RedirectedPart parts[3];
   size_t count = 0;
   if (allocator.place == AllocatorPlace::kBeforeUs) {
     g_uncounted_names.store(NamesIn(object), std::memory_order_relaxed);
     parts[count++] = RedirectionsTo(object, ForeignPart::kMallocFamily);
   } else {
-    EnsureAllocator();
     if (CallsItsOwnNames(object)) {
       RedirectedPart inner = InnerCalls();
       RedirectSlots(object, {&inner, 1});

@@ -9,7 +9,7 @@
 //           there is no heap profile.
 // How:      the objects are asked in the order in which the loader binds names. What a definition before us does is found out
 //           by calling it: a wrapper that hands on to the next one (RTLD_NEXT) arrives in our hook, and then it is none of
-//           our business. The program's own is called in a child process: it may not be ready before main.
+//           our business. It is called in a child process: its constructor runs after ours, and it may not be ready.
 // Then:     slot_patch.h leads to us what would pass us by. What still comes by our names while another library stands
 //           before us goes where it went without us, to the next definition; it is counted only where that library does
 //           not have the name (allocator.h).

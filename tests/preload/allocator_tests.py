@@ -68,6 +68,23 @@ def with_library(t, name, order):
     return {"LD_PRELOAD": ":".join(libraries if order == "after" else reversed(libraries))}
 
 
+@each(["before", "after"])
+def library_whose_malloc_waits_for_its_constructor(t, order):
+    # That runs after ours: the library was asked before what its malloc and calloc do, and jumped to 0.
+    source = t.dir / "allocate.c"
+    source.write_text("#include <stdlib.h>\nvoid* kept[10];\n__attribute__((noinline)) void allocate(void) {\n"
+                      "  for (int i = 0; i < 10; ++i) kept[i] = calloc(1, 4288);\n}\n"
+                      "int main(void) {\n  allocate();\n  free(kept[0]);\n  return 7;\n}\n")
+    t.expect_exit(t.run(t.need("gcc"), "-w", "-fno-builtin", "-rdynamic", "-o", t.dir / "allocate", source, agent=False))
+    env = {**with_library(t, "waiting_allocator", order), "CPUPROFILE": None, "MEMPROFILERATE": 1, "HEAPPROFILE": "heap.prof"}
+    run = t.run(t.dir / "allocate", env=env)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    profile = run.profile("heap.prof")
+    got = [profile.cum("allocate", kind) for kind in ("alloc_objects", "alloc_space", "inuse_objects", "inuse_space")]
+    t.expect(got == [10, 42880, 9, 38592], "not what was allocated: %s" % got, run)
+
+
 @each(ORDERS)
 def every_way_to_allocate_is_counted(t, allocator, order):
     # An allocator that is preloaded before us takes malloc away from us; one behind us has an operator new of its own.
