@@ -48,7 +48,7 @@ bool CpuCapture::Start(const Settings& settings) {
     return false;
   }
   census_.Start(&slots_);
-  debts_.Start(settings.ledger, settings.unwinder, Period());
+  debts_.Start(settings.ledger, settings.unwinder, Period(), settings.max_depth);
   engines_.Start({settings.ledger, &slots_, &census_, &debts_, &running_, Period(), settings.signo,
                   settings.want_perf_events});
   signo_.store(settings.signo, std::memory_order_release);
@@ -238,16 +238,22 @@ void CpuCapture::CountTimeNotSeen() {
     settings_.ledger->Count(Loss::kTimeNotSeen, spent - seen);
 }
 
+void CpuCapture::Settle(ThreadSlot* slot, bool is_calling_thread) {
+  if (is_forked_ && is_calling_thread) return debts_.SettleHere(slot);
+  debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+}
+
 void CpuCapture::Stop() {
   if (!running_.exchange(false, std::memory_order_seq_cst)) return;
   if (settings_.ledger->is_open()) NoticeReplacedHandler();
+  const ThreadSlot* mine = ThisThread();
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     if (slot->use.load(std::memory_order_seq_cst) != SlotUse::kTimed) continue;
     if (CpuEngines::LostItsEvent(*slot))
       settings_.ledger->Count(Loss::kThreadNotTimed);  // since when, nobody knows
     engines_.StopTimer(slot);
-    debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+    Settle(slot, slot == mine);
   }
   engines_.StopProcessTimer();
   if (settings_.ledger->is_open()) {
@@ -314,7 +320,7 @@ void CpuCapture::PauseThisThreadForExec() {
   }
   HoldThisThread();
   if (ThreadSlot* slot = ThisThread()) {
-    debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+    Settle(slot, true);
     engines_.StopTimer(slot);
   }
   engines_.StopProcessTimer();
@@ -407,6 +413,7 @@ void CpuCapture::RestartInForkedChild(bool record) {
   size_t spare_stack_size = mine != nullptr ? mine->spare_stack_size : 0;
   uintptr_t alternate_stack = SayAlternateStack(0);
   engines_.Forget();
+  is_forked_ = true;
   slots_.Reset();
   census_.Reset();
   debts_.Forget();
@@ -433,6 +440,8 @@ void CpuCapture::RestartInForkedChild(bool record) {
     }
   }
   ReleaseThisThread();
+  // What our own work took has been sampled by now, at this stack, which is not to blame for what the child does next.
+  if (running() && mine != nullptr) mine->last_stack.store(0, std::memory_order_relaxed);
   if (!running()) LeaveSignalToApplication();
 }
 

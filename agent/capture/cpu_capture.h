@@ -105,6 +105,7 @@ class CpuCapture {
   void FindNewThreads(const ThreadCensus::Turn& turn);
   void NoticeReplacedHandler();
   void CountTimeNotSeen();
+  void Settle(ThreadSlot* slot, bool is_calling_thread);
 
   void LeaveSignalToApplication();
 
@@ -120,6 +121,7 @@ class CpuCapture {
   std::atomic<bool> said_replaced_{false};
   Nanos spent_before_;     // CPU time of the process when recording began
   int signo_outside_ = 0;  // what Return needs
+  bool is_forked_ = false;
   bool ran_outside_ = false;
 };
 

@@ -1,8 +1,12 @@
 #include "agent/capture/cpu_debts.h"
 
+#include <algorithm>
+#include <span>
+
 #include "agent/base/scramble.h"
 #include "agent/capture/cpu_handler.h"
 #include "agent/capture/cpu_timers.h"
+#include "agent/capture/hook_frames.h"
 
 namespace profagent {
 namespace {
@@ -13,10 +17,11 @@ constexpr Nanos kLongestDebt{kNanosPerSecond};
 
 }  // namespace
 
-void CpuDebts::Start(Ledger* ledger, Unwinder* unwinder, Nanos period) {
+void CpuDebts::Start(Ledger* ledger, Unwinder* unwinder, Nanos period, uint32_t max_depth) {
   ledger_ = ledger;
   unwinder_ = unwinder;
   period_ = period;
+  max_depth_ = std::min(max_depth, kDefaultMaxDepth);
 }
 
 void CpuDebts::Settle(ThreadSlot* account, clockid_t clock) {
@@ -44,6 +49,13 @@ void CpuDebts::SettleEndingThread(ThreadSlot* slot) {
   sibling.start_routine.store(reinterpret_cast<uintptr_t>(slot->start_routine), std::memory_order_release);
 }
 
+void CpuDebts::SettleHere(ThreadSlot* slot) {
+  // What it owes now, for which there is no sample, it owes for the most part to what called us.
+  if (slot->last_stack.load(std::memory_order_relaxed) == 0 && ledger_->CanRecord())
+    slot->last_stack.store(StackHere(slot->bounds).value, std::memory_order_relaxed);
+  Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+}
+
 void CpuDebts::Forget() {
   for (Sibling& sibling : siblings_) sibling.start_routine.store(0, std::memory_order_relaxed);
 }
@@ -68,6 +80,22 @@ StackId CpuDebts::StackOfDebt(const ThreadSlot& account, Nanos owed) {
     if (start != 0) frame = unwinder_->FrameAt(CodeAddress{start});
   }
   return ledger_->InternStack({&frame, 1}, WalkEnd::kOutermost);
+}
+
+// Without our own frames, which are at its leaf.
+__attribute__((noinline)) StackId CpuDebts::StackHere(StackBounds bounds) {
+  HookFrames collected(nullptr, max_depth_ + HookFrames::kOwn + kHiddenLeafRoom);
+  std::span<Frame> frames = collected.buffer();
+  WalkResult walked = unwinder_->WalkFromHere(bounds, 0, frames);
+  frames = frames.first(walked.depth);
+  ModuleId own = unwinder_->FrameAt(CodeAddress{reinterpret_cast<uintptr_t>(&g_cpu_handler)}).module();
+  while (!frames.empty() && frames[0].module() == own) frames = frames.subspan(1);
+  if (frames.size() > max_depth_) {
+    frames = frames.first(max_depth_);
+    frames.back() = MakeSynthetic(SyntheticFrame::kTruncated);
+    walked.end = WalkEnd::kDepthLimit;
+  }
+  return frames.empty() ? kNoStack : ledger_->InternStack(frames, walked.end);
 }
 
 }  // namespace profagent

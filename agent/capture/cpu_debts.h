@@ -7,7 +7,8 @@
 //            What expired after the last look before a thread ended never arrives: 10 % of a thread that
 //            lives 20 ms, on an idle machine. When a thread ends, its CPU clock says how many periods are
 //            owed, and they go to the stack that was sampled last: its own, or, when it was never sampled,
-//            that of the last thread with the same start routine, which most likely did the same work.
+//            that of the last thread with the same start routine, which most likely did the same work. A
+//            forked child that met no tick is charged where it ends: that names what it did, its start does not.
 // Prepaid:   a signal may be on its way while its time is settled. What was settled is remembered in the
 //            account, and the handler counts so much less (agent/capture/cpu_handler.cc).
 #pragma once
@@ -26,11 +27,14 @@ namespace profagent {
 
 class CpuDebts {
  public:
-  void Start(Ledger* ledger, Unwinder* unwinder, Nanos period);
+  void Start(Ledger* ledger, Unwinder* unwinder, Nanos period, uint32_t max_depth);
 
   // Counts the periods that expired on `clock` and never arrived. The signal is held back, or the timer is
   // stopped.
   void Settle(ThreadSlot* account, clockid_t clock);
+
+  // The same of the calling thread of a forked child, which ends here or becomes another program.
+  void SettleHere(ThreadSlot* slot);
 
   // The same of the calling thread, which ends: its stack will serve others that begin as it did.
   void SettleEndingThread(ThreadSlot* slot);
@@ -47,10 +51,12 @@ class CpuDebts {
 
   Sibling& SiblingOf(const ThreadSlot& slot);
   StackId StackOfDebt(const ThreadSlot& account, Nanos owed);
+  StackId StackHere(StackBounds bounds);
 
   Ledger* ledger_ = nullptr;
   Unwinder* unwinder_ = nullptr;
   Nanos period_;
+  uint32_t max_depth_ = 0;
   Sibling siblings_[kSiblings] = {};
 };
 

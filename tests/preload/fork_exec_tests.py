@@ -102,6 +102,18 @@ def many_children_with_one_name(t):
     t.expect_near("work of all children", total, 20 * 0.05, 0.2, run)
 
 
+@each(["short", "short_exec"])
+def short_children_are_charged_where_they_end(t, how):
+    # The time of a child that met no tick went to the agent's own work in fork, or to _start.
+    run = t.run("fork_child", how, 60, hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    children = [run.profile(name) for name in run.profiles() if name != "cpu.prof"]
+    total = sum(profile.ticks() for profile in children)
+    ended = sum(profile.cum("ends_as_told") for profile in children)
+    t.expect(ended > 0.6 * total, "%d of %d ticks are below the function that the children end in" % (ended, total), run)
+
+
 @test()
 def daemon_keeps_its_profile(t):
     # daemon(3) forks and its parent leaves at once: the daemon is another process with a name of its own.
