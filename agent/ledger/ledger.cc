@@ -25,7 +25,18 @@ namespace {
 
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kReserveStep = 64 * 1024;
+// Bucket heads of stacks at most, and what they and those of other records take: a file has it reserved at once, page by page. What is
+// forked meets few stacks for the most part.
+constexpr uint32_t kLog2Stacks = 16;
+constexpr uint32_t kLog2StacksOfForked = 13;
 constexpr uint64_t kFirstReserve = 512 * 1024;
+constexpr uint64_t kFirstReserveOfForked = 64 * 1024;
+constexpr bool HoldsBuckets(uint64_t size, uint32_t log2_stacks) {
+  uint64_t stacks = uint64_t{1} << log2_stacks;
+  return sizeof(LedgerHeader) + sizeof(RecordId) * (256 + stacks + stacks / 16 + stacks / 2 + 256) <= size;
+}
+static_assert(HoldsBuckets(kFirstReserve, kLog2Stacks) &&
+              HoldsBuckets(kFirstReserveOfForked, kLog2StacksOfForked));
 // PopulateAhead. A program that samples little (some thirty stacks and the first table of live blocks) has its few page faults.
 constexpr uint64_t kPopulateFrom = 96 * 1024;
 constexpr uint64_t kPopulateStep = 64 * 1024;
@@ -141,7 +152,7 @@ Status Ledger::CreateInFile(const char* path, Bytes wanted) {
     if (allowance.size <= kLedgerMinSize) return fail(SyscallError(memory), "cannot map");
   }
 
-  uint64_t reserved = kFirstReserve;
+  uint64_t reserved = vacant_ ? kFirstReserveOfForked : kFirstReserve;
   int error = SyscallError(RawSyscall(SYS_madvise, memory, reserved, MADV_POPULATE_WRITE));
   if (error != 0 && !IsAboutSpace(error)) {
     uint64_t mapped = allowance.size;
@@ -189,7 +200,9 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
   // Bucket heads: one for some 4 KiB of ledger, so that chains stay short when it is full, and never more
   // than a quarter megabyte of them, so that a small profile touches little.
   uint32_t log2_stacks = 8;
-  while (log2_stacks < 16 && (uint64_t{4096} << log2_stacks) < size) ++log2_stacks;
+  while (log2_stacks < (vacant_ ? kLog2StacksOfForked : kLog2Stacks) &&
+         (uint64_t{4096} << log2_stacks) < size)
+    ++log2_stacks;
   uint64_t at = sizeof(LedgerHeader);
   auto place = [&](uint32_t log2_count) {
     BucketArray array{static_cast<RecordId>(at / kRecordUnit), log2_count};
@@ -201,8 +214,6 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
   cpu_sites_ = header->cpu_sites = place(log2_stacks - 4);  // for some thousand ticks a second at most
   heap_sites_ = header->heap_sites = place(log2_stacks - 1);
   contention_sites_ = header->contention_sites = place(8);
-  static_assert(sizeof(LedgerHeader) + sizeof(RecordId) * (256 + 65536 + 4096 + 32768 + 256) <=
-                kFirstReserve);
   uint64_t start = at;
   if (used_before_fork_ > at && used_before_fork_ <= size / kShareOfParent)
     start = RoundUp(used_before_fork_, kPage);
