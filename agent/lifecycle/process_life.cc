@@ -150,8 +150,11 @@ void GiveUp() {
 }
 
 // A dump of another thread may be on the stack: the end of the process waits for it, as long as it does for a writer.
-void WriteOnOwnStack(void (*write_all)(void*)) {
-  bool wanted = WantedBy(g_agent.options()).any_at_end();
+void WriteOnOwnStack(WrittenAt when, void (*write_all)(void*)) {
+  const WantedProfiles profiles = WantedBy(g_agent.options());
+  bool writes_empty_ones = when == WrittenAt::kEnd && g_life->first;
+  bool wanted =
+      profiles.any_at_end() && (writes_empty_ones || MayHaveSamples(*g_agent.ledger().header(), profiles));
   for (int waited = 0; waited < kPatienceMillis; ++waited) {
     if (!wanted && !g_life->stack.is_busy()) break;
     OwnStack::Outcome outcome = wanted ? g_life->stack.Run(write_all, nullptr) : OwnStack::Outcome::kRefused;
@@ -178,7 +181,7 @@ void End(ProcessEnd how) {
   if (g_agent.ledger().in_file()) {
     g_agent.ledger().ReleaseUnused();
   } else {
-    WriteOnOwnStack([](void*) { WriteAll(WrittenAt::kEnd, Remember::kNo); });
+    WriteOnOwnStack(WrittenAt::kEnd, [](void*) { WriteAll(WrittenAt::kEnd, Remember::kNo); });
   }
   g_life->end.store(EndState::kDone, std::memory_order_release);
 }
@@ -283,7 +286,7 @@ ExecWord BeforeExec() {
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExecuted);
   if (!g_agent.ledger().in_file()) {
-    WriteOnOwnStack([](void*) { WriteAll(WrittenAt::kExec, Remember::kYes); });
+    WriteOnOwnStack(WrittenAt::kExec, [](void*) { WriteAll(WrittenAt::kExec, Remember::kYes); });
   } else if (WasEverAlone()) {
     g_agent.ledger().ReleaseUnused();
   }
@@ -322,7 +325,7 @@ void BeforeDaemon() {
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExited);
   if (g_agent.ledger().in_file()) return;
-  WriteOnOwnStack([](void*) { WriteAll(WrittenAt::kEnd, Remember::kYes); });
+  WriteOnOwnStack(WrittenAt::kEnd, [](void*) { WriteAll(WrittenAt::kEnd, Remember::kYes); });
 }
 
 void DaemonFailed() {
@@ -351,7 +354,7 @@ bool BeforeSandbox() {
   g_agent.StopSampling();
   AllSignalsBlocked quiet;
   if (goes_on && !ledger.in_file()) {
-    WriteOnOwnStack([](void*) { WriteAll(WrittenAt::kEnd, Remember::kYes); });
+    WriteOnOwnStack(WrittenAt::kEnd, [](void*) { WriteAll(WrittenAt::kEnd, Remember::kYes); });
   }
   g_agent.GiveSignalsBack(quiet);
   g_life->in_sandbox.store(true, std::memory_order_release);

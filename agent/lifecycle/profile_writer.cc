@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include <algorithm>
+
 #include "agent/base/arena.h"
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
@@ -59,6 +61,25 @@ bool IsEmpty(const LedgerView& view, ProfileKind kind) {
 }
 
 }  // namespace
+
+bool MayHaveSamples(const LedgerHeader& header, const WantedProfiles& wanted) {
+  return std::ranges::any_of(wanted.profiles, [&](const WantedProfile& profile) {
+    if (!profile.taken || profile.file.empty()) return false;
+    switch (profile.kind) {
+      case ProfileKind::kCpu:
+        return header.cpu_ticks.load(std::memory_order_relaxed) != 0;
+      case ProfileKind::kHeap:
+      case ProfileKind::kAllocs:
+      case ProfileKind::kHeapPeak:
+        return header.heap_inuse.load(std::memory_order_relaxed) != 0 ||
+               header.heap_highest.load(std::memory_order_relaxed) != 0;
+      case ProfileKind::kBlock:
+      case ProfileKind::kMutex:
+        return true;  // the header does not say
+    }
+    return true;
+  });
+}
 
 PathText AbsolutePath(const Ledger& ledger, std::string_view path) {
   PathText absolute;

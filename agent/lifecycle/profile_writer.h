@@ -16,6 +16,10 @@ namespace profagent {
 enum class WhenEmpty { kWrite, kSkip };
 enum class Afterwards { kProcessGoesOn, kProcessEnds };
 
+// Whether one of those that are written at the end may have a sample, by the header alone: what is forked and does little ends
+// without a stack to write on and without a look for a free name.
+bool MayHaveSamples(const LedgerHeader& header, const WantedProfiles& wanted);
+
 // True: the file is there now.
 bool WriteProfile(const Ledger& ledger, const WantedProfile& profile, std::string_view path,
                   WhenEmpty when_empty, Afterwards afterwards);
