@@ -5,7 +5,7 @@ Paired and interleaved: without the agent, preloaded (the heap is sampled, as al
 profile. Wall time from posix_spawn to the end of the wait; the loader's work for one more library is in it.
 Bound (design.md section 4): a start at most 1 ms slower, by the median of the pairs. It is taken of a program that ends in the
 first line of main by a raw system call, and of /bin/true, which ends as programs do: with the CPU profile written. For scale: a
-page fault and a system call of this machine.
+page fault and a system call of this machine, and, without a bound, what a child costs that is forked and ends at once.
 """
 
 import os
@@ -37,6 +37,22 @@ def measure(bench, program, variants, profile, writes_at_end):
     return seconds, cpu
 
 
+def measure_forks(bench, start_only, variants):
+    """Microseconds of CPU time a child, by variant: lists of (its own, its parent's)."""
+    in_run = [str(bench.tools.profagent), "run", "-q", "--cpu=100", "-o", str(bench.dir / "forks") + "/", "--"]
+    commands = {**{name: ([], variants[name]) for name in variants}, "profagent run": (in_run, variants["plain"])}
+    micros = {name: [] for name in commands}
+    for _ in range(max(3, bench.pairs // 30)):
+        for name, (before, environment) in commands.items():
+            said = subprocess.run(before + [start_only, "forks"], env=environment, cwd=bench.dir, text=True, check=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+            micros[name].append([float(word) for word in said.split()])
+    print("\nfork, _exit, wait, us of CPU time a child, medians of %d runs of 300" % max(3, bench.pairs // 30))
+    print("%-14s %8s %8s" % ("", "child's", "parent's"))
+    for name, pairs in micros.items():
+        print("%-14s %8.1f %8.1f" % (name, median([child for child, _ in pairs]), median([parent for _, parent in pairs])))
+
+
 def main():
     with Bench(__doc__.split("\n")[0], pairs=300, quick_pairs=40) as bench:
         profile = bench.dir / "cpu.prof"
@@ -61,6 +77,7 @@ def main():
                 bench.verdict(median(added) <= BOUND_MS, low > BOUND_MS,
                               "%s, %s: %+.3f ms (95 %% of the median: %s), bound %.1f ms" %
                               (what, name, median(added), interval_text(low, high, "%+.3f"), BOUND_MS))
+        measure_forks(bench, start_only, variants)
 
 
 if __name__ == "__main__":
