@@ -70,10 +70,14 @@ int ChangeMask(MaskFunction original, int how, const sigset_t* set, sigset_t* ol
     if (how == SIG_SETMASK) asked = named;
     if ((asked || asked_before || t_state.real_mask_pid != 0) && IsVforkChild())
       return original(how, set, old);
-    // In a handler whose mask holds the signal, the kernel blocks it for real, and goes on: what waits must not come into the
-    // handler, and the mask that the handler puts back is forgotten when it returns, where we do not see it.
-    if (asked && !asked_before && t_state.hold_depth == 0 && (ChangeSignalMask(SIG_BLOCK, 0) & bit) != 0)
-      return original(how, set, old);
+    if (asked && !asked_before) {
+      uint64_t blocked_before = ChangeSignalMask(SIG_BLOCK, 0);
+      // In a handler whose mask holds the signal, the kernel blocks it for real, and goes on: what waits must not come into the
+      // handler, and the mask that the handler puts back is forgotten when it returns, where we do not see it.
+      if (t_state.hold_depth == 0 && (blocked_before & bit) != 0) return original(how, set, old);
+      // What was blocked already does not show when a handler that blocks returns.
+      if ((named_beside & ~blocked_before) != 0) named_beside &= ~blocked_before;
+    }
     // Around fork and exec the agent itself blocks the signal; an application's fork handler must not undo
     // that.
     bool held_back = t_state.hold_depth > 0;

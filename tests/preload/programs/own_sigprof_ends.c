@@ -215,6 +215,27 @@ static void MaskInHandler(void) {
   }
 }
 
+// A handler that blocks all signals and returns, which unblocks them; but for one that was blocked before.
+static void BlockAll(int number) {
+  sigset_t all;
+  sigfillset(&all);
+  REQUIRE(sigprocmask(SIG_BLOCK, &all, NULL) == 0);
+}
+
+static void BlockedInHandler(void) {
+  sigset_t one, now;
+  sigemptyset(&one);
+  sigaddset(&one, SIGUSR1);
+  REQUIRE(sigprocmask(SIG_BLOCK, &one, NULL) == 0);
+  struct sigaction action = {.sa_handler = BlockAll};
+  REQUIRE(sigaction(SIGWINCH, &action, NULL) == 0);
+  SetHandler(SA_RESTART);
+  raise(SIGWINCH);
+  REQUIRE(sigprocmask(SIG_BLOCK, NULL, &now) == 0);
+  raise(g_signal);
+  printf("handled %d blocked %d %d\n", (int)g_count, sigismember(&now, g_signal), sigismember(&now, SIGUSR1));
+}
+
 static void ExecNow(int number) { execv(g_self, g_after_exec); }
 
 static void ExecInHandler(void) {
@@ -290,6 +311,7 @@ static const struct Case kCases[] = {
     {"exec_pending", ExecPending},
     {"after_exec", AfterExec},
     {"mask_in_handler", MaskInHandler},
+    {"blocked_in_handler", BlockedInHandler},
     {"exec_in_handler", ExecInHandler},
     {"die", Die},
     {"die_on_unblock", DieOnUnblock},
