@@ -6,6 +6,7 @@ import pathlib
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -369,7 +370,7 @@ def process_that_may_not_be_looked_at(t, which):
     if which == "not dumpable":
         daemon = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0); print(sum(range(3_000_000)), flush=True); time.sleep(60)"
         command = ["/bin/sh", "-c", "%s -c '%s' >%s & echo $! >%s; until grep -qs 4 %s; do sleep 0.01; done" %
-                   (t.need("python3"), daemon, log, pid, log)]
+                   (t.need("python3"), daemon, *(shlex.quote(str(path)) for path in (log, pid, log)))]
     else:
         command = [t.need("unshare"), "--user", "--map-root-user", "--pid", "--fork", t.dir / "worker", 200]
     outcome = t.run(*user, t.dir / "profagent", "run", "--cpu=250", "-o", home / "cpu.prof", "--", *command, agent=False,

@@ -167,7 +167,8 @@ def expect_right_names(t, profile):
             if not got & names:
                 wrong[(sorted(got)[-1], sorted(names)[0])] += 1
     t.note("%d of %d names checked" % (checked, total))
-    t.expect(checked >= 100, "only %d of %d addresses have a symbol" % (checked, total))
+    # Of what is stripped (liblzma) only exported functions and the outermost frames have one.
+    t.expect(checked >= 30 and checked * 20 >= total, "only %d of %d addresses have a symbol" % (checked, total))
     t.expect(sum(wrong.values()) <= 0.001 * checked, "wrong names: %s" % wrong.most_common(5))
 
 
