@@ -233,8 +233,8 @@ void CpuCapture::CountTimeNotSeen() {
   uint64_t period = Period().value;
   uint64_t spent = (ReadClock(CLOCK_PROCESS_CPUTIME_ID) - spent_before_).value / period;
   uint64_t seen = settings_.ledger->header()->cpu_ticks.load(std::memory_order_relaxed);
-  // Samples are within 5 % of what was spent, and each thread's within a period.
-  if (spent > seen + kLeastPeriods + slots_.in_use() && spent - seen > spent / 10)
+  // Samples are within 5 % of what was spent (10 of threads of 0.3 ms), and each thread's within a period.
+  if (spent > seen + kLeastPeriods + slots_.in_use() && spent - seen > spent / 5)
     settings_.ledger->Count(Loss::kTimeNotSeen, spent - seen);
 }
 

@@ -22,9 +22,9 @@ enum class FramePointerStep : uint8_t {
   kCaller,        // `registers` hold pc, sp, fp of the caller
   kSignalReturn,  // pc is a signal restorer: the interrupted registers stand on the stack
   kOutermost,     // the chain ends in 0, as the ABI has it
-  kGoroutineEnd,  // the frame is that of a goroutine's first function: nothing above it on its stack is its caller
+  kGoroutineEnd,  // of a goroutine's first function: nothing above it on the stack is its caller
   kNothing,       // nothing plausible
-  kUnreadable,  // the chain leads where nothing can be read
+  kUnreadable,    // the chain leads where nothing can be read
 };
 
 // What the interrupted instruction itself says about the top of the stack. kNothing: nothing, or nothing plausible; `registers`

@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
+#include <cstring>
 #include <map>
 #include <string_view>
 #include <vector>
@@ -153,8 +155,7 @@ std::string Summary::WhyNoCpuSamples() const {
   return "no samples: the command used " + SecondsText(cpu_time_.value) +
          " of CPU time, but in programs without the agent "
          "(static, or behind a cleaned environment, a chroot or a sandbox), or in threads that it did not "
-         "find; "
-         "profagent check PROGRAM says more";
+         "find; profagent check PROGRAM says more";
 }
 
 void Summary::CpuTable() const {
