@@ -28,9 +28,6 @@ struct ThreadState {
   // What is known to be mapped of the thread's own stack; {0, 0}: nothing (agent/unwind/unwinder.h, StackBounds).
   uintptr_t stack_low, stack_high;
 
-  // What libc calls the thread in a mutex that it holds; 0: not known (agent/interpose/free_locks.h).
-  int mutex_owner;
-
   // Index of the thread's slot (agent/capture/thread_slots.h) plus one. 0: none known.
   uint32_t slot_plus_one;
 

@@ -11,11 +11,10 @@
 
 namespace profagent {
 
+constinit bool g_mutexes_are_known = false;
 constinit bool g_readers_are_known = false;
 
 namespace {
-
-constinit bool g_mutexes_are_known = false;
 
 // valgrind.h's request RUNNING_ON_VALGRIND: rotations that leave rdi as it was, and an exchange of a register with itself.
 bool IsUnderValgrind() {
@@ -46,7 +45,7 @@ bool MutexesAreAsKnown(const RealLocks& real, int kind) {
   free.lock.__data.__kind = kind;
   Sample<pthread_mutex_t> held = free, tried = free;
   held.lock.__data.__lock = 1;
-  held.lock.__data.__owner = static_cast<int>(RawSyscall(SYS_gettid));
+  held.lock.__data.__owner = OwnerInMutexes();
   held.lock.__data.__nusers = 1;
   bool recursive = kind == PTHREAD_MUTEX_RECURSIVE_NP;
   if (recursive) held.lock.__data.__count = 2;
@@ -91,12 +90,6 @@ void LearnLocks(const RealLocks& real) {
       AreLibcs({AddressOf(real.pthread_rwlock_rdlock), AddressOf(real.pthread_rwlock_tryrdlock),
                 AddressOf(real.pthread_rwlock_unlock)}) &&
       ReadersAreAsKnown(real);
-}
-
-int TryUnmet(pthread_mutex_t* mutex) {
-  int error = g_real_locks.pthread_mutex_trylock(mutex);
-  if (error == 0 && g_mutexes_are_known) t_state.mutex_owner = mutex->__data.__owner;
-  return error;
 }
 
 bool NeedsNoWait(const pthread_mutex_t* mutex) {

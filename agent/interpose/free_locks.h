@@ -7,10 +7,9 @@
 //           locks in the same state (LearnLocks): what programs have compiled in since 2007 and 2017 is still no interface. Not
 //           with lock elision; not under valgrind, whose tools want to see every call; not where another library stands between us
 //           and libc.
-// Owner:    what libc calls the calling thread in a mutex, as read from one that libc took for it. A vfork child, or a raw clone
-//           without a thread pointer of its own, is its parent to libc: here, too. A forked child asks anew. So does who finds
-//           that libc's own note of it is another by now: chromium writes it anew in what it clones into a namespace of its
-//           own, looks at a mutex it takes, and would abort.
+// Owner:    what libc has noted of the calling thread, and was seen to write into a mutex. A vfork child, or a raw clone without a
+//           thread pointer of its own, is its parent to libc: here, too. chromium writes the note anew in what it clones into a
+//           namespace of its own, looks at a mutex that it takes, and would abort.
 #pragma once
 
 #include <errno.h>
@@ -21,29 +20,21 @@
 #include <cstdint>
 
 #include "agent/base/signal_safe.h"
-#include "agent/base/thread_state.h"
 #include "agent/interpose/lock_hooks.h"
 
 namespace profagent {
 
 void LearnLocks(const RealLocks& real);
 
-// In the child of a fork.
-inline void ForgetMutexOwner() { t_state.mutex_owner = 0; }
+extern constinit bool g_mutexes_are_known;  // else libc's trylock is asked
 
-// In libc's struct pthread, glibc 2.35 to this day. Were it elsewhere, no owner would be believed: libc would take every lock.
-inline constexpr uintptr_t kThreadIdInLibc = 0x2d0;
-
-// The owner that libc would write, 0 if that is not known (yet).
-PROF_ALWAYS_INLINE int KnownOwner() {
+// The owner that libc would write: tid of struct pthread, there from glibc 2.35 to this day. Were it elsewhere, no mutex would be
+// as known.
+PROF_ALWAYS_INLINE int OwnerInMutexes() {
+  constexpr uintptr_t kThreadIdInLibc = 0x2d0;
   auto thread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
-  int current = __atomic_load_n(reinterpret_cast<const int*>(thread + kThreadIdInLibc), __ATOMIC_RELAXED);
-  int owner = t_state.mutex_owner;
-  return owner == current ? owner : 0;
+  return __atomic_load_n(reinterpret_cast<const int*>(thread + kThreadIdInLibc), __ATOMIC_RELAXED);
 }
-
-// Of a thread that was not met yet, or where libc is not as we know it: libc's trylock.
-__attribute__((noinline)) int TryUnmet(pthread_mutex_t* mutex);
 
 // Instead of trylock, where a library has lock and lacks trylock: libc's would take the lock past it. What a look says to need no
 // wait is left to lock. EBUSY: it does.
@@ -64,11 +55,10 @@ PROF_ALWAYS_INLINE bool TakeWord(int* word) {
 // Of the plain kind: 0, it is ours now; EBUSY, somebody holds it.
 PROF_ALWAYS_INLINE int TryFree(pthread_mutex_t* mutex) {
   auto& data = mutex->__data;
-  int owner = KnownOwner();
-  if (owner == 0) [[unlikely]]
-    return TryUnmet(mutex);
+  if (!g_mutexes_are_known) [[unlikely]]
+    return g_real_locks.pthread_mutex_trylock(mutex);
   if (!TakeWord(&data.__lock)) return EBUSY;
-  data.__owner = owner;
+  data.__owner = OwnerInMutexes();
   ++data.__nusers;
   return 0;
 }
@@ -76,9 +66,9 @@ PROF_ALWAYS_INLINE int TryFree(pthread_mutex_t* mutex) {
 // Of the recursive kind: 0, it is ours now, maybe once more; EBUSY, somebody else holds it; EAGAIN, it is ours too often.
 PROF_ALWAYS_INLINE int TryFreeOrOurs(pthread_mutex_t* mutex) {
   auto& data = mutex->__data;
-  int owner = KnownOwner();
-  if (owner == 0) [[unlikely]]
-    return TryUnmet(mutex);
+  if (!g_mutexes_are_known) [[unlikely]]
+    return g_real_locks.pthread_mutex_trylock(mutex);
+  int owner = OwnerInMutexes();
   if (__atomic_load_n(&data.__owner, __ATOMIC_RELAXED) == owner) {
     if (data.__count == UINT_MAX) return EAGAIN;
     ++data.__count;

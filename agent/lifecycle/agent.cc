@@ -17,7 +17,6 @@
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/allocator.h"
 #include "agent/interpose/foreign_allocator.h"
-#include "agent/interpose/free_locks.h"
 #include "agent/interpose/gprof_hooks.h"
 #include "agent/interpose/library_hooks.h"
 #include "agent/interpose/lock_hooks.h"
@@ -271,7 +270,6 @@ void Agent::TellParentOfHiddenChild() {
 void Agent::RestartAfterForkInChild() {
   if (!active()) return;
   ForgetWhoLooksAtObjects();
-  ForgetMutexOwner();
   TellParentOfHiddenChild();
   ledger_.Vacate();  // in the child this is the parent's file, or memory that fork emptied
   bool record = g_options.follow_children && OpenLedger();

@@ -114,6 +114,12 @@ PROF_SIGNAL_SAFE bool StepByEpilogue(ModuleMap* modules, StackMemory* memory, co
   return true;
 }
 
+PROF_SIGNAL_SAFE bool EndsGoroutine(ModuleMap* modules, const FrameRecord& frame) {
+  CodeWindow code;
+  return frame.readable && frame.return_address >= 4096 && ReadCode(modules, frame.return_address, &code) &&
+         code.is_loaded && IsGoroutineEnd(code);
+}
+
 }  // namespace
 
 CallSite CallBefore(ModuleMap* modules, uintptr_t return_address) {
@@ -122,12 +128,6 @@ CallSite CallBefore(ModuleMap* modules, uintptr_t return_address) {
   if (return_address < 4096 || !ReadCode(modules, return_address, &code)) return site;
   site.is_call = FollowsCall(code, return_address, &site.target);
   return site;
-}
-
-PROF_SIGNAL_SAFE static bool EndsGoroutine(ModuleMap* modules, const FrameRecord& frame) {
-  CodeWindow code;
-  return frame.readable && frame.return_address >= 4096 && ReadCode(modules, frame.return_address, &code) &&
-         code.is_loaded && IsGoroutineEnd(code);
 }
 
 uintptr_t BehindStub(ModuleMap* modules, uintptr_t target) {
