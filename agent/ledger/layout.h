@@ -23,7 +23,7 @@
 namespace profagent {
 
 inline constexpr uint64_t kLedgerMagic = 0x31474445'4c464f52;  // "ROFLEDG1"
-inline constexpr uint32_t kLedgerVersion = 4;
+inline constexpr uint32_t kLedgerVersion = 5;
 
 // Where a record stands: its offset from the ledger's first byte, in units of 8 bytes. 0: none.
 using RecordId = uint32_t;
@@ -43,10 +43,17 @@ enum class CpuEngine : uint32_t { kNone = 0, kThreadTimers = 1, kProcessTimer = 
 // could do nothing any more.
 enum class ProcessEnd : uint32_t { kRunning = 0, kExited = 1, kExecuted = 2, kSignalled = 3, kSandboxed = 4 };
 
-// The chains that are looked up by hash. `first` is the RecordId of an array of 1 << log2_count bucket heads.
+// The chains that are looked up by hash. `first` is the RecordId of an array of 1 << log2_count bucket heads. A record is in
+// the bucket of its own, the lowest bits of its hash, or in its near one, fewer bits: the first buckets of a large array are
+// near ones, too, so that a few records touch one page of it.
 struct BucketArray {
+  static constexpr uint32_t kLog2Near = 10;  // of 4 bytes: a page
+
   RecordId first;
   uint32_t log2_count;
+
+  uint32_t Own(uint32_t hash) const { return hash & ((uint32_t{1} << log2_count) - 1); }
+  uint32_t Near(uint32_t hash) const { return Own(hash) & ((uint32_t{1} << kLog2Near) - 1); }
 };
 
 inline constexpr uint32_t kLiveLevels = 10;

@@ -150,18 +150,17 @@ class Ledger {
   };
   // 0: full, counted.
   PROF_SIGNAL_SAFE RecordId Allocate(const Place& place);
-  // The record in this chain that `same` holds for, or a new one, filled by `fill` before it is published. nullptr:
-  // full, counted.
+  // The record that `same` holds for, or a new one, filled by `fill` before it is published. nullptr: full, counted.
   template <class Record, class Same, class Fill>
-  PROF_ALWAYS_INLINE Record* FindOrMake(std::atomic<RecordId>& bucket, const Place& place, Same same,
-                                        Fill fill);
+  PROF_ALWAYS_INLINE Record* FindOrMake(const BucketArray& array, uint32_t hash, const Place& place,
+                                        Same same, Fill fill);
   template <class Record>
   PROF_ALWAYS_INLINE void Publish(std::atomic<RecordId>& list, Record* record);
   PROF_SIGNAL_SAFE bool ReserveUpTo(uint64_t end);
   void GiveUnusedBack();
   uint64_t SampleBucketsStart() const;  // bytes from the start; up to first_record_
-  PROF_ALWAYS_INLINE std::atomic<RecordId>& Bucket(const BucketArray& array, uint32_t hash) const {
-    return At<std::atomic<RecordId>>(array.first)[hash & ((uint32_t{1} << array.log2_count) - 1)];
+  PROF_ALWAYS_INLINE std::atomic<RecordId>* Heads(const BucketArray& array) const {
+    return At<std::atomic<RecordId>>(array.first);
   }
 
   std::byte* base_ = nullptr;

@@ -170,7 +170,7 @@ class LedgerView {
     return left_out;
   }
 
-  // All chains of a table. A site is believed in its own bucket only, so chains of a damaged file cannot run into one
+  // All chains of a table. A site is believed in its own buckets only, so chains of a damaged file cannot run into one
   // another.
   template <class Site, class Read>
   uint64_t ForEachSite(const BucketArray& array, Read&& read) const {
@@ -179,7 +179,12 @@ class LedgerView {
     uint64_t left_out = 0;
     for (uint32_t i = 0; i < buckets; ++i) {
       left_out += ForEach<Site>(
-          heads[i], [&](const Site& site) { return (HashSite(site) & (buckets - 1)) == i; }, read);
+          heads[i],
+          [&](const Site& site) {
+            uint32_t hash = HashSite(site);
+            return array.Own(hash) == i || array.Near(hash) == i;
+          },
+          read);
     }
     return left_out;
   }

@@ -242,6 +242,24 @@ TEST(Ledger, PopulatesAheadOnlyWhenItHasGrown) {
   ledger.Close();
 }
 
+// Each page is a fault, in the handler of a tick.
+TEST(Ledger, FewStacksTouchOnePageOfBuckets) {
+  Ledger ledger;
+  ASSERT_TRUE(ledger.CreateAnonymous(Bytes{uint64_t{256} << 20}));
+  const LedgerHeader* header = ledger.header();
+  uint64_t stacks = header->stacks.first * kRecordUnit, heap_sites = header->heap_sites.first * kRecordUnit;
+  auto pages = [&](uint64_t from, uint32_t log2_count) {
+    return PagesInMemory(ledger, from + 4096, (sizeof(RecordId) << log2_count) / 4096 - 2);
+  };
+  for (uint64_t i = 1; i <= 200; ++i) {
+    Frame frames[] = {Frame{i * 977}, Frame{1}};
+    ASSERT_NE(ledger.FindHeapSite(ledger.InternStack(frames, WalkEnd::kOutermost), Bytes{48}), nullptr);
+  }
+  EXPECT_LE(pages(stacks, header->stacks.log2_count), 4u);
+  EXPECT_LE(pages(heap_sites, header->heap_sites.log2_count), 4u);
+  ledger.Close();
+}
+
 TEST_F(LedgerTest, CutsAStackAtTheDeepestThatAReaderTakes) {
   std::vector<Frame> frames(70000, Frame{5});
   StackId id = ledger_.InternStack(frames, WalkEnd::kDepthLimit);

@@ -132,7 +132,7 @@ TEST_F(LedgerViewTest, NamesWhatIsNotALedger) {
 TEST_F(LedgerViewTest, NamesTheVersionThatItCannotRead) {
   std::vector<uint64_t> words = Copy();
   At<LedgerHeader>(words, 0)->version = 7;
-  EXPECT_NE(Words(LedgerView::Over(BytesOf(words))).find("version 7; this profagent reads version 4"),
+  EXPECT_NE(Words(LedgerView::Over(BytesOf(words))).find("version 7; this profagent reads version 5"),
             std::string_view::npos);
 }
 
