@@ -35,7 +35,7 @@ class ElfReader : private Holding {
   // Bytes copied: `size`, or fewer at the end of the file. Not for two threads at once: a small piece fills the window.
   size_t ReadAt(uint64_t offset, void* to, size_t size) const;
 
-  // Shows `visit` the entries of a table of `size` bytes, in their order, until it says false or the file ends.
+  // Shows `visit` the entries of a table of `size` bytes, a span of them at a time, until it says false or the file ends.
   template <class Entry, class Visit>
   void ReadTable(uint64_t offset, uint64_t size, Visit visit) const {
     // On the stack, whose pages were touched before: fresh memory would be a page fault for each 4 KiB of it.
@@ -44,10 +44,7 @@ class ElfReader : private Holding {
     for (uint64_t at = 0; at < size;) {
       size_t want = size - at < sizeof part ? static_cast<size_t>(size - at) : sizeof part;
       size_t got = ReadAt(offset + at, part, want);
-      for (size_t i = 0; i < got / sizeof(Entry); ++i) {
-        if (!visit(part[i])) return;
-      }
-      if (got < want) return;
+      if (!visit(std::span<const Entry>(part, got / sizeof(Entry))) || got < want) return;
       at += got;
     }
   }

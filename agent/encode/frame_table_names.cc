@@ -138,10 +138,17 @@ void NameFromFrameTable(const ElfReader& file, std::string_view module_name,
     return at < addresses.size();
   };
   bool more = true;
-  table.Read([&](Entry entry) {
-    more = name_below(table.FunctionOf(entry));
-    last = entry;
-    have_last = true;
+  table.Read([&](std::span<const Entry> part) {
+    while (more && !part.empty()) {
+      auto above = std::partition_point(
+          part.begin(), part.end(), [&](Entry entry) { return table.FunctionOf(entry) <= addresses[at]; });
+      if (above != part.begin()) {
+        last = above[-1];
+        have_last = true;
+      }
+      part = part.subspan(static_cast<size_t>(above - part.begin()));
+      if (!part.empty()) more = name_below(table.FunctionOf(part.front()));
+    }
     return more;
   });
   if (more) name_below(UINT64_MAX);

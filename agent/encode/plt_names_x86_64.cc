@@ -87,8 +87,8 @@ void NamePltStubs(const ElfReader& file, std::span<const uint64_t> addresses, st
     if (section.sh_type != SHT_RELA || section.sh_link >= sections.size()) continue;
     const Elf64_Shdr& symbols = sections[section.sh_link];
     if (symbols.sh_type != SHT_DYNSYM || symbols.sh_link >= sections.size()) continue;
-    file.ReadTable<Elf64_Rela>(section.sh_offset, section.sh_size, [&](const Elf64_Rela& relocation) {
-      name_by(symbols, relocation);
+    file.ReadTable<Elf64_Rela>(section.sh_offset, section.sh_size, [&](std::span<const Elf64_Rela> part) {
+      for (size_t at = 0; at < part.size() && left > 0; ++at) name_by(symbols, part[at]);
       return left > 0;
     });
   }

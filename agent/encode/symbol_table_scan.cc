@@ -47,7 +47,7 @@ class AddressIndex {
   // False: no memory.
   bool Build(std::span<const uint64_t> addresses, Arena& arena) {
     addresses_ = addresses;
-    size_t buckets = std::min(std::bit_ceil(2 * addresses.size()), kMaxBuckets);
+    size_t buckets = std::min(std::bit_ceil(8 * addresses.size()), kMaxBuckets);
     uint64_t range = addresses.back() - addresses.front();
     while (range >> shift_ >= buckets) ++shift_;
     starts_ = arena.AllocateArray<uint32_t>(buckets + 1);
@@ -237,8 +237,8 @@ void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, SymbolK
   const Elf64_Shdr& strings = file.sections()[table.sh_link];
   Scan scan(file, table, strings, kind);
   if (!scan.Start(addresses, arena)) return;
-  file.ReadTable<Elf64_Sym>(table.sh_offset, table.sh_size, [&](const Elf64_Sym& raw) {
-    scan.Offer(raw);
+  file.ReadTable<Elf64_Sym>(table.sh_offset, table.sh_size, [&](std::span<const Elf64_Sym> part) {
+    for (const Elf64_Sym& raw : part) scan.Offer(raw);
     return true;
   });
 
