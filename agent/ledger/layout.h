@@ -28,6 +28,7 @@ inline constexpr uint32_t kLedgerVersion = 5;
 // Where a record stands: its offset from the ledger's first byte, in units of 8 bytes. 0: none.
 using RecordId = uint32_t;
 inline constexpr uint64_t kRecordUnit = 8;
+constexpr uint64_t RoundUp(uint64_t value, uint64_t step) { return (value + step - 1) / step * step; }
 
 inline constexpr uint64_t kLedgerMinSize = uint64_t{1} << 20;
 inline constexpr uint64_t kLedgerMaxSize = (uint64_t{1} << 32) * kRecordUnit;

@@ -139,6 +139,8 @@ class Ledger {
   std::span<const std::byte> bytes() const;
 
  private:
+  static constexpr uint64_t kReserveStep = 64 * 1024;  // bytes
+
   Status CreateInMemory(std::byte* base, uint64_t size);
   Status Format(std::byte* base, uint64_t size, uint64_t reserved);
   // Where the bytes are: zeroed, for one record. `lost`: what their absence loses, times of kLedgerFull.
