@@ -25,7 +25,7 @@ constexpr uint32_t kExtraFrames = HookFrames::kOwn + kHiddenLeafRoom;
 
 // Up to here (bytes a sample), or from so many samples on, it pays to remember their stacks.
 constexpr uint64_t kMemoRate = 4096;
-constexpr uint32_t kManySamples = 256;
+constexpr uint32_t kManySamples = 1024;
 
 uint64_t Seed() {
   struct timespec now = {};
