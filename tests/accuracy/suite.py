@@ -193,8 +193,8 @@ def heap_values_are_within_their_error(t, rate):
 
 @each([1, 4096, 65536])
 def callers_that_look_alike_are_told_apart(t, rate):
-    # Who samples much remembers stacks that come again (stack_memo.h): at small rates, and from the 257th sample on.
-    run = run_heap(t, "alike", 100_000, rate)
+    # Who samples much remembers stacks that come again (stack_memo.h): at small rates, and from the 1025th sample on.
+    run = run_heap(t, "alike", 400_000, rate)
     profile = run.profile("heap.prof")
     for name, (objects, size) in heap_truth(run).items():
         p = 1 - math.exp(-size / objects / rate) if rate > 1 else 1
