@@ -278,7 +278,11 @@ void BeforeObjectsClose() {
 void AfterObjectsClose() {
   g_state.closed.store(true, std::memory_order_release);
   g_state.newest.store(nullptr, std::memory_order_relaxed);
-  g_state.users.fetch_sub(1, std::memory_order_release);
+  // 0: a destructor forked, and this is the child, which comes out of a dlclose that it never entered.
+  int users = g_state.users.load(std::memory_order_relaxed);
+  while (users > 0 && !g_state.users.compare_exchange_weak(users, users - 1, std::memory_order_release,
+                                                           std::memory_order_relaxed)) {
+  }
 }
 
 void ForgetWhoLooksAtObjects() {

@@ -64,6 +64,11 @@ int main(int argc, char** argv) {
     *at_close = Fork;
     REQUIRE(dlclose(closed) == 0);
     if (g_child == 0) {
+      struct timespec before, after;
+      clock_gettime(CLOCK_MONOTONIC, &before);
+      dlclose(Open(argv[3]));
+      clock_gettime(CLOCK_MONOTONIC, &after);
+      REQUIRE((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 < 800);
       Work(handle, 200);
       exit(0);
     }
