@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "agent/base/raw_syscall.h"
+#include "agent/base/short_wait.h"
 #include "agent/capture/virtual_signals.h"
 
 namespace profagent {
@@ -24,7 +25,7 @@ PROF_WRITTEN_AT_START constinit ForeignSignals g_foreign_signals;
 class ForeignSignals::Locked {
  public:
   PROF_ALWAYS_INLINE explicit Locked(std::atomic<uint32_t>& locked) : locked_(locked) {
-    while (locked_.exchange(1, std::memory_order_acquire) != 0) RawSyscall(SYS_sched_yield);
+    for (ShortWait wait; locked_.exchange(1, std::memory_order_acquire) != 0;) wait.Once();
   }
   PROF_ALWAYS_INLINE ~Locked() { locked_.store(0, std::memory_order_release); }
   Locked(const Locked&) = delete;

@@ -7,6 +7,7 @@
 
 #include "agent/base/errno_saver.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/base/short_wait.h"
 #include "agent/capture/handler_return.h"
 #include "agent/capture/interrupted_call.h"
 
@@ -63,7 +64,7 @@ class VirtualSignals::Locked {
  public:
   // A handler that waited for the lock of the thread that it interrupted would wait for ever.
   Locked(const AllSignalsBlocked&, Entry& entry) : entry_(entry) {
-    while (entry_.locked.exchange(1, std::memory_order_acquire) != 0) RawSyscall(SYS_sched_yield);
+    for (ShortWait wait; entry_.locked.exchange(1, std::memory_order_acquire) != 0;) wait.Once();
   }
   ~Locked() { entry_.locked.store(0, std::memory_order_release); }
   Locked(const Locked&) = delete;
@@ -74,9 +75,9 @@ class VirtualSignals::Locked {
 };
 
 // A reader in a handler must not wait for a writer that it may have interrupted; but writers block every
-// signal, so the writer is on another processor and about to finish.
+// signal, so the writer is another thread and about to finish.
 KernelSigaction VirtualSignals::Read(const Entry& entry) const {
-  for (;;) {
+  for (ShortWait wait;; wait.Once()) {
     uint32_t version = entry.version.load(std::memory_order_acquire);
     KernelSigaction action;
     action.handler = entry.action_handler.load(std::memory_order_relaxed);

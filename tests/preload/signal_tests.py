@@ -54,6 +54,15 @@ def handler_that_is_set_while_another_is_reset_stays(t):
     t.expect_exit(same_as_without(t, "signals", "reset_hand_race"))
 
 
+@each([signal.SIGPROF, signal.SIGUSR1])
+def threads_of_two_priorities_set_one_handler(t, signo):
+    # The higher one took the processor from the lower one in the middle of that, and waited for it for ever.
+    run = t.run("signals", "priorities", int(signo))
+    if run.status == 77:
+        raise Skip("no real-time priorities here")
+    t.expect_exit(run)
+
+
 @each(["sigwait", "signalfd"])
 def thread_that_waits_for_all_signals(t, how):
     # The classic signal thread: a tick that it is handed is an unknown signal to it.

@@ -205,6 +205,51 @@ static void* SendWhenAsked(void* to) {
   }
 }
 
+static pthread_t g_lower;
+static atomic_bool g_lower_is_ready;
+
+// Two threads of real-time priorities on one processor, each of which sets the same handler again and again. 77: not allowed.
+static void BecomeRealTime(int priority) {
+  cpu_set_t first;
+  CPU_ZERO(&first);
+  CPU_SET(sched_getcpu(), &first);
+  if (priority > 1) {
+    REQUIRE(pthread_getaffinity_np(g_lower, sizeof first, &first) == 0);
+  }
+  REQUIRE(sched_setaffinity(0, sizeof first, &first) == 0);
+  struct sched_param parameter = {.sched_priority = priority};
+  if (sched_setscheduler(0, SCHED_FIFO, &parameter) != 0) _exit(77);
+}
+static void* SetAsLower(void* signo) {
+  BecomeRealTime(1);
+  atomic_store(&g_lower_is_ready, true);
+  while (!g_stop) signal((int)(intptr_t)signo, Count);
+  return NULL;
+}
+static void* SetAsHigher(void* signo) {
+  BecomeRealTime(2);
+  for (int i = 0; i < 3000; ++i) {
+    struct timespec nap = {0, 50000};
+    nanosleep(&nap, NULL);
+    signal((int)(intptr_t)signo, Count);
+  }
+  g_stop = 1;
+  return NULL;
+}
+static void MeetAtOneHandler(int signo) {
+  pthread_t higher;
+  void* argument = (void*)(intptr_t)signo;
+  REQUIRE(pthread_create(&g_lower, NULL, SetAsLower, argument) == 0);
+  while (!atomic_load(&g_lower_is_ready)) usleep(1000);
+  REQUIRE(pthread_create(&higher, NULL, SetAsHigher, argument) == 0);
+  for (int i = 0; !g_stop; ++i) {
+    REQUIRE(i < 1000);  // they stand still
+    usleep(10000);
+  }
+  pthread_join(higher, NULL);
+  pthread_join(g_lower, NULL);
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   sigset_t set;
@@ -455,6 +500,10 @@ int main(int argc, char** argv) {
       interrupted += poll(NULL, 0, i % 4 == 0) != 0;
     }
     printf("%d\n", interrupted);
+    return 0;
+  }
+  if (Is(how, "priorities")) {
+    MeetAtOneHandler(atoi(argv[2]));
     return 0;
   }
   if (Is(how, "busy")) {  // nothing but computing: for strace
