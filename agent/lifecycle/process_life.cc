@@ -394,6 +394,7 @@ void AfterForkInChild() {
   if (g_life == nullptr) return;
   g_life->first = false;
   if (InSandbox()) return;
+  g_life->enters_sandbox.store(false, std::memory_order_relaxed);  // a thread that is not in the child
   g_life->pid = RawSyscall(SYS_getpid);
   g_life->end.store(EndState::kAhead, std::memory_order_relaxed);
   g_life->exits.store(0, std::memory_order_relaxed);

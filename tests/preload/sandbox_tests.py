@@ -93,6 +93,14 @@ def child_of_a_bare_fork_enters_a_sandbox(t):
 
 
 @test()
+def children_that_are_forked_when_a_thread_enters_a_sandbox(t):
+    # They waited ten seconds for that thread, which they do not have, before they entered one of their own.
+    run = t.run("sandbox", "prctl", "fork_meanwhile", hz=250, env=EVERYTHING)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+
+
+@test()
 def program_started_from_a_sandbox_is_profiled(t):
     # Of containers and of the launchers that make them, the program inside is meant: it has the plain name.
     run = t.run("forbid", 1, 400, "--", t.program("worker"), 300, 7, hz=250)

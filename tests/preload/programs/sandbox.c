@@ -176,12 +176,44 @@ static int RawFork(const char* how) {
   return 7;
 }
 
+static void* EnterInThread(void* how) {
+  Enter(how, "return");
+  atomic_store(&g_inside, 1);
+  while (true) SPIN();
+  return NULL;
+}
+
+// Children that are forked while a thread is on its way into a sandbox, into which they go, too.
+static int ForkMeanwhile(char* how) {
+  enum { kMost = 400 };
+  pid_t children[kMost];
+  int count = 0;
+  void* kept[400];
+  for (int i = 0; i < 400; ++i) REQUIRE((kept[i] = malloc(10000)) != NULL);
+  work_before(200);
+  pthread_t thread;
+  REQUIRE(pthread_create(&thread, NULL, EnterInThread, how) == 0);
+  for (; !atomic_load(&g_inside) && count < kMost; ++count) {
+    pid_t child = fork();
+    if (child == 0) {
+      time_t before = time(NULL);
+      Enter(how, "return");
+      for (int i = 0; i < 400; ++i) free(kept[i]);
+      exit(time(NULL) - before < 5 ? 3 : 4);
+    }
+    children[count] = child;
+  }
+  for (int i = 0; i < count; ++i) ExpectExit(children[i], 3);
+  return 7;
+}
+
 int main(int argc, char** argv) {
   REQUIRE(argc == 3);
   const char* how = argv[1];
   const char* mode = argv[2];
   if (Is(how, "refused")) return Refused(mode);
   if (Is(mode, "raw_fork")) return RawFork(how);
+  if (Is(mode, "fork_meanwhile")) return ForkMeanwhile(argv[1]);
   bool threads = Is(mode, "threads");
   pthread_t running[3];
   for (int i = 0; threads && i < 2; ++i) REQUIRE(pthread_create(&running[i], NULL, WorkInThread, NULL) == 0);
