@@ -1,19 +1,8 @@
 #include "agent/lifecycle/profile_names.h"
 
+#include "agent/base/program_name.h"
+
 namespace profagent {
-namespace {
-
-// A file's name has 255 bytes at most: what stands around the program's, a pid among it, needs some of them.
-constexpr size_t kMaxProgramName = 200;
-
-std::string_view Shortened(std::string_view program) {
-  if (program.size() <= kMaxProgramName) return program;
-  size_t size = kMaxProgramName;
-  while (size > 0 && (program[size] & 0xc0) == 0x80) --size;  // not within a character of UTF-8
-  return program.substr(0, size);
-}
-
-}  // namespace
 
 bool NamesTheDump(std::string_view pattern) {
   for (size_t i = 0; i + 1 < pattern.size(); ++i) {
@@ -24,7 +13,7 @@ bool NamesTheDump(std::string_view pattern) {
 
 PathText ProfilePath(std::string_view pattern, const ProcessName& process, WrittenAt when,
                      uint32_t dump_number) {
-  const std::string_view program = Shortened(process.program);
+  const std::string_view program = ShortenedName(process.program);
   PathText path;
   bool names_pid = false;
   for (size_t i = 0; i < pattern.size(); ++i) {

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "agent/base/arena.h"
+#include "agent/base/program_name.h"
 #include "agent/encode/elf_symbols.h"
 #include "agent/encode/pprof_encoder.h"
 #include "agent/ledger/ledger_view.h"
@@ -84,6 +85,12 @@ Error About(const LedgerDirectory::LedgerFile& ledger, std::string_view what) {
   return Error::Of("the records of process ", ledger.pid, " cannot be used: ", what);
 }
 
+// It becomes a part of files' names. The records are those of another user, perhaps, who could lead us elsewhere by a path.
+std::string_view NameOf(const LedgerView& view) {
+  const std::string_view program = view.Text(view.header().program);
+  return ShortenedName(program.substr(program.rfind('/') + 1));
+}
+
 uint64_t NanosOf(const LedgerView& view, uint64_t ticks) {
   const uint64_t hz = view.header().cpu_hz.load(std::memory_order_relaxed);
   return hz != 0 ? ticks * (kNanosPerSecond / hz) : 0;
@@ -132,7 +139,7 @@ Result<ProcessProfiles> ReadLedger(const LedgerDirectory::LedgerFile& file, Nano
   ProcessProfiles process;
   process.pid = file.pid;
   process.serial = file.serial;
-  process.program = view->Text(view->header().program);
+  process.program = NameOf(*view);
   process.parent_pid = view->header().parent_pid;
   process.began_nanos = view->header().start_realtime_ns;
   process.still_records = released == Nanos{} && IsRecordedInto(file);

@@ -61,5 +61,25 @@ TEST(Harvest, LosesNothingOfAProcessThatGoesOnRecording) {
   std::filesystem::remove_all(directory);
 }
 
+TEST(Harvest, TakesAProgramsNameForAPartOfAFilesName) {
+  std::string directory = "/tmp/profagent-harvest-test-XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  const auto program_of = [&](const std::string& program) {
+    const LedgerDirectory::LedgerFile file{directory + "/1.1.ledger", 1, 1};
+    std::filesystem::remove(file.path);
+    Ledger ledger;
+    EXPECT_TRUE(ledger.CreateInFile(file.path.c_str(), Bytes{uint64_t{8} << 20}));
+    ledger.header()->program = ledger.InternText(program).value;
+    const Harvest harvest = HarvestLedgers({file}, LedgerWatch(directory), {});
+    return harvest.processes.empty() ? "none" : harvest.processes[0].program;
+  };
+  EXPECT_EQ(program_of("app"), "app");
+  // Root reads those of everybody.
+  EXPECT_EQ(program_of("../../etc/app"), "app");
+  EXPECT_EQ(program_of("/"), "");
+  EXPECT_EQ(program_of(std::string(255, 'x')), std::string(200, 'x'));
+  std::filesystem::remove_all(directory);
+}
+
 }  // namespace
 }  // namespace profagent
