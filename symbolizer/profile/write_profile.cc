@@ -1,6 +1,7 @@
 #include "symbolizer/profile/write_profile.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,6 +21,11 @@ int WriteAll(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = write(fd, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) {  // a descriptor that somebody else has made non-blocking
+      pollfd writable = {fd, POLLOUT, 0};
+      poll(&writable, 1, -1);
+      continue;
+    }
     if (n < 0) return errno;
     bytes.remove_prefix(static_cast<size_t>(n));
   }

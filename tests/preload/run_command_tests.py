@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 from harness import PATH, Failure, Skip
@@ -205,6 +206,16 @@ def standard_streams_are_the_callers(t):
     outcome = t.run("/bin/sh", "-c", "echo input | %s run -q -- sh -c 'cat; echo error >&2'" % t.profagent, agent=False)
     t.expect_exit(outcome, 0)
     t.expect(outcome.out == b"input\n" and outcome.err == b"error\n", "streams differ", outcome)
+
+
+@test()
+def report_waits_for_a_slow_reader_of_a_stream_that_does_not_block(t):
+    # Node makes its standard error so, which is ours: what did not fit into the pipe any more was lost.
+    (t.dir / "fill.py").write_text("import os\nos.set_blocking(2, False)\ntry:\n  while True: os.write(2, b'x')\n"
+                                   "except BlockingIOError: pass\n")
+    outcome = t.run("/bin/sh", "-c", "%s run --cpu -o x.prof -- %s fill.py 2>&1 | (sleep 1; cat)" % (t.profagent, sys.executable),
+                    agent=False)
+    t.expect(b"profagent: wrote x.prof" in outcome.out, "no report", outcome)
 
 
 @test()
