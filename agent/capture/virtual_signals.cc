@@ -17,7 +17,10 @@ extern "C" __attribute__((visibility("hidden"))) void profagent_reset_hand_entry
 extern "C" __attribute__((visibility("hidden"), used)) PROF_SIGNAL_SAFE uintptr_t
 profagent_on_reset_hand(int signo, siginfo_t*, void* context) {
   bool would_kill = false;
+  // It is the handler's by now; in sigsuspend and its like on top of another one than that which the handler returns to.
+  uint64_t mask = profagent::ChangeSignalMask(SIG_BLOCK, 0);
   uintptr_t handler = profagent::g_virtual_signals.NextHandler(signo, context, &would_kill);
+  if (handler != 0) profagent::SetSignalMask(mask);
   if (handler == 0 && would_kill)
     profagent::g_virtual_signals.PassOn(signo, nullptr);  // reset by another thread meanwhile
   return handler;

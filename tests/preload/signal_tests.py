@@ -54,6 +54,14 @@ def handler_that_is_set_while_another_is_reset_stays(t):
     t.expect_exit(same_as_without(t, "signals", "reset_hand_race"))
 
 
+@test()
+def handler_that_is_reset_has_the_mask_of_sigsuspend(t):
+    # Another signal that was let through in the call came in the handler, and with us it stayed pending for good.
+    run = same_as_without(t, "signals", "suspend_once")
+    t.expect_exit(run)
+    t.expect(run.out.startswith(b"14 1\nafter: 1\n"), "the signal did not come", run)
+
+
 @each([signal.SIGPROF, signal.SIGUSR1])
 def threads_of_two_priorities_set_one_handler(t, signo):
     # The higher one took the processor from the lower one in the middle of that, and waited for it for ever.

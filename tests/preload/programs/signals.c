@@ -205,6 +205,31 @@ static void* SendWhenAsked(void* to) {
   }
 }
 
+static void RaiseAnother(int number) {
+  raise(SIGUSR1);
+  printf("%d %d\n", number, g_count);
+}
+
+// A signal that is blocked but in the call, and so in a handler that comes then.
+static void SuspendOnce(void) {
+  struct sigaction once = {.sa_handler = RaiseAnother, .sa_flags = SA_RESETHAND};
+  sigset_t both;
+  sigset_t none;
+  sigemptyset(&none);
+  sigemptyset(&both);
+  sigaddset(&both, SIGUSR1);
+  sigaddset(&both, SIGALRM);
+  sigprocmask(SIG_BLOCK, &both, NULL);
+  signal(SIGUSR1, Count);
+  for (int with_mask = 0; with_mask < 2; ++with_mask) {
+    if (with_mask) sigaddset(&once.sa_mask, SIGUSR1);
+    sigaction(SIGALRM, &once, NULL);
+    raise(SIGALRM);
+    sigsuspend(&none);
+    printf("after: %d\n", g_count);
+  }
+}
+
 static pthread_t g_lower;
 static atomic_bool g_lower_is_ready;
 
@@ -500,6 +525,10 @@ int main(int argc, char** argv) {
       interrupted += poll(NULL, 0, i % 4 == 0) != 0;
     }
     printf("%d\n", interrupted);
+    return 0;
+  }
+  if (Is(how, "suspend_once")) {
+    SuspendOnce();
     return 0;
   }
   if (Is(how, "priorities")) {
