@@ -25,7 +25,8 @@ void* Arena::Allocate(size_t size, size_t alignment) {
 
   size_t need = (size + sizeof(Block) + alignment + kPage - 1) & ~(kPage - 1);
   size_t left = limit_ - taken_;
-  if (need > left) return nullptr;
+  if (need > left || left - need < held_back_) return nullptr;
+  left -= held_back_;
   // A quarter of what it has: few system calls, little waste.
   size_t block_size = std::clamp(taken_ / 4 & ~(kLeastBlock - 1), kLeastBlock, kLargestBlock);
   bool is_shared = need <= block_size;

@@ -34,6 +34,10 @@ class Arena : private Holding {
     return static_cast<T*>(Allocate(count * kSize, alignof(T)));
   }
 
+  // So much of the limit is kept for later: until it is set to 0 again, Allocate leaves it untouched.
+  void HoldBack(size_t size) { held_back_ = size; }
+  size_t limit() const { return limit_; }
+
   void Release();
   // The process is about to end: the kernel gives back what is not much with all other memory more cheaply than alone.
   void LeaveToExit() {
@@ -52,6 +56,7 @@ class Arena : private Holding {
   static constexpr size_t kLeaveAtMost = size_t{2} << 20;  // of each of up to four profiles
 
   size_t limit_;
+  size_t held_back_ = 0;
   size_t taken_ = 0;
   Block* blocks_ = nullptr;
   uintptr_t at_ = 0;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr uint32_t kMaxComments = 64;
 constexpr size_t kCommentMemory = 16 * 1024;  // a command line is at most 4 KiB
+constexpr size_t kPlacesShare = 8;  // one part in so many of the memory is for locations and their names
 
 std::string_view EngineName(uint32_t engine) {
   switch (static_cast<CpuEngine>(engine)) {
@@ -116,8 +117,11 @@ class Encoder {
 Status Encoder::Run() {
   period_ = PeriodOf(request_.kind, ledger_.header());
   if (comment_memory_ == nullptr || !CollectModules()) return Error::Of("no memory to encode a profile");
+  // Where the ledger is full, the samples would take all memory there is, and not one would have a place to name.
+  arena_.HoldBack(arena_.limit() / kPlacesShare);
   damaged_records_ +=
       CollectSamples(ledger_, request_.kind, request_.end_monotonic, modules_, arena_, &samples_);
+  arena_.HoldBack(0);
   samples_.Sort();
 
   for (const ValueType& type : kind_.sample_types) WriteValueType(1, type);

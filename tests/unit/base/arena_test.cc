@@ -44,6 +44,19 @@ TEST(Arena, StaysBelowItsLimitAndGoesOnWithWhatFits) {
   EXPECT_GT(arena.taken(), size_t{900} << 10);
 }
 
+TEST(Arena, HoldsBackWhatIsForLater) {
+  Arena arena(1 << 20);
+  arena.HoldBack(200 << 10);
+  EXPECT_NE(arena.Allocate(600 << 10), nullptr);
+  EXPECT_EQ(arena.Allocate(300 << 10), nullptr);
+  while (arena.Allocate(64) != nullptr) {
+  }
+  EXPECT_LE(arena.taken(), size_t{824} << 10);
+  EXPECT_EQ(arena.Allocate(180 << 10), nullptr);
+  arena.HoldBack(0);
+  EXPECT_NE(arena.Allocate(180 << 10), nullptr);
+}
+
 // The encoder's big arrays must not throw away what is left of a block.
 TEST(Arena, FillsABlockUpBesideLargeArrays) {
   Arena arena;

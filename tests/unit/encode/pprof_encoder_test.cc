@@ -360,6 +360,31 @@ TEST(PprofEncoder, GivesThePartThatFitsItsMemory) {
   EXPECT_GE(complete, 1);
 }
 
+// A ledger that was filled up has samples enough to take all of that memory. Those that are written have their stacks all the same.
+TEST(PprofEncoder, KeepsMemoryForThePlacesOfTheSamplesThatFit) {
+  TestLedger ledger(16 << 20);
+  ledger.AddProgramAndLibrary();
+  ledger.AddModule(3, kModuleIsAgent, "/usr/lib/libprofagent.so", 0x7e0000000000, {});
+  constexpr uint64_t kSites = 20000;
+  for (uint64_t i = 0; i < kSites; ++i) {  // with a frame that is hidden: each stack is copied
+    ledger.Add({In(1, i % 30), In(1, 100 + i / 30 % 30), In(1, 200 + i / 900), In(3, 1), In(2, 1)}, "", 1);
+  }
+  for (size_t limit = 256 << 10; limit <= (4 << 20); limit *= 2) {
+    Arena arena(limit);
+    std::string bytes;
+    auto sink = [&](std::span<const std::byte> part) {
+      bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
+      return true;
+    };
+    ASSERT_TRUE(EncodeProfile(ledger.view(), RequestEndingAt(0), PageNames, arena, sink));
+    EXPECT_LE(arena.taken(), limit);
+    Profile profile = Parse(bytes);
+    EXPECT_GT(profile.sample_size(), 0);
+    EXPECT_FALSE(HasComment(profile, "frames_no_encoder_memory=")) << limit;
+    for (const auto& sample : profile.sample()) ASSERT_GE(sample.location_id_size(), 4);
+  }
+}
+
 TEST(PprofEncoder, StopsWhenTheSinkRefuses) {
   TestLedger ledger(4 << 20);
   ledger.AddProgramAndLibrary();
