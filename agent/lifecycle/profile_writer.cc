@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -28,6 +29,30 @@ Nanos MonotonicNow() {
   RawSyscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
   return Nanos{static_cast<uint64_t>(now.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(now.tv_nsec)};
 }
+
+// Room for the files that are opened to write a profile, where the program has used its descriptors up: the soft limit is moved up
+// to the hard one for so long. At its end only, for until then another thread could get a number that it was not to get.
+class RoomAtTheEnd {
+ public:
+  explicit RoomAtTheEnd(Afterwards afterwards) {
+    if (afterwards != Afterwards::kProcessEnds) return;
+    long probe = RawSyscall(SYS_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0);
+    if (SyscallError(probe) == 0) RawSyscall(SYS_close, probe);
+    if (SyscallError(probe) != EMFILE) return;
+    if (RawSyscall(SYS_prlimit64, 0, RLIMIT_NOFILE, nullptr, &asked_) != 0) return;
+    struct rlimit more = {asked_.rlim_max, asked_.rlim_max};
+    moved_ = RawSyscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &more, nullptr) == 0;
+  }
+  ~RoomAtTheEnd() {
+    if (moved_) RawSyscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &asked_, nullptr);
+  }
+  RoomAtTheEnd(const RoomAtTheEnd&) = delete;
+  RoomAtTheEnd& operator=(const RoomAtTheEnd&) = delete;
+
+ private:
+  struct rlimit asked_ = {};
+  bool moved_ = false;
+};
 
 std::string_view TextOf(const Ledger& ledger, RecordId id) {
   auto view = LedgerView::Over(ledger.bytes());
@@ -105,6 +130,7 @@ bool WriteProfile(const Ledger& ledger, const WantedProfile& profile, std::strin
   }
   if (when_empty == WhenEmpty::kSkip && IsEmpty(*view, profile.kind)) return false;
 
+  RoomAtTheEnd room(afterwards);
   // Writing takes no more memory than recording was allowed; with less than it wants, the profile says what is missing.
   Arena arena(ledger.header()->size < kLeastEncoderMemory ? kLeastEncoderMemory : ledger.header()->size);
   ElfSymbols symbols(arena, ElfSymbols::Origin::kThisProcess);

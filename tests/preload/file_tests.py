@@ -208,6 +208,15 @@ def no_free_descriptor(t, limit):
         t.expect_one_error_line(run, "cpu.prof", "oo many open files")
 
 
+@test()
+def descriptors_are_used_up_at_the_end(t):
+    # A server that leaks descriptors had no profile: 1024 is its soft limit only, and at its end that may be passed.
+    run = t.run("closes", "descriptors_used_up", hz=250)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "work_after_close", 0.3)
+
+
 @each(["chdir", "removed_directory", "umask"])
 def relative_name_is_kept_from_the_start(t, how):
     # `CPUPROFILE=cpu.prof`, and the daemon goes to /: the file belongs where the user was.

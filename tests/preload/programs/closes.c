@@ -85,6 +85,14 @@ int main(int argc, char** argv) {
   } else if (Is(how, "no_free_descriptor")) {
     struct rlimit limit = {atoi(argv[2]), atoi(argv[2])};
     REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  } else if (Is(how, "descriptors_used_up")) {  // the soft limit alone, as a server has it that leaks them
+    struct rlimit limit;
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = 64;
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    while (open("/dev/null", O_RDONLY) >= 0) {
+    }
+    REQUIRE(errno == EMFILE);
   } else if (Is(how, "chdir")) {
     REQUIRE(chdir("/") == 0);
   } else if (Is(how, "chdir_and_fork")) {
