@@ -183,8 +183,8 @@ void CpuEngines::LeaveThreadTimers(int error) {
   }
   const char* reason = error == EAGAIN ? " (RLIMIT_SIGPENDING, ulimit -i)" : "";
   if (error == EAGAIN) {
-    settings_.ledger->Count(Loss::kTimerLimit);
     if (StartProcessTimer()) {
+      settings_.ledger->Count(Loss::kTimerLimit);
       Use(Engine::kProcessTimer);
       Log(Verbosity::kErrors, "a timer a thread is refused", reason,
           "; one timer serves the process, and which thread it samples is the kernel's choice");
