@@ -128,6 +128,7 @@ class Summary {
   }
 
   void CpuTable() const;
+  bool UsedCpuTime() const;
   std::string WhyNoCpuSamples() const;
   void Heap() const;
   void Waits(ProfileKind kind, const std::string& title, const char* unit) const;
@@ -143,15 +144,18 @@ class Summary {
 };
 
 // Many short processes may have none between them, each with less than a period; of ten periods in all that does not happen.
-std::string Summary::WhyNoCpuSamples() const {
+bool Summary::UsedCpuTime() const {
   constexpr uint64_t kPeriods = 10;
   uint64_t period = kLongestTick;
   for (const Output& output : outputs_) {
     if (output.kind == ProfileKind::kCpu)
       period = std::max(period, static_cast<uint64_t>(std::max<int64_t>(output.profile.period(), 0)));
   }
-  if (cpu_time_.value < kPeriods * period)
-    return "no samples: the command used less CPU time than one sampling period";
+  return cpu_time_.value >= kPeriods * period;
+}
+
+std::string Summary::WhyNoCpuSamples() const {
+  if (!UsedCpuTime()) return "no samples: the command used less CPU time than one sampling period";
   return "no samples: the command used " + SecondsText(cpu_time_.value) +
          " of CPU time, but in programs without the agent "
          "(static, or behind a cleaned environment, a chroot or a sandbox), or in threads that it did not "
@@ -163,7 +167,8 @@ void Summary::CpuTable() const {
   if (heaviest == nullptr) {
     const bool anything =
         std::ranges::any_of(outputs_, [](const Output& output) { return output.weight > 0; });
-    if (wanted_.cpu.asked || (wanted_.cpu.taken && !anything)) report_.Line(WhyNoCpuSamples());
+    if (wanted_.cpu.asked || (wanted_.cpu.taken && (!anything || UsedCpuTime())))
+      report_.Line(WhyNoCpuSamples());
     return;
   }
   if (lines_ == 0) return;

@@ -280,6 +280,18 @@ def time_without_the_agent_is_not_called_short(t):
 
 
 @test()
+def time_without_the_agent_is_said_beside_a_heap(t):
+    # One sample of the shell's heap, and nobody heard that the command's second of CPU time is in no profile.
+    script = "exec '%s' '%s' 300 0" % (t.need("nice"), t.program("worker_static"))
+    for _ in range(5):  # until no tick met the shell
+        outcome = run(t, [], "/bin/sh", "-c", script, env={"MEMPROFILERATE": "1"})
+        if outcome.profile("cpu.prof").ticks() == 0: break
+    t.expect(re.search(r"^profagent: heap.*allocated", said(outcome), re.M) is not None, "no heap", outcome)
+    t.expect(re.search(r"^profagent: no samples: the command used [\d.]+m?s of CPU time, but in programs without the agent", said(outcome), re.M)
+             is not None, "not said", outcome)
+
+
+@test()
 def own_allocator_is_said_before_the_program_starts(t):
     source = t.dir / "own.c"
     source.write_text("#include <unistd.h>\nstatic char memory[1 << 20]; static unsigned long used;\n"
