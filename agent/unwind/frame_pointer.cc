@@ -140,6 +140,16 @@ uintptr_t BehindStub(ModuleMap* modules, uintptr_t target) {
   return StackMemory::Copy(pointer, &arrives, sizeof arrives) == sizeof arrives ? arrives : target;
 }
 
+bool MakesFrameRecord(ModuleMap* modules, uintptr_t start, uintptr_t pc) {
+  constexpr uintptr_t kPrologue = 48;  // Go's looks at its stack's limit first
+  for (uintptr_t at = start; at < pc && at - start < kPrologue; at += CodeWindow::kAfter - 8) {
+    CodeWindow code;
+    if (!ReadCode(modules, at, &code)) return false;
+    if (SetsFramePointer(code, pc - at)) return true;
+  }
+  return false;
+}
+
 FramePointerStep StepByInstruction(ModuleMap* modules, StackMemory* memory, Registers* registers) {
   CodeWindow code;
   if (!ReadCode(modules, registers->pc(), &code)) return FramePointerStep::kNothing;

@@ -27,6 +27,9 @@ enum class FramePointerStep : uint8_t {
   kUnreadable,    // the chain leads where nothing can be read
 };
 
+// Whether the function that begins at `start` has made rbp point at its frame before it came to pc.
+PROF_SIGNAL_SAFE bool MakesFrameRecord(ModuleMap* modules, uintptr_t start, uintptr_t pc);
+
 // What the interrupted instruction itself says about the top of the stack. kNothing: nothing, or nothing plausible; `registers`
 // are as before.
 PROF_SIGNAL_SAFE FramePointerStep StepByInstruction(ModuleMap* modules, StackMemory* memory,

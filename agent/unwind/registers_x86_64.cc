@@ -97,6 +97,17 @@ bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target) {
   return false;
 }
 
+bool SetsFramePointer(const CodeWindow& code, uintptr_t size) {
+  for (int at = 0; at + 4 <= code.after && static_cast<uintptr_t>(at) + 3 <= size; ++at) {
+    if (code.At(at) != 0x48) continue;
+    uint8_t opcode = code.At(at + 1), modrm = code.At(at + 2);
+    if (opcode == 0x89 && modrm == 0xe5) return true;  // mov
+    if (opcode == 0x8b && modrm == 0xec) return true;  // the same
+    if (opcode == 0x8d && (modrm == 0x6c || modrm == 0xac) && code.At(at + 3) == 0x24) return true;  // lea
+  }
+  return false;
+}
+
 bool IsGoroutineEnd(const CodeWindow& code) {
   return code.before >= 1 && code.after >= 6 && code.At(-1) == 0x90 && code.At(0) == 0xe8 &&
          code.At(5) == 0x90;

@@ -153,6 +153,10 @@ PROF_SIGNAL_SAFE bool ReadEpilogue(const CodeWindow& code, Epilogue* epilogue);
 // the instruction.
 PROF_SIGNAL_SAFE bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target);
 
+// Whether one of the instructions in `size` bytes from the window's address on makes rbp point at the frame: mov %rsp,%rbp, or the lea x(%rsp),%rbp
+// of Go before 1.21.
+PROF_SIGNAL_SAFE bool SetsFramePointer(const CodeWindow& code, uintptr_t size);
+
 // Whether the window's address is where Go lets a goroutine's first function return to, which nobody called: one byte into
 // runtime.goexit (nop; call; nop).
 PROF_SIGNAL_SAFE bool IsGoroutineEnd(const CodeWindow& code);

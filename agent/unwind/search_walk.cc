@@ -123,10 +123,15 @@ bool Walker::IsDoubtful(const FramePosition& callee, const FramePosition& caller
   return target == 0 || !CanBegin(BehindStub(modules_, target), StartOfBareCode(callee.pc), callee.pc);
 }
 
+// `by_chain`: rbp leads to a caller. Only a frame in front of that one may have been left out, one of a function that keeps none.
 void Walker::AddPlaces(const FramePosition& callee, uint32_t from, uint32_t reach, uint32_t by_pointer,
-                       CallPlaces* places) {
+                       bool by_chain, CallPlaces* places) {
   const uintptr_t start = StartOfBareCode(callee.pc);
   if (stack_ != 0 && stack_ - callee.sp < reach) reach = static_cast<uint32_t>(stack_ - callee.sp);
+  if (by_chain) {
+    const uintptr_t below = callee.fp > callee.sp ? callee.fp - callee.sp : 0;
+    if (below < reach) reach = static_cast<uint32_t>(below);
+  }
   uint64_t word = 0;
   for (uint32_t offset = from; offset < reach && memory_.Read(callee.sp + offset, &word); offset += 8) {
     constexpr uint64_t kLowest = 4096, kHighest = uint64_t{1} << 47;  // most words are numbers
@@ -136,20 +141,21 @@ void Walker::AddPlaces(const FramePosition& callee, uint32_t from, uint32_t reac
     uintptr_t target = site.target != 0 ? BehindStub(modules_, site.target) : 0;
     uint32_t rank = target == 0 ? by_pointer : kElsewhere;
     if (CanBegin(target, start, callee.pc) && callee.pc - target < kByPointerNear) {
+      if (by_chain && MakesFrameRecord(modules_, target, callee.pc)) continue;
       rank = static_cast<uint32_t>(callee.pc - target);
     }
     places->Add({rank, offset});
   }
 }
 
-void Walker::AddPlacesAtRegisters(const ucontext_t& context, const FramePosition& callee,
+void Walker::AddPlacesAtRegisters(const ucontext_t& context, const FramePosition& callee, bool by_chain,
                                   CallPlaces* places) {
   for (uint8_t number : kCalleeSaved) {
     uint64_t saved;
     std::memcpy(&saved, reinterpret_cast<const char*>(&context) + SigcontextOffset(number), sizeof saved);
     if (saved % 8 != 0 || saved - callee.sp >= kSavedFarthest) continue;
     auto offset = static_cast<uint32_t>(saved - callee.sp);
-    AddPlaces(callee, offset, offset + kSavedReach, kByPointerSaved, places);
+    AddPlaces(callee, offset, offset + kSavedReach, kByPointerSaved, by_chain, places);
   }
 }
 
@@ -158,11 +164,11 @@ bool Walker::Search(const ucontext_t& context, const FramePosition& callee, bool
                     BareFrame* bare) {
   FramePosition caller;
   CallPlaces places;
-  AddPlaces(callee, 0, kFirstReach, kByPointerNear, &places);
+  AddPlaces(callee, 0, kFirstReach, kByPointerNear, !by_any_call, &places);
   for (bool all : {false, true}) {
     if (all) {
-      AddPlacesAtRegisters(context, callee, &places);
-      AddPlaces(callee, kFirstReach, kReach, kByPointer, &places);
+      AddPlacesAtRegisters(context, callee, !by_any_call, &places);
+      AddPlaces(callee, kFirstReach, kReach, kByPointer, !by_any_call, &places);
     }
     for (const CallPlace& place : places) {
       bool comes_here = place.rank < kByPointerNear;

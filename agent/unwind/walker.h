@@ -83,10 +83,10 @@ class Walker {
                                                          BareFrame* bare);
   PROF_SIGNAL_SAFE __attribute__((noinline)) void AddPlaces(const FramePosition& callee, uint32_t from,
                                                             uint32_t reach, uint32_t by_pointer,
-                                                            CallPlaces* places);
+                                                            bool by_chain, CallPlaces* places);
   PROF_SIGNAL_SAFE __attribute__((noinline)) void AddPlacesAtRegisters(const ucontext_t& context,
                                                                        const FramePosition& callee,
-                                                                       CallPlaces* places);
+                                                                       bool by_chain, CallPlaces* places);
   PROF_SIGNAL_SAFE __attribute__((noinline)) bool LeadsOut(const ucontext_t& context,
                                                            const FramePosition& caller, BareFrame* bare);
   PROF_SIGNAL_SAFE __attribute__((noinline)) bool GoesAstray(const ucontext_t& context,

@@ -149,6 +149,22 @@ def goroutine_ends_at_its_first_function(t):
     t.expect(alone >= 0.98 * ticks, "only %d of %d ticks end there" % (alone, ticks), run)
 
 
+@each([("pointer", "pointer_third", ["pointer_second", "pointer_without_cfi", "Pointer"])])
+def frame_pointers_are_followed_where_there_is_nothing_else(t, how, function, callers):
+    # Go code calls by pointers (interfaces, closures) and changes stacks (asmcgocall, systemstack): callers were left out, others were
+    # made up of old return addresses, and C called by Go had no Go caller.
+    run = t.run("wild_frames", how, hz=1000)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    profile = t.expect_work(run, function, 0.3)
+    stacks = [([line.function.name for location in s.locations for line in location.lines], s.values[0])
+              for s in profile.stacks_with(function)]
+    whole = sum(ticks for names, ticks in stacks if names[1:len(callers) + 1] == callers and
+                (how.startswith("pointer") or len(names) == len(callers) + 1))
+    ticks = sum(ticks for _, ticks in stacks)
+    t.expect(whole >= 0.98 * ticks, "only %d of %d ticks have the callers %s: %s" % (whole, ticks, callers, stacks[:3]), run)
+
+
 WILD = {"end": "-8", "last_byte": "-1", "near_end": "-4096", "null": "0", "one": "1", "kernel": "-140737488355328",
         "hole": "0x7000000000000000", "low": "4096"}
 

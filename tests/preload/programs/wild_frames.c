@@ -11,6 +11,7 @@ void spin_without_cfi(long count);
 void framed_without_cfi(long count);
 void add_without_cfi(long count);
 void goroutine_without_cfi(long count);
+void pointer_without_cfi(long count, long leaf);
 void call_without_cfi(void (*function)(long), long argument);
 void spin_with_registers(long count, long rsp, long rbp);
 
@@ -30,6 +31,7 @@ __attribute__((noinline)) void many_additions(long count, long a, long b) {
   room[1] = 2;
 }
 static void Goroutine(long count, long a, long b) { goroutine_without_cfi(count); }
+static void Pointer(long count, long leaf, long b) { pointer_without_cfi(count, leaf); }
 static void Framed(long count, long a, long b) { framed_without_cfi(count); }
 
 // The time is taken inside a library whose unwind tables are scribbled over while it runs.
@@ -75,6 +77,8 @@ int main(int argc, char** argv) {
   if (Is(how, "leaf")) For(300, Leaf, 0, 0);
   if (Is(how, "adding")) For(300, many_additions, 0, 0);
   if (Is(how, "goroutine")) For(300, Goroutine, 0, 0);
+  if (Is(how, "pointer")) For(300, Pointer, 0, 0);
+  if (Is(how, "pointer_leaf")) For(300, Pointer, 1, 0);
   if (Is(how, "framed")) For(300, Framed, 0, 0);
   if (Is(how, "middle")) call_without_cfi(work_below_no_cfi, 300);
   if (Is(how, "registers")) For(300, spin_with_registers, strtol(argv[2], NULL, 0), strtol(argv[3], NULL, 0));

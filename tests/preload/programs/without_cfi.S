@@ -97,6 +97,65 @@ goroutine_leave:
         ret
         .size   goroutine_leave, .-goroutine_leave
 
+        .globl  pointer_without_cfi
+        .type   pointer_without_cfi, @function
+// void pointer_without_cfi(long count, long leaf): as compiled code with frame pointers. The second function calls the third by a pointer,
+// so that no call says that it went to it, and has the return address of a call long over in its frame. With `leaf` the third has none.
+pointer_without_cfi:
+        pushq   %rbp
+        movq    %rsp, %rbp
+        call    pointer_second
+        leave
+        ret
+        .size   pointer_without_cfi, .-pointer_without_cfi
+
+        .type   pointer_second, @function
+pointer_second:
+        pushq   %rbp
+        movq    %rsp, %rbp
+        subq    $32, %rsp
+        leaq    pointer_over(%rip), %rax
+        movq    %rax, 8(%rsp)
+        leaq    pointer_third(%rip), %rax
+        leaq    pointer_leaf(%rip), %rdx
+        testq   %rsi, %rsi
+        cmovneq %rdx, %rax
+        call    *%rax
+        leave
+        ret
+        .size   pointer_second, .-pointer_second
+
+        .type   pointer_third, @function
+pointer_third:
+        pushq   %rbp
+        movq    %rsp, %rbp
+        subq    $32, %rsp
+        leaq    pointer_over(%rip), %rax
+        movq    %rax, 8(%rsp)
+1:      decq    %rdi
+        jnz     1b
+        leave
+        ret
+        .size   pointer_third, .-pointer_third
+
+        .type   pointer_leaf, @function
+pointer_leaf:
+        movl    $1, %eax
+1:      subq    %rax, %rdi
+        jnz     1b
+        ret
+        .size   pointer_leaf, .-pointer_leaf
+
+        .type   pointer_never, @function
+pointer_never:
+        pushq   %rbp
+        movq    %rsp, %rbp
+        call    pointer_second
+pointer_over:
+        leave
+        ret
+        .size   pointer_never, .-pointer_never
+
         .globl  spin_with_registers
         .type   spin_with_registers, @function
 // void spin_with_registers(long count, long rsp, long rbp): loops with the stack and frame pointer replaced. A signal
