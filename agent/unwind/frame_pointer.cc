@@ -120,6 +120,19 @@ PROF_SIGNAL_SAFE bool EndsGoroutine(ModuleMap* modules, const FrameRecord& frame
          code.is_loaded && IsGoroutineEnd(code);
 }
 
+// Code that changes stacks by hand (Go's asmcgocall and systemstack) leaves its caller's frame pointer, which may lie below the new
+// stack. That it is one, two records in a row say.
+PROF_SIGNAL_SAFE bool IsOnStackBelow(ModuleMap* modules, StackMemory* memory, uintptr_t pc, uintptr_t sp,
+                                     uintptr_t fp, FrameRecord* frame) {
+  if (fp >= sp || fp < 4096) return false;
+  const CallSite site = CallBefore(modules, pc);
+  if (!site.is_call || site.target != 0) return false;  // it calls what it was given
+  *frame = ReadFrame(memory, fp, fp);
+  if (!frame->readable || !CallBefore(modules, frame->return_address).is_call) return false;
+  FrameRecord next = ReadFrame(memory, fp + 16, frame->fp);
+  return next.readable && (CallBefore(modules, next.return_address).is_call || EndsGoroutine(modules, next));
+}
+
 }  // namespace
 
 CallSite CallBefore(ModuleMap* modules, uintptr_t return_address) {
@@ -201,6 +214,10 @@ FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory, Kno
     return FramePointerStep::kCaller;
   }
   if (ends_goroutine) return FramePointerStep::kGoroutineEnd;
+  if (!interrupted && IsOnStackBelow(modules, memory, pc, sp, fp, &frame)) {
+    Place({frame.return_address, fp + 16, frame.fp}, registers);
+    return FramePointerStep::kCaller;
+  }
   if (fp == 0 || (frame.readable && frame.return_address == 0)) return FramePointerStep::kOutermost;
   return frame.shaped && !frame.readable ? FramePointerStep::kUnreadable : FramePointerStep::kNothing;
 }

@@ -149,7 +149,9 @@ def goroutine_ends_at_its_first_function(t):
     t.expect(alone >= 0.98 * ticks, "only %d of %d ticks end there" % (alone, ticks), run)
 
 
-@each([("pointer", "pointer_third", ["pointer_second", "pointer_without_cfi", "Pointer"])])
+@each([("pointer", "pointer_third", ["pointer_second", "pointer_without_cfi", "Pointer"]),
+       ("switched", "spin_with_cfi", ["switch_to_thread", "switch_first"]),
+       ("switched_bare", "framed_without_cfi", ["switch_to_thread", "switch_first"])])
 def frame_pointers_are_followed_where_there_is_nothing_else(t, how, function, callers):
     # Go code calls by pointers (interfaces, closures) and changes stacks (asmcgocall, systemstack): callers were left out, others were
     # made up of old return addresses, and C called by Go had no Go caller.

@@ -12,10 +12,15 @@ void framed_without_cfi(long count);
 void add_without_cfi(long count);
 void goroutine_without_cfi(long count);
 void pointer_without_cfi(long count, long leaf);
+void switch_stacks(void (*function)(long), long argument, char* below);
 void call_without_cfi(void (*function)(long), long argument);
 void spin_with_registers(long count, long rsp, long rbp);
 
 WORK(work_below_no_cfi)
+
+__attribute__((noinline)) void spin_with_cfi(long count) {
+  while (count-- > 0) __asm__ volatile("" ::: "memory");
+}
 
 static void For(long millis, void (*step)(long, long, long), long a, long b) {
   int64_t end = ThreadCpuNanos() + millis * 1000000;
@@ -32,6 +37,10 @@ __attribute__((noinline)) void many_additions(long count, long a, long b) {
 }
 static void Goroutine(long count, long a, long b) { goroutine_without_cfi(count); }
 static void Pointer(long count, long leaf, long b) { pointer_without_cfi(count, leaf); }
+static void Switched(long count, long bare, long b) {
+  static char below[64 << 10] __attribute__((aligned(16)));
+  switch_stacks(bare ? framed_without_cfi : spin_with_cfi, count, below + sizeof below);
+}
 static void Framed(long count, long a, long b) { framed_without_cfi(count); }
 
 // The time is taken inside a library whose unwind tables are scribbled over while it runs.
@@ -79,6 +88,8 @@ int main(int argc, char** argv) {
   if (Is(how, "goroutine")) For(300, Goroutine, 0, 0);
   if (Is(how, "pointer")) For(300, Pointer, 0, 0);
   if (Is(how, "pointer_leaf")) For(300, Pointer, 1, 0);
+  if (Is(how, "switched")) For(300, Switched, 0, 0);
+  if (Is(how, "switched_bare")) For(300, Switched, 1, 0);
   if (Is(how, "framed")) For(300, Framed, 0, 0);
   if (Is(how, "middle")) call_without_cfi(work_below_no_cfi, 300);
   if (Is(how, "registers")) For(300, spin_with_registers, strtol(argv[2], NULL, 0), strtol(argv[3], NULL, 0));

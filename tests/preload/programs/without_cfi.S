@@ -156,6 +156,52 @@ pointer_over:
         ret
         .size   pointer_never, .-pointer_never
 
+        .globl  switch_stacks
+        .type   switch_stacks, @function
+// void switch_stacks(void (*f)(long), long argument, char* below): as Go calls C. A goroutine on a stack at lower addresses calls f on the
+// thread's, by code that leaves rbp alone.
+switch_stacks:
+        pushq   %rbx
+        pushq   %rbp
+        movq    %rsp, %rbx
+        movq    %rdx, %rsp
+        leaq    1+goroutine_end(%rip), %rax
+        pushq   %rax
+        xorl    %ebp, %ebp
+        jmp     switch_first
+        .size   switch_stacks, .-switch_stacks
+
+        .type   switch_first, @function
+switch_first:
+        pushq   %rbp
+        movq    %rsp, %rbp
+        call    switch_second
+        leave
+        ret
+        .size   switch_first, .-switch_first
+
+        .type   switch_second, @function
+switch_second:
+        pushq   %rbp
+        movq    %rsp, %rbp
+        call    switch_to_thread
+        leave
+        ret
+        .size   switch_second, .-switch_second
+
+        .type   switch_to_thread, @function
+switch_to_thread:
+        movq    %rsp, %rax
+        leaq    -64(%rbx), %rsp
+        andq    $-16, %rsp
+        movq    %rax, 8(%rsp)
+        movq    %rdi, %rax
+        movq    %rsi, %rdi
+        call    *%rax
+        movq    8(%rsp), %rsp
+        ret
+        .size   switch_to_thread, .-switch_to_thread
+
         .globl  spin_with_registers
         .type   spin_with_registers, @function
 // void spin_with_registers(long count, long rsp, long rbp): loops with the stack and frame pointer replaced. A signal
