@@ -133,6 +133,33 @@ PROF_SIGNAL_SAFE bool IsOnStackBelow(ModuleMap* modules, StackMemory* memory, ui
   return next.readable && (CallBefore(modules, next.return_address).is_call || EndsGoroutine(modules, next));
 }
 
+// Bytes from the stack pointer to the frame pointer in the body of the function at `start`; UINTPTR_MAX: its prologue does not say.
+PROF_SIGNAL_SAFE uintptr_t RoomBelowFrame(ModuleMap* modules, uintptr_t start, uintptr_t pc) {
+  constexpr int kMostSteps = 16;
+  uintptr_t room = UINTPTR_MAX;
+  for (int i = 0; i < kMostSteps && start < pc; ++i) {
+    CodeWindow code;
+    if (!ReadCode(modules, start, &code)) break;
+    PrologueStep step = ReadPrologue(code);
+    if (step.length == 0) break;
+    if (step.makes_frame) {
+      room = step.room;
+    } else if (room != UINTPTR_MAX) {
+      room += step.room;
+    }
+    start += step.length;
+  }
+  return room;
+}
+
+// A function that keeps no frame (a hot leaf) and was called by a pointer: the call that the chain shows went to its caller, whose
+// whole room lies above the return address on top.
+PROF_SIGNAL_SAFE bool IsCalledByChained(ModuleMap* modules, const CallSite& top, const CallSite& chained,
+                                        uintptr_t sp, uintptr_t fp, uintptr_t pc) {
+  if (top.target != 0 || Distance(chained, pc) == UINTPTR_MAX || fp < sp + 8) return false;
+  return RoomBelowFrame(modules, chained.target, pc) == fp - sp - 8;
+}
+
 }  // namespace
 
 CallSite CallBefore(ModuleMap* modules, uintptr_t return_address) {
@@ -207,6 +234,10 @@ FramePointerStep StepByFramePointer(ModuleMap* modules, StackMemory* memory, Kno
     if (top.is_call && (any_top || Distance(top, pc) < Distance(chained, pc))) {
       Place({word, sp + 8, fp}, registers);
       return FramePointerStep::kCaller;
+    }
+    if (top.is_call && IsCalledByChained(modules, top, chained, sp, fp, pc)) {
+      Place({word, sp + 8, fp}, registers);
+      return FramePointerStep::kLeafCaller;
     }
   }
   if (chained.is_call) {

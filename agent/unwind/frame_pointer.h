@@ -20,6 +20,7 @@ namespace profagent {
 
 enum class FramePointerStep : uint8_t {
   kCaller,        // `registers` hold pc, sp, fp of the caller
+  kLeafCaller,    // the same, and the frame of what the chain leads to says so: nothing needs to be searched
   kSignalReturn,  // pc is a signal restorer: the interrupted registers stand on the stack
   kOutermost,     // the chain ends in 0, as the ABI has it
   kGoroutineEnd,  // of a goroutine's first function: nothing above it on the stack is its caller

@@ -156,6 +156,7 @@ Walker::Step Walker::ApplyRecipe(Recipe recipe, Registers* registers) {
 Walker::Step Walker::ApplyFramePointer(bool interrupted, Registers* registers) {
   switch (StepByFramePointer(modules_, &memory_, known_calls_, interrupted, registers)) {
     case FramePointerStep::kCaller:
+    case FramePointerStep::kLeafCaller:
       return Step::kCaller;
     case FramePointerStep::kSignalReturn:
       if (!StepBySigcontext(&memory_, registers)) return End(WalkEnd::kUnreadable);

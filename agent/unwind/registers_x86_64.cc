@@ -108,6 +108,39 @@ bool SetsFramePointer(const CodeWindow& code, uintptr_t size) {
   return false;
 }
 
+PrologueStep ReadPrologue(const CodeWindow& code) {
+  if (code.after < 8) return {};
+  auto number = [&code](int at, int size) {
+    if (size == 1) return static_cast<uint32_t>(code.At(at));
+    uint32_t value;
+    std::memcpy(&value, code.bytes + CodeWindow::kBefore + at, sizeof value);
+    return value;
+  };
+  if (uint8_t mark = LandingMarkSize(code); mark != 0) return {mark, false, 0};
+  uint8_t first = code.At(0), second = code.At(1), third = code.At(2), fourth = code.At(3);
+  if ((first & 0xf8) == 0x50) return {1, false, 8};                    // push
+  if (first == 0x41 && (second & 0xf8) == 0x50) return {2, false, 8};  // push %r8 to %r15
+  if (first == 0x76) return {2, false, 0};                             // Go's jbe to morestack
+  if (first == 0x0f && second == 0x86) return {6, false, 0};           // the same
+  if ((first == 0x49 || first == 0x4d) && second == 0x3b && third == 0x66)
+    return {4, false, 0};  // cmp x(%r14)
+  if ((first & 0xf8) != 0x48) return {};
+  if (first == 0x48 && ((second == 0x89 && third == 0xe5) || (second == 0x8b && third == 0xec)))
+    return {3, true, 0};
+  if (second == 0x89 && third >> 6 == 3 && (first & 1 || (third & 7) == 3))
+    return {3, false, 0};  // keeps an argument
+  if (first == 0x48 && second == 0x83 && third == 0xec && fourth < 0x80) return {4, false, fourth};
+  if (first == 0x48 && second == 0x81 && third == 0xec) return {7, false, number(3, 4)};
+  bool near = (third & 0xc7) == 0x44, far = (third & 0xc7) == 0x84;  // x(%rsp)
+  if ((near || far) && fourth == 0x24 && (second == 0x89 || second == 0x8d)) {
+    uint8_t length = near ? 5 : 8;
+    if (first == 0x48 && second == 0x8d && (third & 0x38) == 0x28)
+      return {length, true, number(4, near ? 1 : 4)};
+    return {length, false, 0};
+  }
+  return {};
+}
+
 bool IsGoroutineEnd(const CodeWindow& code) {
   return code.before >= 1 && code.after >= 6 && code.At(-1) == 0x90 && code.At(0) == 0xe8 &&
          code.At(5) == 0x90;

@@ -157,6 +157,14 @@ PROF_SIGNAL_SAFE bool FollowsCall(const CodeWindow& code, uintptr_t address, uin
 // of Go before 1.21.
 PROF_SIGNAL_SAFE bool SetsFramePointer(const CodeWindow& code, uintptr_t size);
 
+// What the instruction at the window's address, one of those that functions with a frame pointer begin with, does to the frame.
+struct PrologueStep {
+  uint8_t length = 0;  // of the instruction; 0: it is none of them
+  bool makes_frame = false;
+  uint32_t room = 0;  // bytes that it takes; where it makes the frame, from the stack pointer to the frame
+};
+PROF_SIGNAL_SAFE PrologueStep ReadPrologue(const CodeWindow& code);
+
 // Whether the window's address is where Go lets a goroutine's first function return to, which nobody called: one byte into
 // runtime.goexit (nop; call; nop).
 PROF_SIGNAL_SAFE bool IsGoroutineEnd(const CodeWindow& code);

@@ -206,8 +206,12 @@ uint32_t Walker::LeaveBareCode(const ucontext_t& context, Registers* registers) 
     if (recipe.kind() != RecipeKind::kFramePointer || depth == frames_.size()) return depth;
     FramePointerStep step =
         interrupted ? StepByInstruction(modules_, &memory_, registers) : FramePointerStep::kNothing;
-    const bool sure = step == FramePointerStep::kCaller;
+    bool sure = step == FramePointerStep::kCaller;
     if (!sure) step = StepByFramePointer(modules_, &memory_, known_calls_, interrupted, registers);
+    if (step == FramePointerStep::kLeafCaller) {
+      sure = true;
+      step = FramePointerStep::kCaller;
+    }
     if (step == FramePointerStep::kSignalReturn) return depth;
     frames_[depth++] = FrameOf(address, module);
     if (!interrupted && IsFunctionStart(here.pc)) {

@@ -150,6 +150,7 @@ def goroutine_ends_at_its_first_function(t):
 
 
 @each([("pointer", "pointer_third", ["pointer_second", "pointer_without_cfi", "Pointer"]),
+       ("pointer_leaf", "pointer_leaf", ["pointer_second", "pointer_without_cfi", "Pointer"]),
        ("switched", "spin_with_cfi", ["switch_to_thread", "switch_first"]),
        ("switched_bare", "framed_without_cfi", ["switch_to_thread", "switch_first"])])
 def frame_pointers_are_followed_where_there_is_nothing_else(t, how, function, callers):
