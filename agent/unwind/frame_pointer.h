@@ -2,8 +2,9 @@
 //
 // Context: `signal`, `hook`.
 // Believes: a frame-pointer chain that is aligned, climbs, can be read, and whose return address stands behind a
-//           call instruction in executable memory. Behind a call by a function pointer it may go down to another stack. At an interrupted instruction also the word on top of
-//           the stack, since there may be no frame yet, or any more.
+//           call instruction in executable memory. Behind a call by a function pointer it may go down to another
+//           stack. At an interrupted instruction also the word on top of the stack, since there may be no frame yet,
+//           or any more.
 // Choice:   what the instruction itself says (push %rbp, ret, a PLT jump...) comes first; then, where a function has only
 //           its epilogue left (the trampolines of python3.12 -X perf), what that will do. Then, of the two
 //           candidates, the one whose call goes to the function nearest in front of pc; then the chain; then the

@@ -153,8 +153,8 @@ PROF_SIGNAL_SAFE bool ReadEpilogue(const CodeWindow& code, Epilogue* epilogue);
 // the instruction.
 PROF_SIGNAL_SAFE bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target);
 
-// Whether one of the instructions in `size` bytes from the window's address on makes rbp point at the frame: mov %rsp,%rbp, or the lea x(%rsp),%rbp
-// of Go before 1.21.
+// Whether one of the instructions in `size` bytes from the window's address on makes rbp point at the frame: mov %rsp,%rbp,
+// or the lea x(%rsp),%rbp of Go before 1.21.
 PROF_SIGNAL_SAFE bool SetsFramePointer(const CodeWindow& code, uintptr_t size);
 
 // What the instruction at the window's address, one of those that functions with a frame pointer begin with, does to the frame.
