@@ -170,8 +170,8 @@ class LedgerView {
     return left_out;
   }
 
-  // All chains of a table. A site is believed in its own buckets only, so chains of a damaged file cannot run into one
-  // another.
+  // All chains of a table. A site is believed in its own buckets only, its near one and its own: chains of a damaged file that run
+  // into one another count it twice at most.
   template <class Site, class Read>
   uint64_t ForEachSite(const BucketArray& array, Read&& read) const {
     auto* heads = At<std::atomic<RecordId>>(array.first);
