@@ -16,8 +16,29 @@
 namespace profagent {
 namespace {
 
-// 0 or the errno.
-int WriteAll(int fd, std::string_view bytes) {
+int WriteInPlace(std::string_view bytes, const std::string& path) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return errno;
+  const int failure = WriteBytes(fd, bytes);
+  return close(fd) != 0 && failure == 0 ? errno : failure;
+}
+
+int WriteBesideAndRename(std::string_view bytes, const std::string& path, unsigned mode) {
+  // Not the name and something more: the name may be as long as names can be.
+  std::string temporary = path.substr(0, path.rfind('/') + 1) + ".profagent.XXXXXX";
+  const int fd = mkostemp(temporary.data(), O_CLOEXEC);
+  if (fd < 0) return errno;
+  int failure = WriteBytes(fd, bytes);
+  if (failure == 0 && fchmod(fd, mode) != 0) failure = errno;
+  if (close(fd) != 0 && failure == 0) failure = errno;
+  if (failure == 0 && rename(temporary.c_str(), path.c_str()) != 0) failure = errno;
+  if (failure != 0) unlink(temporary.c_str());
+  return failure;
+}
+
+}  // namespace
+
+int WriteBytes(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = write(fd, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
@@ -32,33 +53,11 @@ int WriteAll(int fd, std::string_view bytes) {
   return 0;
 }
 
-int WriteInPlace(std::string_view bytes, const std::string& path) {
-  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return errno;
-  const int failure = WriteAll(fd, bytes);
-  return close(fd) != 0 && failure == 0 ? errno : failure;
-}
-
-int WriteBesideAndRename(std::string_view bytes, const std::string& path, unsigned mode) {
-  // Not the name and something more: the name may be as long as names can be.
-  std::string temporary = path.substr(0, path.rfind('/') + 1) + ".profagent.XXXXXX";
-  const int fd = mkostemp(temporary.data(), O_CLOEXEC);
-  if (fd < 0) return errno;
-  int failure = WriteAll(fd, bytes);
-  if (failure == 0 && fchmod(fd, mode) != 0) failure = errno;
-  if (close(fd) != 0 && failure == 0) failure = errno;
-  if (failure == 0 && rename(temporary.c_str(), path.c_str()) != 0) failure = errno;
-  if (failure != 0) unlink(temporary.c_str());
-  return failure;
-}
-
-}  // namespace
-
 Status WriteWholeFile(std::string_view bytes, const std::string& path, unsigned mode) {
   struct stat status {};
   int failure = 0;
   if (const int fd = DescriptorNamedBy(path); fd >= 0) {
-    failure = WriteAll(fd, bytes);
+    failure = WriteBytes(fd, bytes);
   } else if (stat(path.c_str(), &status) != 0) {
     failure = WriteBesideAndRename(bytes, path, mode);
   } else if (S_ISDIR(status.st_mode)) {

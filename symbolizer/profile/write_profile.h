@@ -17,6 +17,9 @@ Status WriteProfile(const Profile& profile, const std::string& path);
 // The bytes that WriteProfile writes.
 std::string EncodeProfile(const Profile& profile);
 
+// All of them to an open descriptor, also to one that somebody else has made non-blocking. 0, or an errno.
+int WriteBytes(int fd, std::string_view bytes);
+
 // The same care for any other file, a report for instance.
 Status WriteWholeFile(std::string_view bytes, const std::string& path, unsigned mode);
 

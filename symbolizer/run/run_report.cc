@@ -1,27 +1,14 @@
 #include "symbolizer/run/run_report.h"
 
-#include <poll.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include "symbolizer/profile/write_profile.h"
 
 namespace profagent {
 namespace {
 
-// One write: lines of several processes on one terminal do not mix.
-void Write(std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = write(STDERR_FILENO, text.data(), text.size());
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-      // The command has made it non-blocking (node), and it is ours, too.
-      pollfd writable = {STDERR_FILENO, POLLOUT, 0};
-      poll(&writable, 1, -1);
-      continue;
-    }
-    if (n <= 0) return;
-    text.remove_prefix(static_cast<size_t>(n));
-  }
-}
+// One write: lines of several processes on one terminal do not mix. The command may have made it non-blocking (node), and it is ours, too.
+void Write(std::string_view text) { WriteBytes(STDERR_FILENO, text); }
 
 }  // namespace
 
