@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "agent/base/raw_syscall.h"
 
@@ -44,13 +45,51 @@ void* Arena::Allocate(size_t size, size_t alignment) {
   taken_ += want;
 
   start = (static_cast<uintptr_t>(memory) + sizeof(Block) + alignment - 1) & ~(alignment - 1);
-  uintptr_t block_end = static_cast<uintptr_t>(memory) + want;
-  // Go on where more room is: behind a large array that is less than in the block before it.
-  if (block_end - (start + size) >= end_ - at_) {
+  block->only = is_shared ? nullptr : reinterpret_cast<void*>(start);
+  if (is_shared) {
     at_ = start + size;
-    end_ = block_end;
+    end_ = static_cast<uintptr_t>(memory) + want;
   }
   return reinterpret_cast<void*>(start);
+}
+
+Arena::Block** Arena::OnlyOf(void* array) {
+  Block** link = &blocks_;
+  while (*link != nullptr && (*link)->only != array) link = &(*link)->next;
+  return *link != nullptr && array != nullptr ? link : nullptr;
+}
+
+void* Arena::Extend(void* array, size_t size, size_t wanted) {
+  Block** link = OnlyOf(array);
+  if (link == nullptr) {
+    void* longer = Allocate(wanted);
+    if (longer != nullptr && size > 0) std::memcpy(longer, array, size);
+    return longer;
+  }
+  Block* block = *link;
+  auto offset = static_cast<size_t>(static_cast<std::byte*>(array) - reinterpret_cast<std::byte*>(block));
+  if (wanted > SIZE_MAX / 2) return nullptr;
+  size_t need = (offset + wanted + kPage - 1) & ~(kPage - 1);
+  if (need <= block->size) return array;
+  size_t more = need - block->size, left = limit_ - taken_;
+  if (more > left || left - more < held_back_) return nullptr;
+  long memory = RawSyscall(SYS_mremap, block, block->size, need, MREMAP_MAYMOVE);
+  if (SyscallError(memory) != 0) return nullptr;
+  block = reinterpret_cast<Block*>(memory);
+  block->size = need;
+  block->only = reinterpret_cast<std::byte*>(block) + offset;
+  *link = block;
+  taken_ += more;
+  return block->only;
+}
+
+void Arena::GiveBack(void* array) {
+  Block** link = OnlyOf(array);
+  if (link == nullptr) return;
+  Block* block = *link;
+  *link = block->next;
+  taken_ -= block->size;
+  RawSyscall(SYS_munmap, block, block->size);
 }
 
 void Arena::Release() {

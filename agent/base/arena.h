@@ -1,7 +1,8 @@
 // Bump allocation on memory of our own: what `dump` code uses instead of malloc.
 //
 // Context:   `dump`, `bootstrap`, `offline`. One owner at a time, no lock.
-// Invariant: memory comes from the kernel, zeroed, and goes back when the arena ends; nothing is freed singly.
+// Invariant: memory comes from the kernel, zeroed, and goes back when the arena ends. Before, only large arrays do, which have a
+//            mapping each: when they grow or are replaced, a large profile would take twice the memory.
 // When full: Allocate returns nullptr (its limit is reached, or the kernel refused, e.g. RLIMIT_AS); the caller
 //            gives its best partial answer.
 #pragma once
@@ -34,6 +35,12 @@ class Arena : private Holding {
     return static_cast<T*>(Allocate(count * kSize, alignof(T)));
   }
 
+  // Of an array that is one of ours, `size` bytes long: the same, longer, what is new being zero; it may have moved. nullptr: no
+  // memory, and it stays as it is.
+  void* Extend(void* array, size_t size, size_t wanted);
+  // It will not be used again. A small one stays till the end.
+  void GiveBack(void* array);
+
   // So much of the limit is kept for later: until it is set to 0 again, Allocate leaves it untouched.
   void HoldBack(size_t size) { held_back_ = size; }
   size_t limit() const { return limit_; }
@@ -50,7 +57,10 @@ class Arena : private Holding {
   struct Block {  // at the start of each mapping
     Block* next;
     size_t size;
+    void* only;  // the large array that it was made for; nullptr: small ones share it
   };
+
+  Block** OnlyOf(void* array);
 
   static constexpr size_t kLittle = size_t{1} << 20;
   static constexpr size_t kLeaveAtMost = size_t{2} << 20;  // of each of up to four profiles

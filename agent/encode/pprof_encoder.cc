@@ -94,7 +94,7 @@ class Encoder {
   SampleTable samples_;
   GrowingArray<Location> locations_;
   HashIndex location_index_;
-  std::span<const Frame> last_stack_;            // of the sample written last
+  ShownStack last_stack_;                        // of the sample written last
   uint32_t ids_from_root_[kMaxDepthLimit] = {};  // its locations
   GrowingArray<uint32_t> functions_;             // names
   HashIndex function_index_;
@@ -178,17 +178,17 @@ void Encoder::WriteSamples() {
 
 void Encoder::WriteSample(const SampleRow& row) {
   // What a stack shares with the one before it, from the root on, need not be looked up again.
-  std::span<const Frame> stack = row.stack().last(row.depth < kMaxDepthLimit ? row.depth : kMaxDepthLimit);
-  size_t known = 0;
-  while (known < stack.size() && known < last_stack_.size() &&
-         stack[stack.size() - 1 - known] == last_stack_[last_stack_.size() - 1 - known]) {
+  const uint32_t depth = std::min(row.stack.size(), kMaxDepthLimit);
+  uint32_t known = 0;
+  while (known < depth && known < last_stack_.size() &&
+         row.stack.FromRoot(known) == last_stack_.FromRoot(known)) {
     ++known;
   }
-  last_stack_ = stack;
+  last_stack_ = row.stack;
   uint32_t count = 0;
   size_t ids_size = 0;
-  for (size_t i = 0; i < stack.size(); ++i) {
-    if (i >= known) ids_from_root_[i] = LocationId(stack[stack.size() - 1 - i]);
+  for (uint32_t i = 0; i < depth; ++i) {
+    if (i >= known) ids_from_root_[i] = LocationId(row.stack.FromRoot(i));
     if (ids_from_root_[i] == 0) continue;
     ++count;
     ids_size += VarintSize(ids_from_root_[i]);
@@ -210,7 +210,7 @@ void Encoder::WriteSample(const SampleRow& row) {
                     (name_label > 0 ? BlockSize(name_label) : 0) +
                     (size_label > 0 ? BlockSize(size_label) : 0));
   if (count > 0) out_.Block(1, ids_size);
-  for (size_t i = stack.size(); i-- > 0;) {
+  for (uint32_t i = depth; i-- > 0;) {
     if (ids_from_root_[i] != 0) out_.Varint(ids_from_root_[i]);
   }
   out_.Block(2, values_size);

@@ -5,10 +5,10 @@
 namespace profagent {
 namespace {
 
-uint64_t Hash(std::span<const Frame> stack, const SampleKey& key) {
+uint64_t Hash(const ShownStack& stack, const SampleKey& key) {
   uint64_t hash = stack.size() ^ key.size << 16;
-  for (Frame frame : stack) {
-    hash = (hash ^ frame.value) * 0x9fb21c651e98df25;
+  for (uint32_t i = 0; i < stack.size(); ++i) {
+    hash = (hash ^ stack[i].value) * 0x9fb21c651e98df25;
     hash ^= hash >> 32;
   }
   for (char c : key.name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
@@ -17,19 +17,24 @@ uint64_t Hash(std::span<const Frame> stack, const SampleKey& key) {
 
 uint64_t SaturatingSum(uint64_t a, uint64_t b) { return a + b < a ? UINT64_MAX : a + b; }
 
-bool SameStack(std::span<const Frame> a, std::span<const Frame> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
-}
-
 // The frame `at` steps from the root, as a number to sort by; 0: the stack ends before. (The value that this cannot
 // tell from an end is no frame.)
 uint64_t KeyAt(const SampleRow& row, uint32_t at) {
-  return at < row.depth ? row.frames[row.depth - 1 - at].value + 1 : 0;
+  return at < row.stack.size() ? row.stack.FromRoot(at).value + 1 : 0;
 }
 
 uint64_t MedianOfThree(uint64_t a, uint64_t b, uint64_t c) {
   return std::max(std::min(a, b), std::min(std::max(a, b), c));
 }
+
+// Rows by weight, the largest first, or rows of one stack and one weight by the rest. One function for both: std::sort is 3 KiB.
+struct Before {
+  bool by_weight;
+  bool operator()(const SampleRow& a, const SampleRow& b) const {
+    if (by_weight) return a.counts.weight > b.counts.weight;
+    return a.key.name != b.key.name ? a.key.name < b.key.name : a.key.size < b.key.size;
+  }
+};
 
 // Sorts rows that agree in their first `at` frames from the root: by three-way partition on one frame at a time, so
 // that what rows share is looked at once and not in every comparison. (Comparing whole stacks took twice the time.)
@@ -51,9 +56,7 @@ void SortFromRoot(std::span<SampleRow> rows, uint32_t at) {
     std::span<SampleRow> below = rows.first(less), above = rows.subspan(greater);
     std::span<SampleRow> same = rows.subspan(less, greater - less);
     if (pivot == 0) {  // equal stacks
-      std::sort(same.begin(), same.end(), [](const SampleRow& a, const SampleRow& b) {
-        return a.key.name != b.key.name ? a.key.name < b.key.name : a.key.size < b.key.size;
-      });
+      std::sort(same.begin(), same.end(), Before{.by_weight = false});
       same = {};
     }
     // The largest part goes on in this loop, so the recursion is never deeper than log2 of all rows.
@@ -73,13 +76,21 @@ void SortFromRoot(std::span<SampleRow> rows, uint32_t at) {
 
 }  // namespace
 
-void SampleTable::Add(std::span<const Frame> stack, const SampleKey& key, const SampleCounts& counts) {
+bool ShownStack::operator==(const ShownStack& other) const {
+  if (size_ != other.size_) return false;
+  if (frames_ == other.frames_ && before_ == other.before_ && hidden_ == other.hidden_) return true;
+  for (uint32_t i = 0; i < size_; ++i) {
+    if (!((*this)[i] == other[i])) return false;
+  }
+  return true;
+}
+
+void SampleTable::Add(std::span<const Frame> frames, const SampleKey& key, const SampleCounts& counts) {
   if (counts.weight == 0 && counts.first == 0 && counts.second == 0) return;
-  stack = Cut(WithoutHidden(stack));
+  ShownStack stack = Cut(WithoutHidden(frames));
   uint64_t hash = Hash(stack, key);
   uint32_t found = index_.Find(hash, [&](uint32_t i) {
-    return rows_[i].key.size == key.size && SameStack(rows_[i].stack(), stack) &&
-           rows_[i].key.name == key.name;
+    return rows_[i].key.size == key.size && rows_[i].stack == stack && rows_[i].key.name == key.name;
   });
   if (found != HashIndex::kNone) {
     SampleCounts& sum = rows_[found].counts;
@@ -88,7 +99,7 @@ void SampleTable::Add(std::span<const Frame> stack, const SampleKey& key, const 
     sum.second = SaturatingSum(sum.second, counts.second);
     return;
   }
-  if (!rows_.Add(SampleRow{stack.data(), static_cast<uint32_t>(stack.size()), key, counts})) {
+  if (!rows_.Add(SampleRow{stack, key, counts})) {
     ++left_out_;
     return;
   }
@@ -100,7 +111,7 @@ void SampleTable::Add(std::span<const Frame> stack, const SampleKey& key, const 
 
 // Time in a hook of ours (or under the function that every thread of an interposed pthread_create starts in)
 // belongs to the application's frames around it.
-std::span<const Frame> SampleTable::WithoutHidden(std::span<const Frame> stack) {
+ShownStack SampleTable::WithoutHidden(std::span<const Frame> stack) {
   size_t leaves = 0;
   while (leaves < stack.size() &&
          std::binary_search(hidden_leaves_.begin(), hidden_leaves_.end(), stack[leaves],
@@ -109,29 +120,35 @@ std::span<const Frame> SampleTable::WithoutHidden(std::span<const Frame> stack) 
   }
   if (leaves < stack.size()) stack = stack.subspan(leaves);
 
-  if (hidden_module_ == ModuleId::kNone) return stack;
+  if (hidden_module_ == ModuleId::kNone) return ShownStack(stack);
   auto is_hidden = [&](Frame frame) { return frame.module() == hidden_module_; };
-  size_t hidden = static_cast<size_t>(std::count_if(stack.begin(), stack.end(), is_hidden));
-  if (hidden == 0 || hidden == stack.size()) return stack;
-  Frame* kept = arena_.AllocateArray<Frame>(stack.size() - hidden);
-  if (kept == nullptr) return stack;
-  std::copy_if(stack.begin(), stack.end(), kept, [&](Frame frame) { return !is_hidden(frame); });
-  return {kept, stack.size() - hidden};
+  auto first = std::find_if(stack.begin(), stack.end(), is_hidden);
+  auto behind = std::find_if_not(first, stack.end(), is_hidden);
+  if (behind - first == std::ssize(stack)) return ShownStack(stack);
+  ShownStack shown(stack, static_cast<size_t>(first - stack.begin()), static_cast<size_t>(behind - first));
+  auto others = std::count_if(behind, stack.end(), is_hidden);
+  if (others == 0) return shown;
+  auto* kept = arena_.AllocateArray<Frame>(shown.size() - static_cast<size_t>(others));
+  if (kept == nullptr) return shown;
+  Frame* end = std::copy_if(stack.begin(), stack.end(), kept, [&](Frame frame) { return !is_hidden(frame); });
+  return ShownStack({kept, end});
 }
 
-std::span<const Frame> SampleTable::Cut(std::span<const Frame> stack) {
+ShownStack SampleTable::Cut(ShownStack stack) {
   if (stack.size() <= max_depth_) return stack;
-  Frame* kept = arena_.AllocateArray<Frame>(max_depth_);
-  if (kept == nullptr) return stack.first(max_depth_);
-  std::copy_n(stack.begin(), max_depth_, kept);
+  auto* kept = arena_.AllocateArray<Frame>(max_depth_);
+  if (kept == nullptr) {
+    stack.KeepFirst(max_depth_);
+    return stack;
+  }
+  for (uint32_t i = 0; i < max_depth_; ++i) kept[i] = stack[i];
   kept[max_depth_ - 1] = MakeSynthetic(SyntheticFrame::kTruncated);
-  return {kept, max_depth_};
+  return ShownStack({kept, max_depth_});
 }
 
 void SampleTable::Sort() {
   std::span<SampleRow> rows = rows_.span();
-  std::sort(rows.begin(), rows.end(),
-            [](const SampleRow& a, const SampleRow& b) { return a.counts.weight > b.counts.weight; });
+  std::sort(rows.begin(), rows.end(), Before{.by_weight = true});
   for (size_t first = 0, last; first < rows.size(); first = last) {
     for (last = first; last < rows.size() && rows[last].counts.weight == rows[first].counts.weight;) ++last;
     SortFromRoot(rows.subspan(first, last - first), 0);

@@ -11,6 +11,7 @@
 #include <span>
 #include <string_view>
 
+#include "agent/base/signal_safe.h"
 #include "agent/encode/tables.h"
 #include "agent/ledger/ledger_view.h"
 
@@ -29,13 +30,39 @@ struct SampleKey {
   uint64_t size = 0;      // bytes of a block
 };
 
+// A stack of the ledger's, leaf first, without frames that are hidden: not copied, where those follow one another.
+class ShownStack {
+ public:
+  ShownStack() = default;
+  explicit ShownStack(std::span<const Frame> frames) : frames_(frames.data()), size_(Count(frames.size())) {}
+  // `before` frames are shown, `hidden` are not, then the rest is.
+  ShownStack(std::span<const Frame> frames, size_t before, size_t hidden)
+      : frames_(frames.data()),
+        size_(Count(frames.size() - hidden)),
+        before_(Count(before)),
+        hidden_(Count(hidden)) {}
+
+  PROF_ALWAYS_INLINE uint32_t size() const { return size_; }
+  PROF_ALWAYS_INLINE Frame operator[](uint32_t i) const { return frames_[i < before_ ? i : i + hidden_]; }
+  void KeepFirst(uint32_t count) { size_ = Count(count); }
+  PROF_ALWAYS_INLINE Frame FromRoot(uint32_t i) const { return (*this)[size_ - 1u - i]; }
+
+  bool operator==(const ShownStack& other) const;
+
+ private:
+  static_assert(kMaxStackRecord <= UINT16_MAX);
+  static uint16_t Count(size_t frames) { return static_cast<uint16_t>(frames); }
+
+  const Frame* frames_ = nullptr;
+  uint16_t size_ = 0;
+  uint16_t before_ = 0;
+  uint16_t hidden_ = 0;
+};
+
 struct SampleRow {
-  const Frame* frames;  // leaf first, without those that are hidden
-  uint32_t depth;
+  ShownStack stack;
   SampleKey key;
   SampleCounts counts;
-
-  std::span<const Frame> stack() const { return {frames, depth}; }
 };
 
 class SampleTable {
@@ -50,15 +77,15 @@ class SampleTable {
   // Stacks are cut to this, [truncated] being the last frame then. 0: not at all.
   void CutAt(uint32_t max_depth) { max_depth_ = max_depth != 0 ? max_depth : kMaxStackRecord; }
 
-  void Add(std::span<const Frame> stack, const SampleKey& key, const SampleCounts& counts);
+  void Add(std::span<const Frame> frames, const SampleKey& key, const SampleCounts& counts);
   void Sort();
 
   std::span<const SampleRow> rows() { return rows_.span(); }
   uint64_t left_out() const { return left_out_; }  // for want of memory
 
  private:
-  std::span<const Frame> WithoutHidden(std::span<const Frame> stack);
-  std::span<const Frame> Cut(std::span<const Frame> stack);
+  ShownStack WithoutHidden(std::span<const Frame> stack);
+  ShownStack Cut(ShownStack stack);
 
   Arena& arena_;
   GrowingArray<SampleRow> rows_;

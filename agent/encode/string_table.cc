@@ -1,5 +1,7 @@
 #include "agent/encode/string_table.h"
 
+#include <cstring>
+
 namespace profagent {
 namespace {
 

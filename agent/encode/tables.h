@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <type_traits>
 
@@ -16,11 +15,11 @@ namespace profagent {
 template <class T>
 class GrowingArray {
  public:
-  static_assert(std::is_trivially_copyable_v<T>);
+  static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= 16);
   explicit GrowingArray(Arena& arena) : arena_(arena) {}
 
   // False: no memory.
-  bool Add(const T& value) {
+  bool Add(T value) {  // a copy: it may stand in the array, which may move
     if (size_ == capacity_ && !Grow()) return false;
     data_[size_++] = value;
     return true;
@@ -33,15 +32,17 @@ class GrowingArray {
 
  private:
   bool Grow() {
-    uint32_t wanted = capacity_ == 0 ? 256 : capacity_ * 2;
+    // Doubled while it is small; where memory is what limits it, less at a time comes closer to the limit.
+    uint32_t wanted = capacity_ == 0 ? 256 : capacity_ < kMany ? capacity_ * 2 : capacity_ + capacity_ / 4;
     if (wanted < capacity_) return false;
-    T* data = arena_.AllocateArray<T>(wanted);
+    void* data = arena_.Extend(data_, size_ * sizeof(T), wanted * sizeof(T));
     if (data == nullptr) return false;
-    if (size_ > 0) std::memcpy(static_cast<void*>(data), data_, size_ * sizeof(T));
-    data_ = data;
+    data_ = static_cast<T*>(data);
     capacity_ = wanted;
     return true;
   }
+
+  static constexpr uint32_t kMany = 1u << 14;
 
   Arena& arena_;
   T* data_ = nullptr;
@@ -99,6 +100,7 @@ class HashIndex {
     for (uint64_t i = 0; i < old_size; ++i) {
       if (old[i].entry_plus_1 != 0) Place(old[i]);
     }
+    arena_.GiveBack(old);
     return true;
   }
 

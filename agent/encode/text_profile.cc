@@ -88,8 +88,9 @@ Status TextEncoder::Run() {
 bool TextEncoder::NameAllFrames() {
   HashIndex index(arena_);
   for (const SampleRow& row : samples_.rows()) {
-    for (Frame frame : row.stack()) {
-      auto same = [&](uint32_t i) { return frames_[i] == frame; };
+    for (uint32_t i = 0; i < row.stack.size(); ++i) {
+      Frame frame = row.stack[i];
+      auto same = [&](uint32_t other) { return frames_[other] == frame; };
       if (index.Find(frame.value, same) != HashIndex::kNone) continue;
       if (!frames_.Add(frame) || !index.Add(frame.value, frames_.size() - 1)) return false;
     }
@@ -125,7 +126,8 @@ void TextEncoder::WriteRecord(const SampleRow& row) {
     text.Add(row.counts.second, ": ", Product(row.counts.second, row.key.size), " [", row.counts.first, ": ",
              Product(row.counts.first, row.key.size), "] @");
   }
-  for (Frame frame : row.stack()) {
+  for (uint32_t i = 0; i < row.stack.size(); ++i) {
+    Frame frame = row.stack[i];
     uint64_t address = AddressOf(frame);
     text.Add(" ", Hex{address != 0 ? address + 1 : 0});
   }
@@ -136,14 +138,16 @@ void TextEncoder::WriteRecord(const SampleRow& row) {
 void TextEncoder::WriteStack(const SampleRow& row) {
   char memory[512];
   size_t widest_address = 0, widest_function = 0;
-  for (Frame frame : row.stack()) {
+  for (uint32_t i = 0; i < row.stack.size(); ++i) {
+    Frame frame = row.stack[i];
     widest_address = std::max(widest_address, FixedText<24>().Add(Hex{AddressOf(frame)}).view().size());
     widest_function = std::max(widest_function, FunctionCell(frame, memory, sizeof memory).size());
   }
   constexpr std::string_view kTabs =
       "\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t"
       "\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t";
-  for (Frame frame : row.stack()) {
+  for (uint32_t i = 0; i < row.stack.size(); ++i) {
+    Frame frame = row.stack[i];
     std::string_view function = FunctionCell(frame, memory, sizeof memory);
     FixedText<24> address;
     address.Add(Hex{AddressOf(frame)});

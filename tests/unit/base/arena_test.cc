@@ -100,6 +100,47 @@ TEST(Arena, GivesBackItsOwnMemoryAndNoOther) {
   }
 }
 
+// An array that grows must not take its size twice, whether it was small or large before.
+TEST(Arena, ExtendsArraysAndTakesWhatIsNewOnly) {
+  Arena arena(8 << 20);
+  size_t size = 1000;
+  auto* array = static_cast<unsigned char*>(arena.Allocate(size));
+  auto* beside = static_cast<unsigned char*>(arena.Allocate(100));
+  std::fill_n(beside, 100, 0xbb);
+  for (size_t i = 0; i < size; ++i) array[i] = static_cast<unsigned char>(i % 251);
+  for (size_t wanted = 3000; wanted < 7u << 20; size = wanted, wanted += wanted / 2) {
+    auto* longer = static_cast<unsigned char*>(arena.Extend(array, size, wanted));
+    ASSERT_NE(longer, nullptr) << wanted;
+    array = longer;
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(array) % 16, 0u);
+    EXPECT_TRUE(std::all_of(array + size, array + wanted, [](unsigned char c) { return c == 0; })) << wanted;
+    for (size_t i = size; i < wanted; ++i) array[i] = static_cast<unsigned char>(i % 251);
+  }
+  for (size_t i = 0; i < size; ++i) ASSERT_EQ(array[i], i % 251) << i;
+  EXPECT_TRUE(std::all_of(beside, beside + 100, [](unsigned char c) { return c == 0xbb; }));
+  EXPECT_EQ(arena.Extend(array, size, 8 << 20), nullptr);  // with what is beside it more than the limit
+  EXPECT_EQ(array[size - 1], (size - 1) % 251);
+  EXPECT_EQ(arena.Extend(array, size, SIZE_MAX - 100), nullptr);
+}
+
+TEST(Arena, TakesLargeArraysBack) {
+  Arena arena(4 << 20);
+  void* small = arena.Allocate(100);
+  for (int i = 0; i < 20; ++i) {
+    void* large = arena.Allocate(2 << 20);
+    ASSERT_NE(large, nullptr) << i;
+    std::memset(large, 1, 2 << 20);
+    void* other = arena.Allocate(3 << 19);
+    ASSERT_NE(other, nullptr) << i;
+    arena.GiveBack(large);
+    arena.GiveBack(other);
+    arena.GiveBack(small);
+    arena.GiveBack(nullptr);
+    std::memset(small, 1, 100);
+  }
+  EXPECT_LE(arena.taken(), size_t{64} << 10);
+}
+
 TEST(Arena, CanBeUsedAgainAfterRelease) {
   Arena arena(300 << 10);
   EXPECT_NE(arena.Allocate(200 << 10), nullptr);

@@ -19,7 +19,7 @@ std::vector<Plain> RowsOf(SampleTable& table) {
   std::vector<Plain> rows;
   for (const SampleRow& row : table.rows()) {
     std::vector<uint64_t> from_root;
-    for (size_t i = row.depth; i-- > 0;) from_root.push_back(row.frames[i].value);
+    for (uint32_t i = 0; i < row.stack.size(); ++i) from_root.push_back(row.stack.FromRoot(i).value);
     rows.emplace_back(~row.counts.weight, from_root, std::string(row.key.name), row.key.size);
   }
   return rows;
@@ -67,7 +67,7 @@ TEST(SampleTable, CountsWhatItHasNoMemoryFor) {
   EXPECT_GT(table.left_out(), 0u);
   EXPECT_EQ(table.rows().size() + table.left_out(), 10000u);
   table.Sort();
-  EXPECT_EQ(table.rows()[0].frames[0], Frame{0});
+  EXPECT_EQ(table.rows()[0].stack[0], Frame{0});
 }
 
 // Go hides its allocator's frames at the leaf of a heap profile's stacks, and nowhere else.
@@ -85,8 +85,49 @@ TEST(SampleTable, HidesLeavesButNeverAWholeStack) {
   table.Sort();
   ASSERT_EQ(table.rows().size(), 2u);
   EXPECT_EQ(table.rows()[0].counts.weight, 3u);
-  EXPECT_TRUE(std::ranges::equal(table.rows()[0].stack(), same));
-  EXPECT_TRUE(std::ranges::equal(table.rows()[1].stack(), all));
+  EXPECT_EQ(table.rows()[0].stack, ShownStack(same));
+  EXPECT_EQ(table.rows()[1].stack, ShownStack(all));
+}
+
+Frame In(ModuleId module, uint64_t offset) { return Frame::Of(module, offset); }
+
+TEST(SampleTable, LeavesTheHiddenModuleOutWhereverItStands) {
+  constexpr ModuleId kHidden{2}, kShown{1};
+  const Frame a = In(kShown, 1), b = In(kShown, 2), c = In(kShown, 3), x = In(kHidden, 1), y = In(kHidden, 2);
+  const std::vector<Frame> same[] = {{a, b, c},    {x, a, b, c},    {a, x, y, b, c},
+                                     {a, b, c, x}, {a, x, b, y, c}, {x, a, x, b, x, c, x}};
+  Arena arena;
+  SampleTable table(arena);
+  table.HideModule(kHidden);
+  for (const std::vector<Frame>& stack : same) table.Add(stack, {}, {.weight = 1});
+  const std::vector<Frame> others[] = {{a, c}, {x, y}};
+  for (const std::vector<Frame>& stack : others) table.Add(stack, {}, {.weight = 1});
+  table.Sort();
+  ASSERT_EQ(table.rows().size(), 3u);
+  EXPECT_EQ(table.rows()[0].counts.weight, std::size(same));
+  EXPECT_EQ(table.rows()[0].stack, ShownStack(same[0]));
+  EXPECT_EQ(table.rows()[0].stack.FromRoot(0), c);
+  EXPECT_EQ(table.rows()[1].stack, ShownStack(others[0]));
+  EXPECT_EQ(table.rows()[2].stack, ShownStack(others[1]));
+}
+
+// A full ledger of a program with threads has the frame under which they start in every stack.
+TEST(SampleTable, HidingTakesNoMemory) {
+  constexpr uint64_t kStacks = 40'000;
+  constexpr size_t kMemory =
+      kStacks * (sizeof(SampleRow) * 5 / 4 + 2 * 8) + (1 << 20);  // rows and their index
+  std::deque<std::vector<Frame>> stacks;
+  for (uint64_t i = 0; i < kStacks; ++i) {
+    std::vector<Frame>& stack = stacks.emplace_back();
+    for (uint64_t depth = 0; depth < 40; ++depth) stack.push_back(In(ModuleId{1}, i + depth));
+    stack[38] = In(ModuleId{2}, 1);
+  }
+  Arena arena(kMemory);
+  SampleTable table(arena);
+  table.HideModule(ModuleId{2});
+  for (const std::vector<Frame>& stack : stacks) table.Add(stack, {}, {.weight = 1});
+  EXPECT_EQ(table.left_out(), 0u);
+  EXPECT_EQ(table.rows().size(), kStacks);
 }
 
 // Hidden frames must not make the deepest stacks shorter than PROFAGENT_MAXDEPTH says.
@@ -102,10 +143,10 @@ TEST(SampleTable, CutsAfterHiding) {
   table.Add(deep, {}, {.weight = 1});
   table.Sort();
   ASSERT_EQ(table.rows().size(), 2u);
-  EXPECT_EQ(table.rows()[0].depth, 3u);
-  EXPECT_EQ(table.rows()[0].frames[2], Frame{4});
-  EXPECT_EQ(table.rows()[1].depth, 3u);
-  EXPECT_EQ(table.rows()[1].frames[2], MakeSynthetic(SyntheticFrame::kTruncated));
+  EXPECT_EQ(table.rows()[0].stack.size(), 3u);
+  EXPECT_EQ(table.rows()[0].stack[2], Frame{4});
+  EXPECT_EQ(table.rows()[1].stack.size(), 3u);
+  EXPECT_EQ(table.rows()[1].stack[2], MakeSynthetic(SyntheticFrame::kTruncated));
 }
 
 }  // namespace
