@@ -1,6 +1,6 @@
 // What `profagent run` says, all of it on standard error: the command's own output stays as it is.
 //
-// Context: `offline`. Every line starts with "profagent: ", but for tables.
+// Context: `offline`. Every line starts with "profagent: ", but for tables. Control characters are shown as \xNN.
 #pragma once
 
 #include <string>
@@ -15,7 +15,7 @@ class RunReport {
   // One line. Problems are said with --quiet too.
   void Problem(const std::string& sentence);
   void Line(const std::string& sentence);
-  // Lines of a table, as they are.
+  // Lines of a table.
   void Table(std::string_view text);
 
   // A line that goes away again; only on a terminal.

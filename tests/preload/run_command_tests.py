@@ -321,6 +321,16 @@ def profile_names_follow_the_rules(t):
 
 
 @test()
+def names_of_programs_do_not_drive_the_terminal(t):
+    odd = t.dir / "red\033[31m\nprofagent: wrote"
+    shutil.copy(t.program("worker"), odd)
+    outcome = run(t, "/bin/sh", "-c", "%s 100 & %s 100; wait" % ((shlex.quote(str(odd)),) * 2), output="named/")
+    t.expect_exit(outcome)
+    t.expect(b"\\x1b[31m\\x0aprofagent" in outcome.err, "the name is not shown", outcome)
+    t.expect(b"\033" not in outcome.err, "the name is shown as it is", outcome)
+
+
+@test()
 def exec_leaves_the_plain_name_to_the_new_program(t):
     outcome = run(t, "exec_ways", "execv", t.program("worker"), 300, 7, output="x.pb.gz")
     t.expect_exit(outcome, 7)
