@@ -172,12 +172,14 @@ bool ReadSignal(const Source& source, std::string_view name, bool zero_is_none, 
   return true;
 }
 
-// Bytes, with K, M or G (powers of 1024) behind the number if that reads better.
+// Bytes, with K, M or G (powers of 1024), or KiB, MiB or GiB behind the number if that reads better.
 void ReadSize(const Source& source, std::string_view name, uint64_t low, uint64_t high, Bytes* size) {
   Value value = source.Find(name);
   if (!value.set) return;
   std::string_view digits = value.text;
   uint32_t shift = 0;
+  bool is_long = digits.ends_with("iB");
+  if (is_long) digits.remove_suffix(2);
   if (!digits.empty()) {
     char unit = digits.back();
     shift = unit == 'K' || unit == 'k'   ? 10
@@ -187,9 +189,9 @@ void ReadSize(const Source& source, std::string_view name, uint64_t low, uint64_
     if (shift != 0) digits.remove_suffix(1);
   }
   uint64_t number = 0;
-  if (!ParseNumber(digits, &number) || number > (high >> shift) || (number << shift) < low) {
+  if (!ParseNumber(digits, &number) || (is_long && shift == 0) || number > (high >> shift) || (number << shift) < low) {
     source.Refuse(value, "a number of bytes from ", low, " to ", high,
-                  " is accepted, also with K, M or G; using ", size->value);
+                  " is accepted, also with K, M or G (KiB, MiB, GiB); using ", size->value);
     return;
   }
   *size = Bytes(number << shift);

@@ -220,9 +220,11 @@ TEST_F(OptionsTest, SizesTakeUnits) {
   EXPECT_EQ(Parse({"PROFAGENT_MEMORY=1048576"}).memory, Bytes(1 << 20));
   EXPECT_EQ(Parse({"PROFAGENT_MEMORY=2048k"}).memory, Bytes(2 << 20));
   EXPECT_EQ(Parse({"PROFAGENT_MEMORY=1G"}).memory, Bytes(1 << 30));
+  EXPECT_EQ(Parse({"PROFAGENT_MEMORY=64MiB"}).memory, Bytes(64 << 20));
+  EXPECT_EQ(Parse({"PROFAGENT_MEMORY=2048KiB"}).memory, Bytes(2 << 20));
   EXPECT_TRUE(reported_.empty());
   // 2^34 G is 2^64 bytes: a shift that overflows would call it 0.
-  for (const char* refused : {"17179869184G", "1T", "M", "1MB", "64G"}) {
+  for (const char* refused : {"17179869184G", "1T", "M", "1MB", "64G", "2097152iB", "iB", "2MiiB"}) {
     std::string variable = std::string("PROFAGENT_MEMORY=") + refused;
     EXPECT_EQ(Parse({variable.c_str()}).memory, Bytes(uint64_t{256} << 20)) << refused;
     EXPECT_EQ(reported_.size(), 1u) << refused;
