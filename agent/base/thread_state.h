@@ -47,6 +47,10 @@ struct ThreadState {
   // BeforeFork and PauseThisThreadForExec nest: only the outermost one restores `mask_before`.
   uint32_t hold_depth;
   uint64_t mask_before;
+
+  // The dump signal around fork (agent/lifecycle/dump_signal.h), which nests in a handler that forks, too.
+  uint32_t dump_hold_depth;
+  bool dump_was_blocked;
 };
 static_assert(sizeof(ThreadState) <= 1024 && std::is_trivially_destructible_v<ThreadState> &&
               std::is_trivially_default_constructible_v<ThreadState>);

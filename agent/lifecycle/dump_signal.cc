@@ -8,6 +8,7 @@
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/signal_text.h"
+#include "agent/base/thread_state.h"
 #include "agent/capture/interrupted_call.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/lifecycle/agent.h"
@@ -19,6 +20,7 @@ constinit DumpWriter g_writer{};
 constinit std::atomic<bool> g_requested{false};
 constinit std::atomic<bool> g_said{false};
 constinit long g_pid = 0;
+constinit int g_signo = 0;  // 0: none is ours
 
 void WriteRequested(void*) {
   while (g_requested.exchange(false, std::memory_order_acq_rel)) g_writer.write();
@@ -61,7 +63,9 @@ void StartDumpSignal(int signo, const DumpWriter& writer) {
                               OnHandlerOfTheApplication)) {
     Log(Verbosity::kErrors, "no profile on a signal: the kernel refuses a handler for ",
         SignalText(signo).view());
+    return;
   }
+  g_signo = signo;
 }
 
 // Whoever finds the stack taken leaves its request to its owner; the owner looks after it has left, so none is forgotten.
@@ -76,6 +80,17 @@ void AnswerDumpRequests() {
 void ForgetDumpRequests() {
   g_requested.store(false, std::memory_order_relaxed);
   g_pid = RawSyscall(SYS_getpid);
+}
+
+void HoldDumpSignal() {
+  if (g_signo == 0 || t_state.dump_hold_depth++ != 0) return;
+  uint64_t bit = SignalBit(g_signo);
+  t_state.dump_was_blocked = (ChangeSignalMask(SIG_BLOCK, bit) & bit) != 0;
+}
+
+void ReleaseDumpSignal() {
+  if (t_state.dump_hold_depth == 0 || --t_state.dump_hold_depth != 0 || t_state.dump_was_blocked) return;
+  ChangeSignalMask(SIG_UNBLOCK, SignalBit(g_signo));
 }
 
 }  // namespace profagent

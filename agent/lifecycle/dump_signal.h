@@ -29,4 +29,9 @@ void AnswerDumpRequests();
 // In a forked child: what its parent was asked for is the parent's.
 void ForgetDumpRequests();
 
+// Around fork, in the thread that forks: a signal to the whole group finds the child before it has a ledger of its own, and
+// would kill it as one that has none.
+void HoldDumpSignal();
+void ReleaseDumpSignal();
+
 }  // namespace profagent

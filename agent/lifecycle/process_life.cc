@@ -383,11 +383,15 @@ void BeforeExitHandlers() {
 void BeforeExit() { End(ProcessEnd::kExited); }
 
 void BeforeFork() {
-  if (IsOurProcess()) g_agent.BeforeFork();
+  if (!IsOurProcess()) return;
+  HoldDumpSignal();
+  g_agent.BeforeFork();
 }
 
 void AfterForkInParent() {
-  if (IsOurProcess()) g_agent.AfterForkParent();
+  if (!IsOurProcess()) return;
+  g_agent.AfterForkParent();
+  ReleaseDumpSignal();
 }
 
 void AfterForkInChild() {
@@ -404,6 +408,7 @@ void AfterForkInChild() {
   ForgetDumpRequests();
   g_life->stack.Forget();
   g_agent.RestartAfterForkInChild();
+  ReleaseDumpSignal();
 }
 
 // Space that the program could have had without us would not be there. What a file takes is no data.

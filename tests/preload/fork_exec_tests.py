@@ -115,6 +115,16 @@ def short_children_are_charged_where_they_end(t, how):
 
 
 @test()
+def child_that_is_asked_for_a_dump_before_it_runs(t):
+    # `kill -USR2` to the group: the signal found children that had no ledger of their own yet, and killed them.
+    run = t.run("fork_child", "dumped", 40, hz=1000, env={"HEAPPROFILE": "heap.prof"})
+    t.expect_exit(run)
+    t.expect_silent(run)
+    dumps = [name for name in run.profiles() if re.fullmatch(r"heap\.prof\.fork_child\.\d+\.1", name)]
+    t.expect(len(dumps) == 40, "expected a dump of each of 40 children: %s" % run.profiles(), run)
+
+
+@test()
 def daemon_keeps_its_profile(t):
     # daemon(3) forks and its parent leaves at once: the daemon is another process with a name of its own.
     running = t.start("fork_child", "daemon", hz=250)

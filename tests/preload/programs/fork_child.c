@@ -31,6 +31,16 @@ int main(int argc, char** argv) {
     }
     return 0;
   }
+  if (Is(how, "dumped")) {  // each child is asked for a profile before it has run
+    for (int i = 0; i < atoi(argv[2]); ++i) {
+      pid_t child = fork();
+      REQUIRE(child >= 0);
+      if (child == 0) ends_as_told(how, argv[0]);
+      REQUIRE(kill(child, SIGUSR2) == 0);
+      ExpectExit(child, 7);
+    }
+    return 0;
+  }
   if (Is(how, "daemon")) {
     REQUIRE(daemon(1, 1) == 0);
     child_work(200);
