@@ -163,9 +163,10 @@ void TellProcesses(const std::string& command, const Harvest& harvest, const Sho
                   " of CPU time could not be recorded; the profile's comments say why");
     }
     if (process.unseen_nanos > 0) {
-      report.Line(ProcessText(process) + ": " + SecondsText(process.unseen_nanos) +
-                  " of CPU time is in no profile: it was spent in threads that were made past "
-                  "pthread_create, or by one that the program got from dlsym");
+      report.Line(
+          ProcessText(process) + ": " + SecondsText(process.unseen_nanos) +
+          " of CPU time is in no profile: it was spent in threads that were made past "
+          "pthread_create, or by one that the program got from dlsym, or in the kernel's for io_uring");
     }
     if (process.hidden_children > 0) {
       report.Line(ProcessText(process) + ": " + Counted(process.hidden_children, "child is", "children are") +
