@@ -1,5 +1,6 @@
 #include "agent/base/program_loader.h"
 
+#include <alloca.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +10,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 
@@ -21,6 +23,7 @@ namespace {
 
 constexpr std::string_view kMusl = "/ld-musl-";
 constexpr size_t kMaxPath = 4096;
+constexpr size_t kMaxName = 255;
 constexpr size_t kMaxHead = 256;      // what the kernel reads of a file to see what it is
 constexpr int kMaxInterpreters = 5;   // of scripts that interpret scripts; the kernel's limit
 constexpr size_t kMaxSegments = 24;   // looked at
@@ -209,18 +212,20 @@ FateOfPreload FateInFile(int directory, const char* path, char* const* environme
 }
 
 // Another root or mount namespace may be without our file: its loader says so, and the program runs on.
-bool IsThere(std::string_view library) {
-  if (library.find('/') == library.npos || library.find('$') != library.npos) return true;
-  FixedText<kMaxPath> path;
-  path.Add(library);
-  int error = SyscallError(RawSyscall(SYS_faccessat, AT_FDCWD, path.c_str(), R_OK));
+bool IsThere(const char* library) {
+  if (std::strchr(library, '/') == nullptr || std::strchr(library, '$') != nullptr) return true;
+  int error = SyscallError(RawSyscall(SYS_faccessat, AT_FDCWD, library, R_OK));
   return error != ENOENT && error != ENOTDIR && error != EACCES;
 }
 
 }  // namespace
 
+// Room for paths is taken as libc's execvp takes it, no more than they need: the stack may be a handler's of 8 KiB.
 FateOfPreload FateIn(const ProgramFile& program, char* const* environment) {
-  if (!IsThere(OurLibraryIn(environment))) return FateOfPreload::kIgnored;
+  std::string_view ours = OurLibraryIn(environment);
+  size_t size = std::min(ours.size() + 1, kMaxPath);
+  TextWriter library(static_cast<char*>(alloca(size)), size);
+  if (!IsThere(library.Add(ours).c_str())) return FateOfPreload::kIgnored;
   if (!program.search || std::strchr(program.path, '/') != nullptr)
     return FateInFile(program.directory, program.path, environment);
   std::string_view rest = "/bin:/usr/bin";  // as libc's execvp, which takes the first PATH
@@ -229,10 +234,12 @@ FateOfPreload FateIn(const ProgramFile& program, char* const* environment) {
     rest = *variable + 5;
     break;
   }
+  size = std::min(rest.size(), kMaxPath) + std::min(std::strlen(program.path), kMaxName) + 2;
+  char* room = static_cast<char*>(alloca(size));
   while (!rest.empty()) {
     std::string_view place = rest.substr(0, rest.find(':'));
     rest.remove_prefix(place.size() < rest.size() ? place.size() + 1 : rest.size());
-    FixedText<kMaxPath> path;
+    TextWriter path(room, size);
     path.Add(place, place.empty() ? "" : "/", program.path);
     if (RawSyscall(SYS_faccessat, AT_FDCWD, path.c_str(), X_OK) == 0)
       return FateInFile(AT_FDCWD, path.c_str(), environment);

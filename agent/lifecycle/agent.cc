@@ -129,7 +129,9 @@ bool Agent::OpenLedger() {
   if (!g_options.ledger_directory.empty()) {
     FixedText<240> reason;
     for (uint32_t serial = 0; serial < kMostImages; ++serial) {
-      FixedText<kMaxOptionText + 65> path;
+      // Not on the stack: a child's may be that of a signal handler which forked, of 8 KiB.
+      static constinit char memory[kMaxOptionText + 65];
+      TextWriter path(memory, sizeof memory);
       path.Add(g_options.ledger_directory, '/', static_cast<uint32_t>(RawSyscall(SYS_getpid)), '.', serial,
                ".ledger");
       Status made = ledger_.CreateInFile(path.c_str(), g_options.memory);
@@ -261,9 +263,8 @@ void Agent::AfterForkParent() { g_cpu_capture.ReleaseThisThread(); }
 // over, and its directory gone with it).
 void Agent::TellParentOfHiddenChild() {
   if (!g_options.follow_children || !ledger_.in_file()) return;
-  FixedText<kMaxOptionText + 1> directory;
-  directory.Add(g_options.ledger_directory);
-  if (RawSyscall(SYS_faccessat, AT_FDCWD, directory.c_str(), F_OK) != -ENOENT) return;
+  const char* directory = g_options.ledger_directory.data();  // ends with a null byte, as all texts there
+  if (RawSyscall(SYS_faccessat, AT_FDCWD, directory, F_OK) != -ENOENT) return;
   ledger_.header()->losses[static_cast<uint32_t>(Loss::kChildHidden)].fetch_add(1, std::memory_order_relaxed);
 }
 

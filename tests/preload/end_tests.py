@@ -121,6 +121,16 @@ def crash_in_a_handler_on_an_alternate_stack(t):
     t.expect_work(run, "work_in_handler", 0.1)
 
 
+@each([(how, kept) for how in ("fork", "execve", "execvp", "posix_spawnp") for kept in ("in memory", "in a file")])
+def another_program_is_begun_on_an_alternate_stack(t, how, kept):
+    # By the handler of a crash, on the 4.7 KiB that the kernel's frame leaves of 8: with us child or process died in the hook.
+    plain = t.run("alternate_stack", "begins", how, agent=False)
+    t.expect_exit(plain)
+    env = {"PROFAGENT_LEDGER_DIR": t.new_dir("ledgers")} if kept == "in a file" else {}
+    run = t.run("alternate_stack", "begins", how, hz=250, env=env)
+    t.expect_exit(run)
+
+
 @each(["return", "exit", "_exit", "exec_fails", "own_handler", "term", "segv"])
 def fault_of_the_agent_costs_the_profile_only(t, how):
     # A mapping that is gone, a damaged ledger, a bug of ours: the encoder's SIGSEGV took the program's exit status away,

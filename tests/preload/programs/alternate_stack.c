@@ -4,6 +4,7 @@
 // signal runs at the top of the empty alternate stack. (A large one: the agent exchanges small ones for one of its own.) What is no longer the pattern is what signal delivery and the
 // agent's handler used together; the kernel's own frame (AT_MINSIGSTKSZ, measured with a handler of the program's own
 // that does nothing) is taken off.
+#include <spawn.h>
 #include <sys/auxv.h>
 #include <ucontext.h>
 
@@ -53,6 +54,22 @@ static void Crash(int number) {
   work_in_handler(100);
   int* volatile nowhere = (int*)8;
   *nowhere = 1;
+}
+// What a handler of crashes does: a debugger is started, or the program is begun anew.
+static const char* g_how;
+static void BeginAnother(int number) {
+  char* const arguments[] = {"true", NULL};
+  if (Is(g_how, "execve")) execve("/bin/true", arguments, environ);
+  if (Is(g_how, "execvp")) execvp("true", arguments);
+  pid_t child = -1;
+  if (Is(g_how, "posix_spawnp")) {
+    REQUIRE(posix_spawnp(&child, "true", NULL, NULL, arguments, environ) == 0);
+  } else {
+    child = fork();
+    if (child == 0) _exit(0);
+  }
+  ExpectExit(child, 0);
+  _exit(0);
 }
 static void SwitchStack(int number) {
   // On the alternate stack the stack cannot be changed, only asked for.
@@ -114,6 +131,12 @@ int main(int argc, char** argv) {
     raise(SIGUSR1);
     work_on_plain_stack(100);
     return 0;
+  }
+  if (Is(how, "begins")) {
+    g_how = argv[2];
+    Handle(SIGSEGV, BeginAnother, SA_ONSTACK);
+    raise(SIGSEGV);
+    return 98;
   }
   if (Is(how, "crash")) {  // the profile is written from a handler on what is left of 8 KiB
     Handle(SIGUSR1, Crash, SA_ONSTACK);
