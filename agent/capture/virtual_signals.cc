@@ -327,7 +327,8 @@ uintptr_t VirtualSignals::NextHandler(int signo, void* context, bool* would_kill
   if (action.is_ignored()) return 0;
   if (action.is_default()) {
     *would_kill = signo != SIGCHLD && signo != SIGCONT && signo != SIGURG && signo != SIGWINCH &&
-                  signo != SIGTSTP && signo != SIGTTIN && signo != SIGTTOU;
+                  signo != SIGTSTP && signo != SIGTTIN && signo != SIGTTOU &&
+                  RawSyscall(SYS_getpid) != 1;  // which the kernel sends none of these
     return 0;
   }
   if ((action.flags & SA_RESETHAND) != 0) {

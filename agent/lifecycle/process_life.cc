@@ -55,6 +55,16 @@ constexpr int kOtherFatalSignals[] = {SIGHUP,  SIGINT,  SIGQUIT,   SIGTRAP, SIGA
                                       SIGUSR2, SIGPIPE, SIGALRM,   SIGTERM, SIGXCPU, SIGSTKFLT,
                                       SIGXFSZ, SIGPROF, SIGVTALRM, SIGIO,   SIGPWR,  SIGSYS};
 
+// Those of them that nobody else of ours has.
+template <class Visit>
+void ForEachOtherFatalSignal(Visit visit) {
+  const Options& options = g_agent.options();
+  for (int signo : kOtherFatalSignals) {
+    bool is_others = signo == options.dump_signal || (options.cpu_wanted() && signo == options.cpu_signal);
+    if (!is_others) visit(signo);
+  }
+}
+
 // A writer that takes longer than this is not waited for by a thread that wants to die.
 constexpr int kPatienceMillis = 10'000;
 
@@ -408,6 +418,8 @@ void AfterForkInChild() {
   ForgetDumpRequests();
   g_life->stack.Forget();
   g_agent.RestartAfterForkInChild();
+  // The first one of a PID namespace (unshare): as in StartProcessLife.
+  if (g_life->pid == 1) ForEachOtherFatalSignal([](int signo) { g_virtual_signals.GiveBack(signo); });
   ReleaseDumpSignal();
 }
 
@@ -473,10 +485,7 @@ void StartProcessLife(Lineage lineage) {
   for (int signo : kFaults) g_virtual_signals.Take(blocked, signo, OnFatalSignal);
   // To the first process of a container the kernel sends no signal that it has no handler for: with one of ours it would die.
   if (g_life->pid == 1) return;
-  for (int signo : kOtherFatalSignals) {
-    if (signo == options.dump_signal || (options.cpu_wanted() && signo == options.cpu_signal)) continue;
-    g_virtual_signals.Take(blocked, signo, OnFatalSignal);
-  }
+  ForEachOtherFatalSignal([&](int signo) { g_virtual_signals.Take(blocked, signo, OnFatalSignal); });
 }
 
 }  // namespace profagent

@@ -1,5 +1,6 @@
 // Works for 300 ms, then ends in the way that its argument names. Exit status 7 wherever there is one.
 #include <assert.h>
+#include <sched.h>
 #include <sys/resource.h>
 
 #include "tests/preload/programs/program.h"
@@ -88,8 +89,19 @@ int main(int argc, char** argv) {
     atexit(RaiseTerm);
     return 98;
   }
+  if (Is(how, "forked_init")) {
+    REQUIRE(unshare(CLONE_NEWPID) == 0);
+    pid_t init = fork();
+    if (init != 0) {
+      ExpectExit(init, 7);
+      return 7;
+    }
+    how = "init";
+  }
   if (Is(how, "init")) {  // process 1 of a container: SIGTERM does nothing to it by default
+    REQUIRE(getpid() == 1);
     raise(SIGTERM);
+    raise(SIGPROF);
     kill(getpid(), SIGTERM);
     work_before_end(200);
     return 7;
