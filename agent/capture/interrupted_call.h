@@ -10,14 +10,15 @@
 //          before it waited or did anything: to begin it again is to have begun it a moment later. Timeouts
 //          begin again too, by the same few microseconds. What the kernel did not end (an event, the timeout,
 //          data) has another result than EINTR. Not for the process timer: that one may meet a thread that has slept for
-//          long, again and again.
+//          long, again and again. (In io_uring_enter a thread works for others while it waits: there the timeout is longer by that.)
 // Foreign: a signal of the application's that its thread blocks or ignores would not have ended the call, and does not:
 //          there the thread may have slept for long, and a timeout begins again as a whole. No signal would have been
 //          exact, EINTR would be what the program does not expect.
 // Handler: a handler of the application's that has ended the call, and returned just before, keeps its EINTR: the program may
 //          have waited for that signal alone (capture/handler_return.h).
 // Which:   calls on a list, all of which have done nothing when they say EINTR (not close, not connect), and
-//          only where the call's number stands in the code right before it, as libc's own calls have it.
+//          only where the call's number stands in the code right before it, as libc's own calls have it, or comes there from a
+//          register, as in liburing.
 //          Others keep their EINTR.
 #pragma once
 

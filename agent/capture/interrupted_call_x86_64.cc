@@ -43,7 +43,9 @@ PROF_SIGNAL_SAFE bool DoesNothingBeforeEintr(uint32_t number, const greg_t* regi
     case SYS_msgsnd:
     case SYS_msgrcv:
     case SYS_io_getevents:
-    case SYS_recvfrom:  // with SO_RCVTIMEO; without it the kernel restarts it itself
+    case SYS_io_pgetevents:
+    case SYS_io_uring_enter:  // what it has submitted or completed is its result otherwise
+    case SYS_recvfrom:        // with SO_RCVTIMEO; without it the kernel restarts it itself
     case SYS_recvmsg:
     case SYS_recvmmsg:
     case SYS_sendto:
@@ -112,6 +114,32 @@ uint32_t LoadLength(const uint8_t* code) {
   return loads ? prefix + 4 : 0;
 }
 
+// Of `mov eax, register`, as liburing's loop has it: the register, which the call has left as it was. nullptr: another instruction.
+const greg_t* MovedToEax(const uint8_t* behind, const greg_t* registers) {
+  constexpr uint8_t kOld[] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI};
+  if (behind[-2] != 0x89 || (behind[-1] & 0xc7) != 0xc0) return nullptr;
+  uint32_t index = behind[-1] >> 3 & 7;
+  return &registers[(behind[-3] & 0xf4) == 0x44 ? REG_R8 + index : kOld[index]];
+}
+
+// Of the call at `code`, if it is on the list. SYS_read: it is not.
+PROF_SIGNAL_SAFE uint32_t NumberOf(const uint8_t* code, const greg_t* registers) {
+  auto is_listed = [&](uint32_t number) { return DoesNothingBeforeEintr(number, registers); };
+  if (const greg_t* moved = MovedToEax(code, registers)) {
+    auto number = static_cast<uint32_t>(*moved);
+    if (is_listed(number)) return number;
+  }
+  for (uint32_t between : {0u, 4u, 5u}) {
+    const uint8_t* move = code - between - kMovLength;
+    if (*move != kMovImmediateToEax) continue;
+    if (between != 0 && LoadLength(move + kMovLength) != between) continue;
+    uint32_t number = 0;
+    std::memcpy(&number, move + 1, sizeof number);
+    if (is_listed(number)) return number;
+  }
+  return SYS_read;
+}
+
 // The kernel has gone back to the call, to begin it again.
 PROF_SIGNAL_SAFE bool IsRestarted(const greg_t* registers) {
   greg_t pc = registers[REG_RIP];
@@ -155,20 +183,11 @@ bool RestartInterruptedCall(ucontext_t* context) {
   if ((pc & (kPage - 1)) < kFurthest) return false;
   auto* code = reinterpret_cast<const uint8_t*>(pc);
   if (code[-2] != 0x0f || code[-1] != 0x05) return false;  // not behind a `syscall`
-  code -= 2;
-  for (uint32_t between : {0u, 4u, 5u}) {
-    const uint8_t* move = code - between - kMovLength;
-    if (*move != kMovImmediateToEax) continue;
-    if (between != 0 && LoadLength(move + kMovLength) != between) continue;
-    uint32_t number = 0;
-    std::memcpy(&number, move + 1, sizeof number);
-    if (!DoesNothingBeforeEintr(number, registers)) continue;
-    if (HandlerIsNext(*context, 0)) return false;
-    registers[REG_RIP] = static_cast<greg_t>(pc - 2);
-    registers[REG_RAX] = number;
-    return true;
-  }
-  return false;
+  uint32_t number = NumberOf(code - 2, registers);
+  if (number == SYS_read || HandlerIsNext(*context, 0)) return false;
+  registers[REG_RIP] = static_cast<greg_t>(pc - 2);
+  registers[REG_RAX] = number;
+  return true;
 }
 
 bool EndRestartedCall(ucontext_t* context) {

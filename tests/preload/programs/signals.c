@@ -1,5 +1,6 @@
 // Programs that use signals themselves, SIGPROF included. Each prints what it saw; the harness runs it with and without
 // the agent.
+#include <linux/io_uring.h>
 #include <poll.h>
 #include <semaphore.h>
 #include <sys/signalfd.h>
@@ -275,6 +276,47 @@ static void MeetAtOneHandler(int signo) {
   pthread_join(g_lower, NULL);
 }
 
+// Waits for timeouts of 30 us in an io_uring, by the number in the code or, as liburing's loop does, in a register. How many
+// were interrupted; -1: there is none to be had.
+static int WaitInUring(void) {
+  struct io_uring_params ring = {0};
+  int fd = (int)syscall(SYS_io_uring_setup, 8, &ring);
+  if (fd < 0) return -1;
+  size_t size = ring.sq_off.array + 64 + ring.cq_off.cqes + 16 * sizeof(struct io_uring_cqe);
+  char* queue = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
+  struct io_uring_sqe* entries = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQES);
+  REQUIRE(queue != MAP_FAILED && entries != MAP_FAILED);
+  struct __kernel_timespec nap = {0, 30000};
+  int interrupted = 0;
+  for (int i = 0; i < 20000; ++i) {
+    entries[0] = (struct io_uring_sqe){.opcode = IORING_OP_TIMEOUT, .addr = (uintptr_t)&nap, .len = 1};
+    ((uint32_t*)(queue + ring.sq_off.array))[i % ring.sq_entries] = 0;
+    __atomic_fetch_add((uint32_t*)(queue + ring.sq_off.tail), 1, __ATOMIC_RELEASE);
+    REQUIRE(syscall(SYS_io_uring_enter, fd, 1, 0, 0, NULL, 0) == 1);
+    long result;
+    register long flags asm("r10") = IORING_ENTER_GETEVENTS;
+    register long mask asm("r8") = 0;
+    register int number asm("r15") = SYS_io_uring_enter;
+    if (i % 2 == 0) {
+      asm volatile("movl %1, %%eax; syscall"
+                   : "=&a"(result)
+                   : "i"(SYS_io_uring_enter), "D"(fd), "S"(0), "d"(1), "r"(flags), "r"(mask)
+                   : "rcx", "r11", "memory");
+    } else {
+      asm volatile("movl %1, %%eax; syscall"
+                   : "=&a"(result)
+                   : "r"(number), "D"(fd), "S"(0), "d"(1), "r"(flags), "r"(mask)
+                   : "rcx", "r11", "memory");
+    }
+    REQUIRE(result >= 0 || result == -EINTR);
+    interrupted += result < 0;
+    while (__atomic_load_n((uint32_t*)(queue + ring.cq_off.tail), __ATOMIC_ACQUIRE) != (uint32_t)i + 1) {
+    }
+    __atomic_store_n((uint32_t*)(queue + ring.cq_off.head), (uint32_t)i + 1, __ATOMIC_RELEASE);
+  }
+  return interrupted;
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   sigset_t set;
@@ -525,6 +567,10 @@ int main(int argc, char** argv) {
       interrupted += poll(NULL, 0, i % 4 == 0) != 0;
     }
     printf("%d\n", interrupted);
+    return 0;
+  }
+  if (Is(how, "uring_waits")) {
+    printf("%d\n", WaitInUring());
     return 0;
   }
   if (Is(how, "suspend_once")) {

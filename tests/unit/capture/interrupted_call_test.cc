@@ -45,6 +45,8 @@ class InterruptedCallTest : public ::testing::Test {
     context_.uc_mcontext.gregs[REG_RIP] = pc_;
     context_.uc_mcontext.gregs[REG_RAX] = rax;
     context_.uc_mcontext.gregs[REG_RSI] = second_;
+    context_.uc_mcontext.gregs[REG_RDX] = SYS_epoll_wait;
+    context_.uc_mcontext.gregs[REG_R15] = SYS_io_uring_enter;
     context_.uc_mcontext.gregs[REG_EFL] = flags_;
     memcpy(&context_.uc_sigmask, &mask_, sizeof mask_);
     return RestartInterruptedCall(&context_);
@@ -80,6 +82,13 @@ TEST_F(InterruptedCallTest, TheCallBeginsAgainWithItsNumber) {
   EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_epoll_pwait);
   ASSERT_TRUE(Restarts({0xb8, SYS_recvfrom, 0, 0, 0, 0x48, 0x8b, 0x74, 0x24, 0x08, 0x0f, 0x05}));
   EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_recvfrom);
+  // what liburing waits by: in a loop the number is kept in a register
+  ASSERT_TRUE(Restarts({0xb8, 0xaa, 0x01, 0, 0, 0x0f, 0x05}));
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_io_uring_enter);
+  ASSERT_TRUE(Restarts({0x44, 0x89, 0xf8, 0x0f, 0x05}));
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_io_uring_enter);
+  ASSERT_TRUE(Restarts({0x89, 0xd0, 0x0f, 0x05}));
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_epoll_wait);
 }
 
 TEST_F(InterruptedCallTest, EverythingElseKeepsItsResult) {
