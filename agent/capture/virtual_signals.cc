@@ -38,6 +38,10 @@ namespace {
 constexpr uint64_t kSaRestorer = 0x04000000;
 constexpr size_t kMaskSize = sizeof(uint64_t);
 constexpr uint64_t kOurFlags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | kSaRestorer;
+constexpr uint64_t kSaExposeTagBits = 0x800;
+// The kernel forgets all others (since 5.11), and by that a program knows which it has.
+constexpr uint64_t kKnownFlags = SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | kSaExposeTagBits | kSaRestorer |
+                                 SA_ONSTACK | SA_RESTART | SA_NODEFER | uint64_t{SA_RESETHAND & 0xffffffff};
 
 PROF_ALWAYS_INLINE long KernelExchange(int signo, const KernelSigaction* action, KernelSigaction* old) {
   return RawSyscall(SYS_rt_sigaction, signo, action, old, kMaskSize);
@@ -253,6 +257,7 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
     wanted.flags |= kSaRestorer;
     wanted.restorer = HandlerReturn();
   }
+  wanted.flags &= kKnownFlags;
   wanted.mask &= ~(SignalBit(SIGKILL) | SignalBit(SIGSTOP));
   if (!IsTaken(signo)) {
     long result = KernelExchange(signo, &wanted, &before);

@@ -426,6 +426,14 @@ int main(int argc, char** argv) {
     printf("%d\n", sysv_signal(SIGPROF, Count) == SIG_DFL);
     printf("%d\n", ssignal(SIGPROF, SIG_IGN) == Count);
     printf("%d\n", signal(SIGPROF, SIG_DFL) == SIG_IGN);
+    for (unsigned flags = 1; flags != 0; flags *= 2) {  // which of them the kernel knows
+      struct sigaction asks = {.sa_handler = SIG_IGN, .sa_flags = (int)flags};
+      for (int signo = SIGTERM; signo != 0; signo = signo == SIGTERM ? SIGPROF : 0) {
+        REQUIRE(sigaction(signo, &asks, NULL) == 0 && sigaction(signo, NULL, &old) == 0);
+        printf("%x ", old.sa_flags);
+        signal(signo, SIG_DFL);
+      }
+    }
     sigaddset(&set, SIGPROF);
     printf("%d\n", sigprocmask(SIG_BLOCK, &set, NULL));
     REQUIRE(sigprocmask(SIG_BLOCK, NULL, &set) == 0);
