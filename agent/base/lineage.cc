@@ -79,6 +79,11 @@ bool ParentSharesOurProfiles(char* const* environment) {
   return preloaded && same_profile;
 }
 
+// And it has its place in `room`, with two more behind it.
+bool HasNext(char* const* variable, size_t count, std::span<char*> room) {
+  return variable != nullptr && *variable != nullptr && count + 2 < room.size();
+}
+
 }  // namespace
 
 Lineage ReadLineage(char** environment) {
@@ -129,9 +134,9 @@ std::string_view OurLibraryIn(char* const* environment) {
   return {};
 }
 
-char* const* WithoutPreload(char* const* environment, char** room, char* text) {
+char* const* WithoutPreload(char* const* environment, std::span<char*> room, char* text) {
   size_t count = 0;
-  for (char* const* variable = environment; variable != nullptr && *variable != nullptr; ++variable) {
+  for (char* const* variable = environment; HasNext(variable, count, room); ++variable) {
     std::string_view rest = *variable;
     if (!PreloadsUs(rest)) {
       room[count++] = *variable;
@@ -150,13 +155,13 @@ char* const* WithoutPreload(char* const* environment, char** room, char* text) {
     text = text + others.size() + 1;
   }
   room[count] = nullptr;
-  return room;
+  return room.data();
 }
 
-char* const* WithLineage(char* const* environment, bool first, char** room) {
+char* const* WithLineage(char* const* environment, bool first, std::span<char*> room) {
   bool preloads_us = false;
   size_t count = 0;
-  for (char* const* variable = environment; variable != nullptr && *variable != nullptr; ++variable) {
+  for (char* const* variable = environment; HasNext(variable, count, room); ++variable) {
     if (std::string_view(*variable).starts_with(kLineageVariable)) continue;
     preloads_us |= PreloadsUs(*variable);
     room[count++] = *variable;
@@ -164,7 +169,7 @@ char* const* WithLineage(char* const* environment, bool first, char** room) {
   if (!preloads_us) return environment;
   room[count] = const_cast<char*>(first ? kFirstWord : kLaterWord);
   room[count + 1] = nullptr;
-  return room;
+  return room.data();
 }
 
 }  // namespace profagent

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string_view>
 
 namespace profagent {
@@ -24,9 +25,9 @@ Lineage ReadLineage(char** environment);
 
 // The environment for a program that is about to be started and will load us: `environment` plus the word of its lineage, in
 // `room`, which has space for CountVariables(environment) + 2 pointers. `environment` itself when it does not
-// preload us.
+// preload us. What another thread sets after the count is left out: the caller may be a vfork child.
 size_t CountVariables(char* const* environment);
-char* const* WithLineage(char* const* environment, bool first, char** room);
+char* const* WithLineage(char* const* environment, bool first, std::span<char*> room);
 
 // As LD_PRELOAD names us there; empty: it does not.
 std::string_view OurLibraryIn(char* const* environment);
@@ -34,6 +35,6 @@ std::string_view OurLibraryIn(char* const* environment);
 // The environment for a program that would die of us, in `room` as above and in `text`, which has space for
 // PreloadSize(environment) characters: other libraries stay in LD_PRELOAD.
 size_t PreloadSize(char* const* environment);
-char* const* WithoutPreload(char* const* environment, char** room, char* text);
+char* const* WithoutPreload(char* const* environment, std::span<char*> room, char* text);
 
 }  // namespace profagent

@@ -16,6 +16,7 @@
 #include <cstdarg>
 #include <cstddef>
 #include <cstdlib>
+#include <span>
 
 #include "agent/base/lineage.h"
 #include "agent/base/program_loader.h"
@@ -48,18 +49,19 @@ int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) 
   const ProcessEvents* events = g_events.load(std::memory_order_acquire);
   size_t count = CountVariables(environment);
   size_t preload = PreloadSize(environment);
-  char** room = nullptr;
-  if (preload != 0 && count <= kMaxVariables) room = static_cast<char**>(alloca((count + 2) * sizeof(char*)));
-  if (room != nullptr && !InSandbox()) {
+  std::span<char*> room;
+  if (preload != 0 && count <= kMaxVariables)
+    room = {static_cast<char**>(alloca((count + 2) * sizeof(char*))), count + 2};
+  if (!room.empty() && !InSandbox()) {
     FateOfPreload fate = FateIn(program, environment);
     if (fate == FateOfPreload::kKilled)
       environment = WithoutPreload(environment, room, static_cast<char*>(alloca(preload)));
     // The word of the lineage is for our library only, which takes it out again.
-    if (fate != FateOfPreload::kLoaded) room = nullptr;
+    if (fate != FateOfPreload::kLoaded) room = {};
   }
   if (events == nullptr) return call(environment);
   ExecWord word = events->before_exec();
-  if (room != nullptr && word != ExecWord::kNone)
+  if (!room.empty() && word != ExecWord::kNone)
     environment = WithLineage(environment, word == ExecWord::kFirst, room);
   int result = call(environment);
   int failed_with = errno;
@@ -80,7 +82,7 @@ int Spawn(RealFunctions::PosixSpawn call, bool search, pid_t* pid, const char* p
   size_t preload = PreloadSize(environment);
   if (preload != 0 && count <= kMaxVariables && !InSandbox() &&
       FateIn(ProgramFile{AT_FDCWD, path, search}, environment) == FateOfPreload::kKilled) {
-    auto* room = static_cast<char**>(alloca((count + 1) * sizeof(char*)));
+    std::span<char*> room(static_cast<char**>(alloca((count + 2) * sizeof(char*))), count + 2);
     environment = WithoutPreload(environment, room, static_cast<char*>(alloca(preload)));
   }
   const ProcessEvents* events = g_events.load(std::memory_order_acquire);

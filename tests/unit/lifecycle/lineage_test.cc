@@ -41,6 +41,21 @@ TEST(Lineage, HandsTheWordToAProgramThatPreloadsUs) {
   EXPECT_EQ(CountVariables(environment.data()), 2u);  // the caller's own array is untouched
 }
 
+// A thread that sets a variable while another one's vfork child executes a program: what was counted is less than there is by then.
+TEST(Lineage, LeavesOutWhatHasComeSinceTheCount) {
+  std::vector<std::string> texts = {"LD_PRELOAD=/x/libprofagent.so", "A=1", "B=2"};
+  auto environment = Environment(texts);
+  char end[] = "here";
+  char* room[5] = {nullptr, nullptr, nullptr, nullptr, end};  // as for two
+  auto* handed = const_cast<char**>(WithLineage(environment.data(), true, {room, 4}));
+  EXPECT_EQ(CountVariables(handed), 3u);
+  EXPECT_EQ(ReadLineage(handed), Lineage::kFirstByExec);
+  EXPECT_EQ(room[4], end);
+  char text[32];
+  EXPECT_EQ(CountVariables(WithoutPreload(environment.data(), {room, 4}, text)), 2u);
+  EXPECT_EQ(room[4], end);
+}
+
 TEST(Lineage, SaysNothingToAProgramThatDoesNot) {
   std::vector<std::string> texts = {"LD_PRELOAD=/x/other.so"};
   auto environment = Environment(texts);
@@ -53,7 +68,7 @@ std::vector<std::string> WithoutUs(std::vector<std::string> texts) {
   std::vector<char*> room(CountVariables(environment.data()) + 2);
   // Exactly as much as is asked for: what is written past the end, the address sanitizer sees.
   std::vector<char> text(PreloadSize(environment.data()));
-  char* const* left = WithoutPreload(environment.data(), room.data(), text.data());
+  char* const* left = WithoutPreload(environment.data(), room, text.data());
   return {left, left + CountVariables(left)};
 }
 
@@ -80,7 +95,7 @@ TEST(Lineage, FindsOurLibraryAmongOthers) {
 
 TEST(Lineage, BearsAMissingEnvironment) {
   EXPECT_EQ(ReadLineage(nullptr), Lineage::kFirst);
-  EXPECT_EQ(WithLineage(nullptr, true, nullptr), nullptr);
+  EXPECT_EQ(WithLineage(nullptr, true, {}), nullptr);
 }
 
 }  // namespace
