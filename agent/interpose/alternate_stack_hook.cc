@@ -1,5 +1,5 @@
-// sigaltstack: an alternate stack that is too small for our handler, or that another thread has, too, is replaced by one of
-// ours.
+// sigaltstack: an alternate stack that is too small for our handler beside the program's, or that another thread has, too, is
+// replaced by one of ours.
 //
 // Context: `hook`; async-signal-safe. One mapping a thread at most, and only in threads that set such a
 //          stack.
@@ -7,6 +7,8 @@
 //          alone takes 3.3 KiB with AVX-512: where the program's own signals never came, or came on other
 //          stacks, ours would kill it at the first tick. With SA_ONSTACK left out instead, programs whose
 //          stacks have no room (Go, coroutines) would die.
+//          And a tick comes while a handler of the program's runs there, the report of a crash: of the usual 8 KiB, two frames
+//          of the kernel leave 1.3 for both handlers.
 // Shared:  a stack for the handler of a crash, one for all threads (varnishd), does no harm as long as only one of them
 //          crashes. Ticks come to several threads at once, and would overwrite each other's frames.
 // Seen:    the application is told the stack that it set. A handler of its own that runs there has more room
@@ -27,6 +29,7 @@ namespace {
 
 constexpr size_t kHandlerStack = 2048;  // what the handler promises to stay within (tests/unit/capture)
 constexpr size_t kMargin = 512;
+constexpr size_t kProgramsHandler = 8192;  // what it may take, as the usual stack is large
 constexpr size_t kReplacementSize = 32 * 1024;
 constexpr size_t kSmallestStack = 2048;  // what the kernel refuses to go below
 
@@ -56,8 +59,8 @@ PROF_EXPORT int sigaltstack(const stack_t* stack, stack_t* old) noexcept {
     bool enables = (wanted.ss_flags & SS_DISABLE) == 0 && wanted.ss_size >= kSmallestStack;
     auto start = enables ? reinterpret_cast<uintptr_t>(wanted.ss_sp) : 0;
     said_before = g_cpu_capture.SayAlternateStack(start);
-    replace = enables && (wanted.ss_size < KernelFrame() + kHandlerStack + kMargin ||
-                          g_cpu_capture.HasOtherThreadAlternateStack(start));
+    size_t least = kProgramsHandler + KernelFrame() + kHandlerStack + kMargin;
+    replace = enables && (wanted.ss_size < least || g_cpu_capture.HasOtherThreadAlternateStack(start));
   }
   if (replace) {
     ErrnoSaver keep;

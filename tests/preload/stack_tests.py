@@ -23,7 +23,7 @@ def handler_uses_at_most_2_kib_of_stack(t, how, function):
 
 
 @each([("in_handler", "work_in_handler", 0.2), ("nested", "work_in_nested_handler", 0.2), ("nested", "work_in_handler", 0.2),
-       ("autodisarm", "work_in_handler", 0.2), ("switch", "work_on_plain_stack", 0.3), ("switch", "work_in_handler", 0.2)])
+       ("autodisarm", "work_in_handler", 0.2), ("in_handler_with_room", "work_in_handler", 0.2), ("switch", "work_on_plain_stack", 0.3), ("switch", "work_in_handler", 0.2)])
 def work_in_handlers_on_alternate_stacks(t, how, function, seconds):
     # The walk starts on the alternate stack and crosses the signal frame to the interrupted code.
     run = t.run("alternate_stack", how, hz=1000)

@@ -41,6 +41,12 @@ __attribute__((noinline)) static void work_without_cfi(int millis, size_t size) 
 
 static void Nothing(int number) {}
 static void Work(int number) { work_in_handler(200); }
+static void WorkWithRoom(int number) {
+  volatile char* room = __builtin_alloca(1500);
+  room[0] = 1;
+  work_in_handler(200);
+  room[0] = 2;
+}
 static void Nested(int number) {
   if (number == SIGUSR1) {
     work_in_handler(100);
@@ -130,6 +136,11 @@ int main(int argc, char** argv) {
     Handle(SIGUSR1, Work, SA_ONSTACK);
     raise(SIGUSR1);
     work_on_plain_stack(100);
+    return 0;
+  }
+  if (Is(how, "in_handler_with_room")) {  // of 8 KiB it needs 5 without us
+    Handle(SIGUSR1, WorkWithRoom, SA_ONSTACK);
+    raise(SIGUSR1);
     return 0;
   }
   if (Is(how, "begins")) {
