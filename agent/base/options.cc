@@ -189,7 +189,8 @@ void ReadSize(const Source& source, std::string_view name, uint64_t low, uint64_
     if (shift != 0) digits.remove_suffix(1);
   }
   uint64_t number = 0;
-  if (!ParseNumber(digits, &number) || (is_long && shift == 0) || number > (high >> shift) || (number << shift) < low) {
+  if (!ParseNumber(digits, &number) || (is_long && shift == 0) || number > (high >> shift) ||
+      (number << shift) < low) {
     source.Refuse(value, "a number of bytes from ", low, " to ", high,
                   " is accepted, also with K, M or G (KiB, MiB, GiB); using ", size->value);
     return;
