@@ -3,15 +3,40 @@
 #define HAVE_DECL_BASENAME 1  // or libiberty declares its own
 #include <libiberty/demangle.h>
 
-#include <cstdlib>
-#include <memory>
+#include <csetjmp>
+#include <optional>
+#include <utility>
 
 namespace profagent {
 namespace {
 
-// Longer ones exist (expression templates), but a name that long helps nobody, and the text behind a hostile
-// one grows exponentially with it.
+// Longer ones exist (expression templates), but a name that long helps nobody.
 constexpr size_t kLongestMangledName = 32 << 10;
+constexpr size_t kLongestName = 1 << 20;
+
+// What a demangler writes, but not without end: a hundred characters of substitutions can stand for gigabytes of text.
+class BoundedText {
+ public:
+  using Demangler = int (*)(const char* mangled, int options, demangle_callbackref, void*);
+
+  // Nothing: the name is not of that kind, or too long.
+  std::optional<std::string> Write(Demangler demangler, const char* mangled) {
+    // The demangler cannot be told to stop. It is C without anything to release, so it can be jumped out of.
+    if (setjmp(too_long_) != 0) return std::nullopt;
+    if (demangler(mangled, DMGL_PARAMS | DMGL_ANSI, &BoundedText::Take, this) == 0) return std::nullopt;
+    return std::move(text_);
+  }
+
+ private:
+  static void Take(const char* part, size_t size, void* self) {
+    auto& text = *static_cast<BoundedText*>(self);
+    if (text.text_.size() + size > kLongestName) std::longjmp(text.too_long_, 1);
+    text.text_.append(part, size);
+  }
+
+  std::jmp_buf too_long_;
+  std::string text_;
+};
 
 // LLVM appends `.llvm.1234567` to names that it made unique across modules: no clone, and nothing to tell
 // apart.
@@ -30,13 +55,11 @@ std::string Demangle(const std::string& name) {
   bool mangled = name.starts_with("_Z") || name.starts_with("_R") || name.starts_with("___Z");
   if (!mangled || name.size() > kLongestMangledName) return name;
   std::string base(WithoutLlvmSuffix(name));
-  constexpr int kOptions = DMGL_PARAMS | DMGL_ANSI;
-  auto owned = [](char* text) { return std::unique_ptr<char, decltype(&std::free)>(text, &std::free); };
   // Rust first: its legacy names are Itanium names, too, with a hash as the last part, which only this one
   // drops.
-  auto text = owned(rust_demangle(base.c_str(), kOptions));
-  if (text == nullptr) text = owned(cplus_demangle_v3(base.c_str(), kOptions));
-  return text != nullptr ? std::string(text.get()) : name;
+  std::optional<std::string> text = BoundedText().Write(rust_demangle_callback, base.c_str());
+  if (!text) text = BoundedText().Write(cplus_demangle_v3_callback, base.c_str());
+  return text.value_or(name);
 }
 
 }  // namespace profagent

@@ -45,5 +45,19 @@ TEST(Demangle, GivesUpOnAbsurdlyLongNames) {
   EXPECT_EQ(Demangle(name), name);
 }
 
+// Each pair<> is of two of the one before: 40 of them are 400 characters, and terabytes of text.
+TEST(Demangle, GivesUpOnNamesThatStandForTooMuchText) {
+  static constexpr std::string_view kDigits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  const auto nested = [](size_t depth) {
+    std::string name = "_Z1fSt4pairIiiE";
+    for (const char digit : kDigits.substr(0, depth))
+      name += std::string("S_IS") + digit + "_S" + digit + "_E";
+    return name;
+  };
+  EXPECT_EQ(Demangle(nested(1)),
+            "f(std::pair<int, int>, std::pair<std::pair<int, int>, std::pair<int, int> >)");
+  EXPECT_EQ(Demangle(nested(kDigits.size())), nested(kDigits.size()));
+}
+
 }  // namespace
 }  // namespace profagent
