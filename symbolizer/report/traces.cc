@@ -35,7 +35,9 @@ void AppendLabels(const ReportData& report, const std::vector<Label>& labels, st
 }  // namespace
 
 void WriteTraces(const ReportData& report, std::string& text) {
-  for (const std::string& label : ProfileLabels(report)) text.append(label).push_back('\n');
+  const std::vector<std::string> labels = ProfileLabels(report);
+  for (const std::string& label : labels) text.append(label).push_back('\n');
+  if (labels.empty()) text += '\n';  // pprof's head is a line at least
   const auto nodes_of_location = graph::NodesOfLocations(report.view);
   std::vector<std::vector<std::string>> names(nodes_of_location.size());
   for (size_t i = 0; i < names.size(); ++i) {

@@ -47,6 +47,15 @@ TEST(MakeReport, WarnsAboutFiltersThatMatchNothing) {
                 "Ignore expression matched no samples", "TagFocus expression matched no samples"}));
 }
 
+// Of a profile that has neither a program nor a name of its values. pprof ends the head with a newline, also where it is empty.
+TEST(MakeReport, BeginsTracesWithALineThoughThereIsNoHead) {
+  ProfileBuilder b;
+  b.Type("", "count");
+  const Result<ReportText> report = MakeReport(b.profile(), {.kind = ReportKind::kTraces});
+  ASSERT_TRUE(report) << report.error().text.c_str();
+  EXPECT_EQ(report->text, "\n-----------+-------------------------------------------------------\n");
+}
+
 TEST(MakeReport, SaysWhatItCannotDo) {
   EXPECT_EQ(ErrorOf({.sample_index = "inuse"}), "sample_index \"inuse\" must be one of: [samples cpu]");
   EXPECT_EQ(ErrorOf({.sample_index = "2"}), "sample_index 2 is outside the range [0..1]");
