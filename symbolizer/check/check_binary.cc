@@ -298,7 +298,9 @@ class Checker {
     // Without debuginfod: a check does not go to the network.
     Binary binary = BinaryFinder(options.debug_path, false).Find(file_.path(), file_.build_id());
     std::string note = binary.problem.empty() ? "" : " (" + binary.problem + ")";
-    if (file_.HasDebugInfo()) {
+    if (binary.dwarf() != nullptr && binary.dwarf()->HasUnreadableDebugInfo()) {
+      Add(Verdict::kLimited, kUnreadableDebugInfo + note, kUnreadableDebugInfoRemedy);
+    } else if (file_.HasDebugInfo()) {
       Add(Verdict::kFine, "has debug information: functions, files, lines and inlined calls" + note);
     } else if (binary.dwarf() != nullptr) {
       Add(Verdict::kFine, "its debug information is installed: " + binary.dwarf()->path() + note);

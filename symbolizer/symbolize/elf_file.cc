@@ -168,6 +168,13 @@ std::string_view ElfFile::Section(std::string_view name) const {
   return {static_cast<const char*>(data->d_buf), data->d_size};
 }
 
+bool ElfFile::HasUnreadableDebugInfo() const {
+  const SectionEntry* entry = Find(".debug_info");
+  GElf_Chdr compression;
+  if (entry == nullptr || gelf_getchdr(entry->section, &compression) == nullptr) return false;
+  return compression.ch_type != ELFCOMPRESS_ZLIB && Section(".debug_info").empty();
+}
+
 std::optional<DebugLink> ElfFile::debug_link() const {
   GElf_Word crc = 0;
   const char* name = dwelf_elf_gnu_debuglink(elf_, &crc);

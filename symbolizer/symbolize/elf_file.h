@@ -63,6 +63,8 @@ class ElfFile {
   bool HasSection(std::string_view name) const;
   uint64_t SectionAddress(std::string_view name) const;  // 0: there is no such section
   bool HasDebugInfo() const { return HasSection(".debug_info") || HasSection(".zdebug_info"); }
+  // It is compressed in a way that this libelf does not read: zstd, before elfutils 0.189.
+  bool HasUnreadableDebugInfo() const;
   std::optional<DebugLink> debug_link() const;
   std::optional<DebugLink> debug_alt_link() const;
 
@@ -90,6 +92,12 @@ class ElfFile {
   std::vector<LoadSegment> segments_;
   std::vector<SectionEntry> sections_;
 };
+
+// Of HasUnreadableDebugInfo.
+inline constexpr char kUnreadableDebugInfo[] =
+    "its debug information is compressed in a way that the installed libelf does not read (zstd needs 0.189)";
+inline constexpr char kUnreadableDebugInfoRemedy[] =
+    "unpack it: objcopy --decompress-debug-sections (binutils 2.40 knows zstd)";
 
 // Hexadecimal text of a build-id's bytes, as profile.proto and /usr/lib/debug/.build-id spell it.
 std::string HexText(std::string_view bytes);

@@ -322,14 +322,20 @@ class Rewriter {
     } else if (report->named > 0) {
       report->found = SymbolsFound::kSymbols;
     }
-    report->problem = symbolizer.binary().problem;
+    const Binary& binary = symbolizer.binary();
+    if (binary.dwarf() != nullptr && binary.dwarf()->HasUnreadableDebugInfo()) {
+      report->problem = binary.dwarf()->path() + ": " + kUnreadableDebugInfo;
+      report->advice = kUnreadableDebugInfoRemedy;
+      return;
+    }
+    report->problem = binary.problem;
     auto add = [&](const std::string& text) {
       if (!report->problem.empty()) report->problem += "; ";
       report->problem += text;
     };
     const DwarfGaps* gaps = symbolizer.gaps();
     if (gaps != nullptr) {
-      report->debug_file = symbolizer.binary().dwarf()->path();
+      report->debug_file = binary.dwarf()->path();
       if (gaps->missing_split_units > 0) {
         add(std::to_string(gaps->missing_split_units) + " of " + std::to_string(gaps->split_units) +
             " units have their functions in a .dwo file that is not there (" + gaps->missing_split_file +
@@ -340,7 +346,6 @@ class Rewriter {
       if (gaps->bad_line_tables > 0) add(gaps->bad_line_table);
       return;
     }
-    const Binary& binary = symbolizer.binary();
     if (binary.file == nullptr && binary.debug == nullptr) {
       if (module.build_id.empty()) {
         report->advice = "keep the binary where it was, or name its directory with --debug-path";

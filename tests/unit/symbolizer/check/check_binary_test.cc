@@ -64,6 +64,12 @@ TEST_F(CheckBinaryTest, HasNothingAgainstAnOrdinaryProgram) {
   EXPECT_EQ(report.findings.size(), 2u);
 }
 
+TEST_F(CheckBinaryTest, SaysThatDebugInformationIsCompressedInAnUnknownWay) {
+  ASSERT_TRUE(Build("-g -O2 -gz=zlib"));
+  ASSERT_TRUE(testing::SpoilCompression(directory_, "program"));
+  EXPECT_TRUE(Has(Check(), Verdict::kLimited, "compressed in a way"));
+}
+
 // LD_PRELOAD on these does nothing at all, without a word: the user would wait for a file that never comes.
 TEST_F(CheckBinaryTest, BlocksStaticPrograms) {
   for (const char* flags : {"-static", "-static-pie"}) {

@@ -75,6 +75,14 @@ std::string ReadWhole(const std::string& path) {
   return text.str();
 }
 
+bool SpoilCompression(const TemporaryDirectory& directory, const std::string& file) {
+  // The section begins with its Elf64_Chdr, and that with the type of compression.
+  return directory.Run("at=$(readelf -SW " + file +
+                       " | sed -n 's/.* [.]debug_info *PROGBITS *[0-9a-f]* \\([0-9a-f]*\\) .*/\\1/p') && "
+                       "printf '\\002' | dd of=" +
+                       file + " bs=1 seek=$((0x$at)) conv=notrunc 2>&1");
+}
+
 std::vector<uint64_t> SymbolAddresses(const std::string& binary, std::string_view name) {
   auto file = ElfFile::Open(binary);
   return file ? SymbolAddresses(**file, name) : std::vector<uint64_t>();

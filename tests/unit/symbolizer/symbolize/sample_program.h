@@ -33,6 +33,9 @@ class TemporaryDirectory {
 bool HasProgram(const std::string& name);
 std::string ReadWhole(const std::string& path);
 
+// Says of the compressed .debug_info of that file there that it is compressed by zstd, which it is not.
+bool SpoilCompression(const TemporaryDirectory& directory, const std::string& file);
+
 // The addresses of symbols with this name (.symtab, or .dynsym when there is no such); empty when there is none.
 std::vector<uint64_t> SymbolAddresses(const std::string& binary, std::string_view name);
 std::vector<uint64_t> SymbolAddresses(const ElfFile& file, std::string_view name);

@@ -237,6 +237,16 @@ TEST_F(SymbolizeTest, SaysWhichSplitDwarfFileIsMissing) {
       << Report().Text();
 }
 
+// As zstd is to libelf before 0.189. "Compile it with -g" would be no help.
+TEST_F(SymbolizeTest, SaysThatDebugInformationIsCompressedInAnUnknownWay) {
+  ASSERT_TRUE(Build("g++", "-g -O2 -gz=zlib"));
+  Profile profile = MarkerProfile();
+  ASSERT_TRUE(testing::SpoilCompression(directory_, "sample"));
+  EXPECT_EQ(Symbolized(&profile), "sample::outer(int, char const*) :0");
+  EXPECT_NE(Report().Text().find("compressed in a way"), std::string::npos) << Report().Text();
+  EXPECT_EQ(Report().Text().find("with -g"), std::string::npos) << Report().Text();
+}
+
 TEST_F(SymbolizeTest, SaysThatTheCommonFileOfDwzIsMissing) {
   if (!testing::HasProgram("dwz")) GTEST_SKIP() << "dwz is not installed";
   ASSERT_TRUE(Build("g++", "-g -O2"));
