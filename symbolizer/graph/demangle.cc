@@ -136,11 +136,13 @@ class TreeEditor {
     }
   }
   // Constructors and destructors of a class without a name are named after what the class is ("{unnamed type#1}"), not,
-  // as libiberty does, after the class around it.
+  // as libiberty does, after the class around it; inherited constructors after their class, and not after their base.
   static void NameStructor(Component* qualified) {
     Component* const scope = LastName(qualified->u.s_binary.left);
     Component* const name = LastName(qualified->u.s_binary.right);
-    if (scope->type != DEMANGLE_COMPONENT_UNNAMED_TYPE && scope->type != DEMANGLE_COMPONENT_LAMBDA) return;
+    if (scope->type != DEMANGLE_COMPONENT_NAME && scope->type != DEMANGLE_COMPONENT_UNNAMED_TYPE &&
+        scope->type != DEMANGLE_COMPONENT_LAMBDA)
+      return;
     if (name->type == DEMANGLE_COMPONENT_CTOR) name->u.s_ctor.name = scope;
     if (name->type == DEMANGLE_COMPONENT_DTOR) name->u.s_dtor.name = scope;
   }

@@ -38,6 +38,11 @@ TEST(ShortName, KeepsTheParametersOfTheFunctionAround) {
 TEST(ShortName, NamesConstructorsAsPprofDoes) {
   EXPECT_EQ(ShortName("_ZNSdC1EOSd"), "std::basic_iostream::basic_iostream");
   EXPECT_EQ(ShortName("_ZN13ImportProjectUt_D1Ev"), "ImportProject::{unnamed type#1}::~{unnamed type#1}");
+  // Inherited by `using`: CI1 and CI2, of std::unique_ptr and std::optional.
+  EXPECT_EQ(
+      ShortName("_ZNSt15__uniq_ptr_dataI1ASt14default_deleteIS0_ELb1ELb1EECI2St15__uniq_ptr_implIS0_S2_EEv"),
+      "std::__uniq_ptr_data::__uniq_ptr_data");
+  EXPECT_EQ(ShortName("_ZN1DCI11BEi"), "D::D");
   EXPECT_EQ(ShortName("_ZGRN4grpc6Status2OKE_"), "reference temporary for grpc::Status::OK");
   EXPECT_EQ(ShortName("_ZThn16_N3foo3barEi"), "non-virtual thunk to foo::bar(int)");
 }
