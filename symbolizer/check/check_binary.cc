@@ -251,7 +251,10 @@ class Checker {
 
   // profil() sets its handler and its timer from inside libc, where nothing can step in between.
   void CheckGprof() {
-    if (!Has("mcount") && !Has("_mcount") && !Has("__fentry__") && !Has("__monstartup")) return;
+    const auto calls = [&](std::string_view name) {
+      return facts_.undefined.contains(name);
+    };  // libc has them
+    if (!calls("mcount") && !calls("_mcount") && !calls("__fentry__") && !calls("__monstartup")) return;
     Add(Verdict::kLimited, "built with -pg: gprof takes SIGPROF, the signal of our CPU samples, for itself",
         "build it without -pg, or set PROFAGENT_CPU_SIGNAL to another signal");
   }
@@ -271,6 +274,8 @@ class Checker {
       CheckAllocatorBesideLibcs();
       return;
     }
+    // libc, jemalloc: what a library exports is called by way of the agent.
+    if (facts_.exports_malloc && (facts_.has_soname || facts_.interpreter.empty())) return;
     std::string name = "its own";
     if (Defines("mallctl") || Defines("je_malloc") || Defines("je_mallctl")) name = "jemalloc";
     if (Defines("tc_malloc") || Defines("MallocExtension_Initialize")) name = "tcmalloc";

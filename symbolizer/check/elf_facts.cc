@@ -38,6 +38,7 @@ void ReadDynamic(const ElfFile& file, Elf_Scn* section, const GElf_Shdr& header,
     GElf_Dyn entry;
     if (gelf_getdyn(data, static_cast<int>(i), &entry) == nullptr || entry.d_tag == DT_NULL) return;
     if (entry.d_tag == DT_FLAGS_1 && (entry.d_un.d_val & DF_1_PIE) != 0) facts->is_pie = true;
+    if (entry.d_tag == DT_SONAME) facts->has_soname = true;
     if (entry.d_tag != DT_NEEDED) continue;
     const char* name = elf_strptr(file.elf(), header.sh_link, entry.d_un.d_val);
     if (name != nullptr) facts->needed.emplace_back(name);
@@ -57,6 +58,8 @@ void ReadSymbols(const ElfFile& file, Elf_Scn* section, const GElf_Shdr& header,
     // `free@GLIBC_2.2.5` in .symtab is `free`.
     std::string_view base(name, std::strcspn(name, "@"));
     (symbol.st_shndx == SHN_UNDEF ? facts->undefined : facts->defined).emplace(base);
+    if (header.sh_type == SHT_DYNSYM && symbol.st_shndx != SHN_UNDEF && base == "malloc")
+      facts->exports_malloc = true;
   }
 }
 

@@ -23,6 +23,8 @@ struct ElfFacts {
   std::string interpreter;  // the loader that it asks for; "" when it asks for none
   bool is_dynamic = false;  // has a dynamic section
   bool is_pie = false;      // DF_1_PIE: a program, not a library
+  bool has_soname = false;  // DT_SONAME: a library, also one that can be run (libc)
+  bool exports_malloc = false;
   std::vector<std::string> needed;
   bool has_eh_frame = false;
   bool has_eh_frame_header = false;

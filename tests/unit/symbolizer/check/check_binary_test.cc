@@ -181,6 +181,18 @@ void* _rjem_malloc(size_t size) { (void)size; return 0; }
   EXPECT_FALSE(Has(Check(), Verdict::kLimited, "allocator"));
 }
 
+// It is where the remedy would have it: libjemalloc.so, or libc itself, which defines mcount, too.
+TEST_F(CheckBinaryTest, HasNothingAgainstALibraryThatIsAnAllocator) {
+  ASSERT_TRUE(
+      directory_.Run("echo 'void *malloc(unsigned long n) { return (void *)n; } void free(void *p) {} "
+                     "void mcount(void) {}' >library.c && "
+                     "gcc -g -fno-builtin -fPIC -shared -Wl,-soname,library.so library.c -o library.so"));
+  const CheckReport report = Check("library.so");
+  EXPECT_FALSE(Has(report, Verdict::kLimited, "malloc"));
+  EXPECT_FALSE(Has(report, Verdict::kLimited, "-pg"));
+  EXPECT_EQ(report.VerdictText(), "verdict: profiling works");
+}
+
 TEST_F(CheckBinaryTest, WarnsOfAnAllocatorInsideTheProgram) {
   directory_.Write("allocator.c", R"(
 #include <stddef.h>
