@@ -310,10 +310,13 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
   ReadSignal(source, "PROFAGENT_CPU_SIGNAL", false, &options->cpu_signal);
   options->dump_signal_named = ReadSignal(source, "PROFAGENT_SIGNAL", true, &options->dump_signal);
   if (options->cpu_signal == options->dump_signal) {
-    Value named = source.Find("PROFAGENT_SIGNAL");
-    if (!named.set) named = source.Find("PROFAGENT_CPU_SIGNAL");
-    source.Refuse(named,
-                  "it is the other of PROFAGENT_SIGNAL and PROFAGENT_CPU_SIGNAL; no dump signal is used");
+    if (Value named = source.Find("PROFAGENT_SIGNAL"); named.set) {
+      source.Refuse(named, "it is the signal of the CPU samples; no dump signal is used");
+    } else {
+      report(
+          "PROFAGENT_CPU_SIGNAL is the usual dump signal: no dump signal is used, unless PROFAGENT_SIGNAL "
+          "names another");
+    }
     options->dump_signal = 0;
   }
 

@@ -213,7 +213,10 @@ TEST_F(OptionsTest, TheDumpSignalGivesWayToTheCpuSignal) {
   const Options& options = Parse({"PROFAGENT_CPU_SIGNAL=USR2"});
   EXPECT_EQ(options.cpu_signal, SIGUSR2);
   EXPECT_EQ(options.dump_signal, 0);
-  EXPECT_EQ(reported_.size(), 1u);
+  ASSERT_EQ(reported_.size(), 1u);
+  EXPECT_EQ(reported_[0].find("cannot be used"), std::string::npos) << reported_[0];  // it is used
+  EXPECT_EQ(Parse({"PROFAGENT_SIGNAL=PROF"}).cpu_signal, SIGPROF);
+  EXPECT_NE(reported_.back().find("PROFAGENT_SIGNAL=PROF cannot be used"), std::string::npos);
 }
 
 TEST_F(OptionsTest, SizesTakeUnits) {
