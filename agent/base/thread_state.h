@@ -11,11 +11,21 @@
 #pragma once
 
 #include <signal.h>
+#include <time.h>
+#include <ucontext.h>
 
 #include <cstdint>
 #include <type_traits>
 
 namespace profagent {
+
+// A wait that a dump signal ended and that was begun again (agent/lifecycle/continued_wait.h).
+struct ContinuedWait {
+  greg_t pc, sp;         // where; 0: none
+  uint64_t sleeps;       // of the thread, when it was begun again
+  uint64_t deadline;     // nanoseconds of CLOCK_MONOTONIC
+  struct timespec left;  // for the kernel to read
+};
 
 struct ThreadState {
   // Heap sampling (agent/capture/heap_sampler.h), first: every malloc looks at it.
@@ -51,6 +61,7 @@ struct ThreadState {
   // The dump signal around fork (agent/lifecycle/dump_signal.h), which nests in a handler that forks, too.
   uint32_t dump_hold_depth;
   bool dump_was_blocked;
+  ContinuedWait continued_wait;
 };
 static_assert(sizeof(ThreadState) <= 1024 && std::is_trivially_destructible_v<ThreadState> &&
               std::is_trivially_default_constructible_v<ThreadState>);

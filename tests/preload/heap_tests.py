@@ -276,6 +276,17 @@ def dump_signal_does_not_wake_a_sleeper(t):
     t.expect(len(run.profiles()) == 1, "files %s" % run.profiles(), run)
 
 
+@each(["poll", "ppoll", "epoll_wait", "usleep", "nanosleep", "clock_nanosleep", "sigtimedwait", "semtimedop", "short"])
+def dump_signals_do_not_make_a_timeout_begin_again(t, how):
+    # A dump each 60 ms, and a wait of 500: it ended when the dumps did. (What passed before the first one is waited for again.)
+    run = t.run("dumped_waits", how, env={"CPUPROFILE": None, "HEAPPROFILE": "heap.prof", "PROFAGENT_CHILDREN": 0})
+    t.expect_exit(run)
+    t.expect(len(run.profiles()) >= 5, "files %s" % run.profiles(), run)
+    if how != "short":
+        waited = float(run.out.split()[1])
+        t.expect(waited < 1.5, "waited for %.2f s" % waited, run)
+
+
 @test()
 def program_with_its_own_dump_signal_keeps_it(t):
     run = t.run("heap", "own_handler", env={"CPUPROFILE": None})
