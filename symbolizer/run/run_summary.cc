@@ -128,6 +128,7 @@ class Summary {
   }
 
   void CpuTable() const;
+  uint64_t LongestPeriod() const;  // nanoseconds, between samples or ticks
   bool UsedCpuTime() const;
   std::string WhyNoCpuSamples() const;
   void Heap() const;
@@ -143,19 +144,27 @@ class Summary {
   RunReport& report_;
 };
 
-// Many short processes may have none between them, each with less than a period; of ten periods in all that does not happen.
-bool Summary::UsedCpuTime() const {
-  constexpr uint64_t kPeriods = 10;
+uint64_t Summary::LongestPeriod() const {
   uint64_t period = kLongestTick;
   for (const Output& output : outputs_) {
     if (output.kind == ProfileKind::kCpu)
       period = std::max(period, static_cast<uint64_t>(std::max<int64_t>(output.profile.period(), 0)));
   }
-  return cpu_time_.value >= kPeriods * period;
+  return period;
+}
+
+// Many short processes may have no sample between them, each with less than a period; of ten periods in all that does not happen.
+bool Summary::UsedCpuTime() const {
+  constexpr uint64_t kPeriods = 10;
+  return cpu_time_.value >= kPeriods * LongestPeriod();
 }
 
 std::string Summary::WhyNoCpuSamples() const {
-  if (!UsedCpuTime()) return "no samples: the command used less CPU time than one sampling period";
+  if (cpu_time_.value < LongestPeriod())
+    return "no samples: the command used less CPU time than one sampling period";
+  if (!UsedCpuTime())
+    return "no samples: the command used " + SecondsText(cpu_time_.value) +
+           " of CPU time, which in several short processes, or in programs without the agent, may give none";
   return "no samples: the command used " + SecondsText(cpu_time_.value) +
          " of CPU time, but in programs without the agent "
          "(static, or behind a cleaned environment, a chroot or a sandbox), or in threads that it did not "

@@ -280,6 +280,16 @@ def time_without_the_agent_is_not_called_short(t):
 
 
 @test()
+def little_time_is_not_called_less_than_a_period(t):
+    # 250 ms, in a program that is not seen: two and a half periods.
+    for _ in range(5):  # a tick meets nice itself in one run of a hundred
+        outcome = run(t, ["--cpu=10"], t.need("nice"), t.program("worker_static"), "250", "0")
+        if outcome.profile("cpu.prof").ticks() == 0: break
+    t.expect(re.search(r"^profagent: no samples: the command used [\d.]+ms of CPU time, which in several short processes", said(outcome), re.M)
+             is not None, "not said", outcome)
+
+
+@test()
 def time_without_the_agent_is_said_beside_a_heap(t):
     # One sample of the shell's heap, and nobody heard that the command's second of CPU time is in no profile.
     script = "exec '%s' '%s' 300 0" % (t.need("nice"), t.program("worker_static"))
