@@ -232,8 +232,10 @@ void OnFatalSignal(int signo, siginfo_t* info, void* context) {
   }
   End(ProcessEnd::kSignalled);
   if (IsFault(signo, info) && IsOurProcess()) {
-    // The instruction runs again and faults again: the core shows the program's own registers, not ours.
+    // It comes again before the instruction runs: the core shows the program's own registers, not ours, and the same cause. Should
+    // the kernel refuse that, the instruction faults again (but not where the kernel had no room for another signal's frame).
     g_virtual_signals.GiveBack(signo);
+    RawSyscall(SYS_rt_tgsigqueueinfo, RawSyscall(SYS_getpid), RawSyscall(SYS_gettid), signo, info);
     return;
   }
   g_virtual_signals.DieOf(signo);

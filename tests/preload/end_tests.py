@@ -93,8 +93,8 @@ def dies_of_the_same_signal(t, name):
 
 
 @each([("abort", "SIGABRT"), ("abort_handled", "SIGABRT"), ("abort_once", "SIGABRT"), ("assert_handled", "SIGABRT"),
-       ("segv", "SIGSEGV"), ("fpe", "SIGFPE"), ("ill", "SIGILL"), ("thread_abort", "SIGABRT"), ("thread_segv", "SIGSEGV"),
-       ("restored", "SIGTERM"), ("reset_hand", "SIGTERM"), ("second_signal_is_blocked", "SIGTERM")])
+       ("segv", "SIGSEGV"), ("no_room_for_frame", "SIGSEGV"), ("fpe", "SIGFPE"), ("ill", "SIGILL"), ("thread_abort", "SIGABRT"),
+       ("thread_segv", "SIGSEGV"), ("restored", "SIGTERM"), ("reset_hand", "SIGTERM"), ("second_signal_is_blocked", "SIGTERM")])
 def crash_leaves_a_profile(t, how, name):
     # The profile of the run that crashed is the one that is wanted.
     run = t.run("ends", how, hz=250)

@@ -63,6 +63,17 @@ static void OnTermReturn(int number) {}
 static volatile sig_atomic_t g_terminated;
 static void OnTermRemember(int number) { g_terminated = 1; }
 
+// The kernel finds no room for the frame of a handler, and makes it a SIGSEGV: no instruction has faulted, nor would it again.
+static void RaiseWithoutStack(void) {
+  stack_t alternate = {.ss_sp = malloc(1 << 16), .ss_size = 1 << 16};
+  REQUIRE(sigaltstack(&alternate, NULL) == 0);
+  signal(SIGUSR1, OnTermReturn);
+  __asm__ volatile("mov %%rsp, %%r15; mov $4096, %%rsp; syscall; mov %%r15, %%rsp"
+                   :
+                   : "a"(SYS_kill), "D"(getpid()), "S"(SIGUSR1)
+                   : "rcx", "r11", "r15", "memory");
+}
+
 int main(int argc, char** argv) {
   REQUIRE(argc >= 2);
   const char* how = argv[1];
@@ -135,6 +146,7 @@ int main(int argc, char** argv) {
   }
   if (Is(how, "abort")) abort();
   if (Is(how, "segv")) Fault(NULL);
+  if (Is(how, "no_room_for_frame")) RaiseWithoutStack();
   if (Is(how, "stack_overflow")) return Recurse("x");
   if (Is(how, "fpe")) {
     volatile int zero = 0;
