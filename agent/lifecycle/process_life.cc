@@ -98,12 +98,13 @@ void WaitUntil(bool (*over)()) {
   }
 }
 
-// Another thread is writing the last profile while this one is about to end the process.
+// Another thread is writing the last profile while this one is about to end the process. One that never comes to its end (a dead
+// network file system) is waited for once.
 void WaitForWriter() {
-  WaitUntil([] {
-    return g_life->end.load(std::memory_order_acquire) != EndState::kWriting ||
-           g_life->writer.load(std::memory_order_relaxed) == RawSyscall(SYS_gettid);
-  });
+  if (g_life->writer.load(std::memory_order_relaxed) == RawSyscall(SYS_gettid)) return;
+  WaitUntil([] { return g_life->end.load(std::memory_order_acquire) != EndState::kWriting; });
+  EndState late = EndState::kWriting;
+  g_life->end.compare_exchange_strong(late, EndState::kDone, std::memory_order_relaxed);
 }
 
 // Writes all that is wanted at the end of this process or before it becomes another program. What is left behind by one
