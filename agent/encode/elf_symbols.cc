@@ -5,6 +5,7 @@
 #include "agent/base/text.h"
 #include "agent/encode/elf_reader.h"
 #include "agent/encode/frame_table_names.h"
+#include "agent/encode/go_table_names.h"
 #include "agent/encode/plt_names.h"
 #include "agent/encode/symbol_table_scan.h"
 
@@ -41,6 +42,7 @@ void ElfSymbols::operator()(const SymbolRequest& request, std::span<FunctionSymb
   if (table != nullptr) NameFromSymbolTable(file, *table, request.kind, request.addresses, names, arena_);
   if (request.kind == SymbolKind::kVariables) return;
   NamePltStubs(file, request.addresses, names, arena_);
+  NameFromGoTable(file, request.addresses, names, arena_);
   std::string_view module_name = request.module.path;
   NameFromFrameTable(file, module_name.substr(module_name.rfind('/') + 1), request.addresses, names, arena_);
 }

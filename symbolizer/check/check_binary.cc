@@ -319,6 +319,12 @@ class Checker {
           "functions by profagent run or symbolize, but no files, lines and inlined calls" +
               note,
           "install its debug symbols, or set DEBUGINFOD_URLS");
+    } else if (facts_.is_go && file_.HasSection(".gopclntab")) {
+      Add(Verdict::kLimited,
+          "no symbol table and no debug information: names of functions from Go's own table, but no files, "
+          "lines and inlined calls" +
+              note,
+          "do not strip it, or install its debug symbols");
     } else {
       Add(Verdict::kLimited,
           "no symbol table and no debug information: functions that it does not export appear as " +

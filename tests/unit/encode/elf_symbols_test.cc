@@ -321,6 +321,38 @@ TEST(ElfSymbols, KnowsThatALabelEndsWhereAFunctionBegins) {
   ExpectStartsOfFunctions("--add-symbol label=.text:0,function,global");
 }
 
+// To .eh_frame_hdr all of Go's code is one gap: etcd and podman, which Debian strips, would have one function.
+TEST(ElfSymbols, NamesTheFunctionsOfAStrippedGoProgram) {
+  if (Output("command -v go").empty()) GTEST_SKIP() << "no Go";
+  std::string directory = ::testing::TempDir() + "go_names";
+  std::string whole = directory + "/whole", stripped = directory + "/stripped";
+  Output("mkdir -p '" + directory + "'; echo 'package main; func main() { println(1) }' > '" + directory +
+         "/a.go'");
+  ASSERT_EQ(Output("cd '" + directory +
+                   "' && GOFLAGS= GOCACHE=\"$PWD/cache\" go build -o whole a.go 2>&1 && objcopy --strip-all "
+                   "whole stripped 2>&1"),
+            "");
+  std::map<uint64_t, NmSymbol> functions;
+  for (const NmSymbol& symbol : Nm("", whole)) {
+    if (symbol.name.starts_with("runtime.") || symbol.name.starts_with("main."))
+      functions[symbol.start] = symbol;
+  }
+  ASSERT_GT(functions.size(), 500u);
+  std::vector<uint64_t> addresses;
+  for (auto& [start, symbol] : functions) {
+    if (symbol.size > 1) addresses.insert(addresses.end(), {start, start + symbol.size - 1});
+  }
+  std::vector<std::string> names = Names({stripped, BuildIdOf(stripped)}, addresses);
+  size_t wrong = 0;
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    const NmSymbol& symbol = std::prev(functions.upper_bound(addresses[i]))->second;
+    std::string name = symbol.name.substr(0, symbol.name.find(".abi0"));
+    if (names[i] != name && ++wrong < 5) ADD_FAILURE() << names[i] << ", nm has " << symbol.name;
+  }
+  EXPECT_EQ(wrong, 0u) << "of " << addresses.size();
+  Output("chmod -R u+w '" + directory + "'; rm -rf '" + directory + "'");
+}
+
 asm(R"(
 .text
 .globl UnwoundByNobody
