@@ -119,6 +119,17 @@ def tree_is_merged_kind_by_kind(t):
 
 
 @test()
+def merged_blocks_are_as_many_as_their_bytes(t):
+    # Of each process the one sampled block stands for 1.986, and was counted as one: half as many blocks as there were.
+    outcome = run(t, ["--heap=1000", "--merge"], "keeps", "children")
+    t.expect_exit(outcome, 7)
+    for name, kind in ("heap.prof", "alloc"), ("heap.prof", "inuse"), ("heap-peak.prof", "peak"):
+        profile = outcome.profile(name)
+        blocks, space = profile.cum("kept_block", kind + "_objects"), profile.cum("kept_block", kind + "_space")
+        t.expect(blocks > 0 and blocks == space // 700, "%s: %d blocks of 700 bytes are %d bytes" % (kind, blocks, space), outcome)
+
+
+@test()
 def killed_program_leaves_its_heap_and_its_waits(t):
     outcome = run(t, EVERYTHING, "keeps", "kill")
     t.expect_exit(outcome, 128 + signal.SIGKILL)

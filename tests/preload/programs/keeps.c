@@ -16,6 +16,8 @@ FRAME void memory_of_the_peak(void) {  // 2,000,000 bytes
   for (int i = 0; i < 50; ++i) free(blocks[i]);
 }
 
+FRAME void kept_block(void) { g_keep = malloc(700); }
+
 static pthread_mutex_t g_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 FRAME void waits_for_the_lock(void) {
@@ -48,6 +50,18 @@ FRAME void eats_memory(void) {
 int main(int argc, char** argv) {
   REQUIRE(argc == 2);
   const char* how = argv[1];
+  if (Is(how, "children")) {  // of which each keeps one block
+    for (int i = 0; i < 100; ++i) {
+      pid_t child = fork();
+      REQUIRE(child >= 0);
+      if (child == 0) {
+        kept_block();
+        return 7;
+      }
+      ExpectExit(child, 7);
+    }
+    return 7;
+  }
   kept_memory();
   if (Is(how, "less")) return 7;
   memory_of_the_peak();
