@@ -22,6 +22,7 @@ namespace profagent {
 namespace {
 
 constexpr Nanos kLookInterval{kNanosPerSecond};
+constexpr Nanos kSettlingInterval{kNanosPerSecond / 10};
 
 uint32_t OwnTid() { return static_cast<uint32_t>(RawSyscall(SYS_gettid)); }
 uint32_t OwnPid() { return static_cast<uint32_t>(RawSyscall(SYS_getpid)); }
@@ -241,6 +242,18 @@ void CpuCapture::CountTimeNotSeen() {
 void CpuCapture::Settle(ThreadSlot* slot, bool is_calling_thread) {
   if (is_forked_ && is_calling_thread) return debts_.SettleHere(slot);
   debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+}
+
+void CpuCapture::SettleAll() {
+  if (!running() || !IsThisProcess()) return;
+  uint64_t time = ReadClock(CLOCK_MONOTONIC_COARSE).value;
+  if (time < next_settling_ns_.load(std::memory_order_relaxed)) return;
+  next_settling_ns_.store(time + kSettlingInterval.value, std::memory_order_relaxed);
+  for (uint32_t i = 0; i < slots_.limit(); ++i) {
+    ThreadSlot* slot = slots_.At(i);
+    if (slot->use.load(std::memory_order_acquire) == SlotUse::kTimed)  // acquire: who timed it filled it
+      debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
+  }
 }
 
 void CpuCapture::Stop() {

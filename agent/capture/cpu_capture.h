@@ -69,6 +69,10 @@ class CpuCapture {
   // once if `now`.
   void LookAround(bool now = false);
 
+  // Before a profile of a process that goes on (dump): counts what the timers owe. Not twice in 100 ms: what is settled goes to
+  // a stack that is older than the tick that was to come.
+  void SettleAll();
+
   // Holds the CPU signal back in this thread; they nest.
   void HoldThisThread();
   void ReleaseThisThread();
@@ -118,6 +122,7 @@ class CpuCapture {
   std::atomic<bool> running_{false};
   std::atomic<uint32_t> pid_{0};
   std::atomic<uint64_t> next_look_ns_{0};
+  std::atomic<uint64_t> next_settling_ns_{0};
   std::atomic<bool> said_replaced_{false};
   Nanos spent_before_;     // CPU time of the process when recording began
   int signo_outside_ = 0;  // what Return needs

@@ -32,10 +32,12 @@ void CpuDebts::Settle(ThreadSlot* account, clockid_t clock) {
   uint64_t counted = account->ticks.load(std::memory_order_relaxed);
   uint64_t expired = now >= first ? 1 + (now - first) / period_.value : 0;
   if (expired <= counted) return;
+  // Or the thread has counted meanwhile, or settles by itself: it ends.
+  if (!account->ticks.compare_exchange_strong(counted, expired)) return;
   uint64_t owed = expired - counted;
   account->prepaid.fetch_add(owed, std::memory_order_relaxed);
   TextId name{account->name.load(std::memory_order_relaxed)};
-  g_cpu_handler.Charge(*account, StackOfDebt(*account, period_ * owed), name, owed);
+  g_cpu_handler.AddToLedger(StackOfDebt(*account, period_ * owed), name, owed);
 }
 
 void CpuDebts::SettleEndingThread(ThreadSlot* slot) {

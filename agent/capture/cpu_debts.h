@@ -1,7 +1,7 @@
 // CPU time that the timers owe: what was spent and never arrived as a signal, and whose stack it is charged to.
 //
-// Context:   `hook` and `dump`, in the thread that ends or over a timer that is stopped. System calls only, no
-//            lock.
+// Context:   `hook` and `dump`, in the thread that ends, over a timer that is stopped, or for a dump, of threads that go on.
+//            System calls only, no lock.
 // Debts:     the kernel looks at a CPU timer at its own tick, 1 to 10 ms apart, and only at the thread that
 //            runs then: on a busy machine a thread may run for 100 ms and more in turns that meet no tick.
 //            What expired after the last look before a thread ended never arrives: 10 % of a thread that
@@ -9,6 +9,7 @@
 //            owed, and they go to the stack that was sampled last: its own, or, when it was never sampled,
 //            that of the last thread with the same start routine, which most likely did the same work. A
 //            forked child that met no tick is charged where it ends: that names what it did, its start does not.
+//            In the middle of a run every thread owes some milliseconds: a third of what it spent, when that is little.
 // Prepaid:   a signal may be on its way while its time is settled. What was settled is remembered in the
 //            account, and the handler counts so much less (agent/capture/cpu_handler.cc).
 #pragma once
@@ -29,8 +30,8 @@ class CpuDebts {
  public:
   void Start(Ledger* ledger, Unwinder* unwinder, Nanos period, uint32_t max_depth);
 
-  // Counts the periods that expired on `clock` and never arrived. The signal is held back, or the timer is
-  // stopped.
+  // Counts the periods that expired on `clock` and did not arrive yet. The signal is held back, the timer is stopped, or the
+  // thread goes on: a tick of it that is counted in the same instant is twice in the account until the next one comes.
   void Settle(ThreadSlot* account, clockid_t clock);
 
   // The same of the calling thread of a forked child, which ends here or becomes another program.

@@ -175,11 +175,14 @@ void CpuHandler::Sample(ThreadSlot& account, ThreadSlot* thread, uint64_t weight
 }
 
 void CpuHandler::Charge(ThreadSlot& account, StackId stack, TextId name, uint64_t ticks) {
+  account.ticks.fetch_add(ticks, std::memory_order_relaxed);
+  if (AddToLedger(stack, name, ticks)) account.last_stack.store(stack.value, std::memory_order_relaxed);
+}
+
+bool CpuHandler::AddToLedger(StackId stack, TextId name, uint64_t ticks) {
   Ledger& ledger = *settings_.ledger;
   ledger.header()->cpu_ticks.fetch_add(ticks, std::memory_order_relaxed);
-  account.ticks.fetch_add(ticks, std::memory_order_relaxed);
-  if (ledger.AddCpuTicks(stack, name, ticks))
-    account.last_stack.store(stack.value, std::memory_order_relaxed);
+  return ledger.AddCpuTicks(stack, name, ticks);
 }
 
 bool CpuHandler::IsOurs(const siginfo_t& info) const {

@@ -58,6 +58,8 @@ class CpuHandler {
 
   // Counts `ticks` for a stack that is known already.
   PROF_SIGNAL_SAFE void Charge(ThreadSlot& account, StackId stack, TextId name, uint64_t ticks);
+  // The same of ticks that are in the account. False: the ledger is full.
+  PROF_SIGNAL_SAFE bool AddToLedger(StackId stack, TextId name, uint64_t ticks);
 
  private:
   PROF_SIGNAL_SAFE void OnTick(ThreadSlot& account, ThreadSlot* thread, uint64_t weight,

@@ -245,6 +245,10 @@ void Agent::StopCpu() {
   if (active()) g_cpu_capture.Stop();
 }
 
+void Agent::SettleCpu() {
+  if (active()) g_cpu_capture.SettleAll();
+}
+
 void Agent::TurnOff() {
   StopCpu();
   g_heap_sampler.Stop();

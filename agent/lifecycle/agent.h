@@ -31,6 +31,9 @@ class Agent {
   // calls only.
   void StopCpu();
 
+  // Before a profile of a process that goes on is written: counts what the kernel owes. `dump`. System calls only.
+  void SettleCpu();
+
   // A promise was broken inside the agent: nothing is recorded or written any more. Any context.
   void TurnOff();
 

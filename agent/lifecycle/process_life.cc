@@ -139,6 +139,7 @@ void WriteAll(WrittenAt when, Remember remember) {
 
 void WriteDump() {
   uint32_t number = ++g_life->dumps;
+  g_agent.SettleCpu();
   const WantedProfiles wanted = WantedBy(g_agent.options());
   for (const WantedProfile& profile : wanted.profiles) {
     if (!profile.taken) continue;

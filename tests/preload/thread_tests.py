@@ -37,6 +37,16 @@ def detached_threads(t):
                   0.05 * run.cpu_seconds + 3 * 5 * 0.004, run)
 
 
+@each([("timer", 250), ("timer", 1000), ("perf", 1000)])
+def dump_in_the_middle_holds_what_was_spent(t, engine, hz):
+    # What the kernel's ticks had not met yet came in a later dump only: a third of the time of 40 threads of 12 ms.
+    run = t.run("threads", "dumped", hz=hz, env={"PROFAGENT_CPU_ENGINE": engine, "PROFAGENT_VERBOSE": 0})
+    t.expect_exit(run)
+    spent = int(run.out) / 1e6
+    for name in "cpu.prof.1", "cpu.prof":  # the dump, and the end: nothing is in there twice
+        t.expect_near("CPU seconds in %s" % name, run.profile(name).cpu_seconds(), spent, 0.05 * spent + 3 * 3 / hz, run)
+
+
 @test()
 def threads_of_a_timer(t):
     # SIGEV_THREAD: libc makes them past pthread_create, and all of their time was missing.

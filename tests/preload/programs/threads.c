@@ -25,6 +25,18 @@ static void* ShortUntilCancelled(void* begun) {
   return NULL;
 }
 
+// Turns that are shorter than the kernel's tick, between sleeps.
+static pthread_barrier_t g_barrier;
+static void* Turns(void* unused) {
+  for (int i = 0; i < 12; ++i) {
+    thread_work(1);
+    usleep(1000);
+  }
+  pthread_barrier_wait(&g_barrier);  // all have worked
+  pthread_barrier_wait(&g_barrier);  // the dump is written
+  return NULL;
+}
+
 static void* Work(void* millis) {
   thread_work((long)(intptr_t)millis);
   return NULL;
@@ -159,6 +171,20 @@ int main(int argc, char** argv) {
       while (!atomic_load(&begun)) usleep(500);
       REQUIRE(pthread_cancel(thread) == 0 && pthread_join(thread, NULL) == 0);
     }
+    return 0;
+  }
+  if (Is(how, "dumped")) {  // in the middle: says what CPU time was spent until then, in microseconds
+    enum { kThreads = 40 };
+    pthread_t threads[kThreads];
+    REQUIRE(pthread_barrier_init(&g_barrier, NULL, kThreads + 1) == 0);
+    for (int i = 0; i < kThreads; ++i) threads[i] = Start(NULL, Turns, NULL);
+    pthread_barrier_wait(&g_barrier);
+    struct timespec spent;
+    REQUIRE(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent) == 0);
+    printf("%ld\n", spent.tv_sec * 1000000 + spent.tv_nsec / 1000);
+    REQUIRE(kill(getpid(), SIGUSR2) == 0);
+    pthread_barrier_wait(&g_barrier);
+    for (int i = 0; i < kThreads; ++i) pthread_join(threads[i], NULL);
     return 0;
   }
   if (Is(how, "detached")) {
