@@ -220,7 +220,7 @@ void CpuCapture::LookAround(bool now) {
   }
 }
 
-void CpuCapture::NoticeReplacedHandler() {
+__attribute__((cold)) void CpuCapture::NoticeReplacedHandler() {
   if (!g_virtual_signals.RepairIfReplaced(signo())) return;
   settings_.ledger->Count(Loss::kHandlerReplaced);
   if (said_replaced_.exchange(true)) return;
@@ -244,8 +244,8 @@ void CpuCapture::Settle(ThreadSlot* slot, bool is_calling_thread) {
   debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
 }
 
-void CpuCapture::SettleAll() {
-  if (!running() || !IsThisProcess()) return;
+__attribute__((cold)) void CpuCapture::SettleAll() {
+  if (!running()) return;
   uint64_t time = ReadClock(CLOCK_MONOTONIC_COARSE).value;
   if (time < next_settling_ns_.load(std::memory_order_relaxed)) return;
   next_settling_ns_.store(time + kSettlingInterval.value, std::memory_order_relaxed);
@@ -256,7 +256,7 @@ void CpuCapture::SettleAll() {
   }
 }
 
-void CpuCapture::Stop() {
+__attribute__((cold)) void CpuCapture::Stop() {
   if (!running_.exchange(false, std::memory_order_seq_cst)) return;
   if (settings_.ledger->is_open()) NoticeReplacedHandler();
   const ThreadSlot* mine = ThisThread();
@@ -323,7 +323,7 @@ void CpuCapture::ReleaseThisThread() {
   }
 }
 
-void CpuCapture::PauseThisThreadForExec() {
+__attribute__((cold)) void CpuCapture::PauseThisThreadForExec() {
   if (signo() == 0) return;
   uint64_t bit = SignalBit(signo());
   if (!IsThisProcess()) {  // a vfork child: no timers, but a mask and dispositions of its own
