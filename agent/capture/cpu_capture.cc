@@ -220,7 +220,7 @@ void CpuCapture::LookAround(bool now) {
   }
 }
 
-__attribute__((cold)) void CpuCapture::NoticeReplacedHandler() {
+void CpuCapture::NoticeReplacedHandler() {
   if (!g_virtual_signals.RepairIfReplaced(signo())) return;
   settings_.ledger->Count(Loss::kHandlerReplaced);
   if (said_replaced_.exchange(true)) return;
@@ -244,7 +244,7 @@ void CpuCapture::Settle(ThreadSlot* slot, bool is_calling_thread) {
   debts_.Settle(slot, ThreadCpuClock(slot->tid.load(std::memory_order_relaxed)));
 }
 
-__attribute__((cold)) void CpuCapture::SettleAll() {
+void CpuCapture::SettleAll() {
   if (!running()) return;
   uint64_t time = ReadClock(CLOCK_MONOTONIC_COARSE).value;
   if (time < next_settling_ns_.load(std::memory_order_relaxed)) return;
@@ -256,7 +256,7 @@ __attribute__((cold)) void CpuCapture::SettleAll() {
   }
 }
 
-__attribute__((cold)) void CpuCapture::Stop() {
+void CpuCapture::Stop() {
   if (!running_.exchange(false, std::memory_order_seq_cst)) return;
   if (settings_.ledger->is_open()) NoticeReplacedHandler();
   const ThreadSlot* mine = ThisThread();
@@ -323,7 +323,7 @@ void CpuCapture::ReleaseThisThread() {
   }
 }
 
-__attribute__((cold)) void CpuCapture::PauseThisThreadForExec() {
+void CpuCapture::PauseThisThreadForExec() {
   if (signo() == 0) return;
   uint64_t bit = SignalBit(signo());
   if (!IsThisProcess()) {  // a vfork child: no timers, but a mask and dispositions of its own
