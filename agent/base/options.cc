@@ -220,7 +220,12 @@ bool WithKind(std::string_view file, std::string_view kind, Options* options, st
   return true;
 }
 
-// Of two kinds with one file the later would overwrite the earlier. A device or a pipe is not overwritten.
+// What is written to as it is: of two profiles there the later does not replace the earlier. /dev/shm holds files as any other.
+bool IsDevice(std::string_view file) {
+  return (file.starts_with("/dev/") && !file.starts_with("/dev/shm/")) || file.starts_with("/proc/");
+}
+
+// Of two kinds with one file the later would overwrite the earlier.
 void KeepFilesApart(const Source& source, Options* options) {
   const NamedFile files[] = {
       {"CPUPROFILE", "cpu", true, &options->cpu_profile, nullptr},
@@ -232,8 +237,7 @@ void KeepFilesApart(const Source& source, Options* options) {
   for (size_t later = 1; later < std::size(files); ++later) {
     const NamedFile& profile = files[later];
     const std::string_view named = *profile.file;
-    if (!profile.written || named.empty() || named.starts_with("/dev/") || named.starts_with("/proc/"))
-      continue;
+    if (!profile.written || named.empty() || IsDevice(named)) continue;
     std::string_view taken_by;
     for (size_t earlier = 0; earlier < later && !profile.file->empty(); ++earlier) {
       if (!files[earlier].written || *files[earlier].file != *profile.file) continue;

@@ -168,6 +168,13 @@ TEST_F(OptionsTest, TwoKindsWithOneFileAreKeptApart) {
             "HEAPPROFILE=a/x.prof cannot be used: CPUPROFILE names the same file; using a/x.heap.prof");
 }
 
+// /dev/shm holds files, which are replaced.
+TEST_F(OptionsTest, TwoKindsWithOneFileInSharedMemoryAreKeptApart) {
+  EXPECT_EQ(Parse({"CPUPROFILE=/dev/shm/x.prof", "HEAPPROFILE=/dev/shm/x.prof"}).heap_profile,
+            "/dev/shm/x.heap.prof");
+  EXPECT_EQ(reported_.size(), 1u);
+}
+
 TEST_F(OptionsTest, AllKindsWithOneFileAreKeptApart) {
   const Options& options = Parse({"CPUPROFILE=x", "HEAPPROFILE=x.block", "PEAKPROFILE=x", "BLOCKPROFILE=x",
                                   "MUTEXPROFILE=x", "BLOCKRATE=1"});
