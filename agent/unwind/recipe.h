@@ -6,7 +6,7 @@
 // A field: 31: not saved. Otherwise the register stands at CFA - 8 * (field + 1), or, in a kRealigned row, at
 //          base register - 8 * field (gcc's realigned frames name rbp, since the CFA's distance varies).
 // The return address is always at CFA - 8. Rows that do not fit (one in some 5 000 of libc's and libcrypto's: signal frames, return
-// addresses elsewhere, CFAs with odd offsets, offsets above 8 MiB) are kGeneric: decoded again at each frame.
+// addresses elsewhere, CFAs with odd offsets, offsets of 16 MiB) are kGeneric: decoded again at each frame.
 #pragma once
 
 #include <cstdint>
