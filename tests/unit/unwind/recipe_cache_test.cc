@@ -83,6 +83,9 @@ TEST_F(RecipeCacheTest, ForgetsWhatFoundItsNearLineFull) {
   };
   EXPECT_GT(present(), 20'000u);  // the near lines have 8192 slots
   cache_.Wipe();
+  // A far line is asked only when its near one is full.
+  for (uint64_t i = 0; i < kMany; ++i)
+    cache_.Insert(0x801000 + i, Some(i % 9), Module(1), cache_.generation());
   EXPECT_EQ(present(), 0u);
 }
 
