@@ -18,7 +18,7 @@ asm(R"(
 .endm
 .globl NoCfiFrameless, NoCfiFramed, NoCfiFirstInstruction, WithWildRegisters
 .globl CallsAtItsEnd, FollowsImmediately, CfaInScratchRegister, WrongCfiAtReturn, CallsWrongCfi
-.globl LandsInItsCaller, ThrowsToLandingPad
+.globl LandsInItsCaller, ThrowsToLandingPad, CfaInMemory, LosesR12, LoopsByFramePointer
 .globl BareLeaves, BareTakesRoom, BareCallsBare, BareAlignsStack, BareStub, BareOnEmptyStack, BarePointsAtStack
 .type NoCfiFrameless, @function
 NoCfiFrameless:
@@ -94,6 +94,73 @@ kBehindACall:
   ret
   .cfi_endproc
 .size CfaInScratchRegister, . - CfaInScratchRegister
+.type CfaInMemory, @function
+CfaInMemory:            # as libcrypto: the old stack pointer is kept on the new stack
+  .cfi_startproc
+  mov %rsp, %rax
+  .cfi_def_cfa_register %rax
+  movq $0, -8(%rsp)     # where the return address would be if rax were the CFA
+  sub $64, %rsp
+  and $-64, %rsp
+  mov %rax, 16(%rsp)
+  .cfi_escape 0x0f, 5, 0x77, 16, 0x06, 0x23, 8   # *(rsp + 16) + 8
+  call *%rdi
+  mov 16(%rsp), %rsp
+  .cfi_def_cfa %rsp, 8
+  ret
+  .cfi_endproc
+.size CfaInMemory, . - CfaInMemory
+.type LosesR12, @function
+LosesR12:               # as gcc's realigned frames: registers stand relative to rbp, and the CFA does not
+  .cfi_startproc
+  lea 8(%rsp), %r10
+  .cfi_def_cfa %r10, 0
+  and $-64, %rsp
+  push -8(%r10)
+  push %rbp
+  mov %rsp, %rbp
+  .cfi_escape 0x10, 6, 2, 0x76, 0                # rbp at rbp
+  push %r12
+  push %r10
+  .cfi_escape 0x0f, 3, 0x76, 0x70, 0x06          # CFA = *(rbp - 16)
+  .cfi_escape 0x10, 12, 2, 0x76, 0x78            # r12 at rbp - 8
+  xor %r12d, %r12d
+  call *kLosesR12Calls(%rip)
+  pop %r10
+  .cfi_def_cfa %r10, 0
+  pop %r12
+  .cfi_restore %r12
+  pop %rbp
+  .cfi_restore %rbp
+  lea -8(%r10), %rsp
+  .cfi_def_cfa %rsp, 8
+  ret
+  .cfi_endproc
+.size LosesR12, . - LosesR12
+.type LoopsByFramePointer, @function
+LoopsByFramePointer:    # its tables say that it is its own caller, at one stack pointer
+  .cfi_startproc
+  push %rbp
+  .cfi_def_cfa_offset 16
+  .cfi_rel_offset %rbp, 0
+  sub $48, %rsp
+  .cfi_def_cfa_offset 64
+  lea kLoops(%rip), %rax
+  mov %rsp, (%rsp)
+  mov %rax, 8(%rsp)
+  mov %rsp, %rbp
+  .cfi_def_cfa %rbp, 16
+  .cfi_offset %rbp, -16
+  call *%rdi
+kLoops:
+  lea 48(%rsp), %rsp
+  .cfi_def_cfa %rsp, 16
+  pop %rbp
+  .cfi_def_cfa %rsp, 8
+  .cfi_restore %rbp
+  ret
+  .cfi_endproc
+.size LoopsByFramePointer, . - LoopsByFramePointer
 .type WrongCfiAtReturn, @function
 WrongCfiAtReturn:       # as libcrypto's x25519: what should be taken from the CFA's offset is added to it
   .cfi_startproc
@@ -264,6 +331,8 @@ kBarePointer:
   .quad BareTakesRoom
 .text
 )");
+
+void (*kLosesR12Calls)() = nullptr;
 
 void KnownCaller(void (*function)()) {
   function();

@@ -12,7 +12,10 @@ void WithWildRegisters(uint64_t value);  // rbp is `value` at the signal
 void CallsAtItsEnd(void (*call)());      // a call is its last instruction, another function follows
 void FollowsImmediately();
 void CfaInScratchRegister(void (*call)());
-void CallsWrongCfi();       // WrongCfiAtReturn: interrupted at kWrongReturn
+void CfaInMemory(void (*call)());          // at rsp + 16, and 8 more
+void LosesR12();                           // calls kLosesR12Calls; restores r12 by rbp, its CFA is elsewhere
+void LoopsByFramePointer(void (*call)());  // its caller is itself, by what its tables say
+void CallsWrongCfi();                      // WrongCfiAtReturn: interrupted at kWrongReturn
 void ThrowsToLandingPad();  // LandsInItsCaller: interrupted at kLanding, about to go on at a landing pad
 // Without unwind information and frame pointer, as GMP's, x264's and OpenBLAS's.
 void BareLeaves(void (*call)());     // calls, gives back what it took, returns
@@ -27,5 +30,6 @@ void BarePointsAtStack(
 __attribute__((noinline)) void KnownCaller(void (*function)());
 __attribute__((noinline)) void KnownHook(uint32_t skip);
 __attribute__((noinline)) void CallsTheHook(uint32_t skip);
+extern void (*kLosesR12Calls)();
 extern char kFirstInstruction[], kWrongReturn[], kLanding[];
 }

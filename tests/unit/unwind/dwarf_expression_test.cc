@@ -44,6 +44,9 @@ TEST_F(Expression, Calculates) {
   EXPECT_EQ(Value({0x37, 0x33, 0x1d}), 1u);                               // mod
   EXPECT_EQ(Value({0x31, 0x33, 0x24}), 8u);                               // shl
   EXPECT_EQ(Value({0x11, 0x78, 0x31, 0x26}), static_cast<uint64_t>(-4));  // shra
+  EXPECT_EQ(Value({0x11, 0x78, 0x08, 64, 0x26}), ~uint64_t{0});           // by the whole width
+  EXPECT_EQ(Value({0x31, 0x08, 64, 0x24}), 0u);                           // shl, likewise
+  EXPECT_EQ(Value({0x11, 0x78, 0x08, 64, 0x25}), 0u);                     // shr
   EXPECT_EQ(Value({0x3c, 0x3a, 0x27}), 6u);                               // xor
   EXPECT_EQ(Value({0x31, 0x32, 0x16, 0x1c}), 1u);                         // swap, minus
   EXPECT_EQ(Value({0x31, 0x32, 0x33, 0x17}), 2u);                         // rot: 3 1 2

@@ -137,6 +137,22 @@ TEST(EhFrame, RefusesWhatItCannotHold) {
   EXPECT_FALSE(Rows({0x0f, 1, 0x96, 0x0e, 8}).Find(0, &row)) << "an offset on top of an expression";
 }
 
+TEST(EhFrame, BeginsAtZeroWhereARegisterReplacesAnExpression) {
+  UnwindRow row = Rows({0x0f, 2, 0x77, 8, 0x0d, 6}).At(0);
+  EXPECT_EQ(row.cfa_rule, CfaRule::kRegisterOffset);
+  EXPECT_EQ(row.cfa_register, kFramePointer);
+  EXPECT_EQ(row.cfa_offset, 0);
+}
+
+TEST(EhFrame, ReadsPointersThatAreAligned) {
+  alignas(8) const uint8_t bytes[24] = {1, 0, 0, 0, 0, 0, 0, 0, 0x78, 0x56, 0x34, 0x12};
+  auto at = reinterpret_cast<uintptr_t>(bytes);
+  ByteReader reader(at, at + sizeof bytes);
+  reader.U8();
+  EXPECT_EQ(reader.Pointer(kPointerAligned, {}, {}), 0x12345678u);
+  EXPECT_EQ(reader.at(), at + 16);
+}
+
 TEST(EhFrame, ReadsEveryAugmentationAndVersion) {
   struct Case {
     const char* augmentation;
@@ -364,6 +380,12 @@ TEST(Recipe, KnowsTheEndOfAStackAndWhatDoesNotFit) {
   EXPECT_EQ(Rows({0x07, 16}).RecipeAt(0).kind(), RecipeKind::kOutermost);
   EXPECT_EQ(Rows({0x80 | 16, 2}).RecipeAt(0).kind(), RecipeKind::kGeneric) << "return address elsewhere";
   EXPECT_EQ(Rows({0x83, 40}).RecipeAt(0).kind(), RecipeKind::kGeneric) << "rbx too far away";
+  EXPECT_EQ(Rows({0x83, 31}).RecipeAt(0).saved(1), 30);
+  EXPECT_EQ(Rows({0x83, 32}).RecipeAt(0).kind(), RecipeKind::kGeneric)
+      << "its field says that it is not saved";
+  EXPECT_EQ(Rows({0x0f, 3, 0x76, 0x78, 0x06, 0x10, 6, 2, 0x76, 0, 0x83, 3}).RecipeAt(0).kind(),
+            RecipeKind::kGeneric)
+      << "rbp is saved by rbp, rbx by the CFA";
   EXPECT_EQ(Rows({0x09, 3, 12}).RecipeAt(0).kind(), RecipeKind::kGeneric) << "rbx in r12";
   EXPECT_EQ(Rows({0x14, 7, 2}).RecipeAt(0).kind(), RecipeKind::kGeneric) << "a stack pointer with a rule";
 }

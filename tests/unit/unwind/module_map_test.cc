@@ -163,6 +163,19 @@ TEST_F(ModuleMapTest, DoesNotLookIntoLibrariesThatMayBeGoing) {
   unwinder_->AfterLibraryClose();
 }
 
+// Of two threads in dlclose the one that is back first must not have us look at what the other is closing.
+TEST_F(ModuleMapTest, DoesNotLookBeforeTheLastClosingIsOver) {
+  void* library = dlopen(STEPPED_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+  void* answer = dlsym(library, "Answer");
+  unwinder_->BeforeLibraryClose();
+  unwinder_->BeforeLibraryClose();
+  unwinder_->AfterLibraryClose();
+  EXPECT_EQ(IdOf(answer), ModuleId::kNone);
+  unwinder_->AfterLibraryClose();
+  EXPECT_NE(IdOf(answer), ModuleId::kNone);
+  Close(library);
+}
+
 // dlclose on one thread while another one is sampled in the library all the time.
 TEST_F(ModuleMapTest, SurvivesLibrariesThatComeAndGoUnderAWalk) {
 #if defined(__SANITIZE_THREAD__)

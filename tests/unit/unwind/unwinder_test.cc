@@ -128,6 +128,31 @@ TEST_F(UnwinderTest, FollowsACfaInAnyCalleeSavedRegister) {
   EXPECT_EQ(capture.end, WalkEnd::kOutermost);
 }
 
+TEST_F(UnwinderTest, FollowsACfaInMemory) {
+  Capture capture = CaptureBySignal([] { CfaInMemory([] { raise(SIGUSR1); }); });
+  EXPECT_TRUE(capture.Has("CfaInMemory"));
+  EXPECT_TRUE(capture.Has("main"));
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+}
+
+// A frame that restores registers by rbp, in front of one that is found by such a register.
+TEST_F(UnwinderTest, RestoresAllRegistersOfARealignedFrame) {
+  kLosesR12Calls = [] { raise(SIGUSR1); };
+  Capture capture = CaptureBySignal([] { CfaInScratchRegister(LosesR12); });
+  EXPECT_TRUE(capture.Has("LosesR12"));
+  EXPECT_TRUE(capture.Has("CfaInScratchRegister"));
+  EXPECT_TRUE(capture.Has("main"));
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+}
+
+// Tables that lead in a circle must not fill the stack with it.
+TEST_F(UnwinderTest, LeavesACircleSoon) {
+  Capture capture = CaptureBySignal([] { LoopsByFramePointer([] { raise(SIGUSR1); }); });
+  EXPECT_TRUE(capture.Has("LoopsByFramePointer"));
+  EXPECT_EQ(capture.end, WalkEnd::kNoProgress);
+  EXPECT_LT(capture.frames.size(), 40u);
+}
+
 // --- code without unwind information
 
 TEST_F(UnwinderTest, FollowsFramePointersWhereThereIsNoCfi) {
