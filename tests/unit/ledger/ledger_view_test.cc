@@ -103,6 +103,15 @@ TEST_F(LedgerViewTest, ReadsACopyOfTheUsedPart) {
   EXPECT_EQ(Read(*view).sites.size(), 500u);
 }
 
+// Who finds it full counts past its end: nothing of it is missing.
+TEST_F(LedgerViewTest, MissesNothingOfAFullLedger) {
+  Fill();
+  ledger_.header()->used = ledger_.bytes().size() + 4096;
+  Result<LedgerView> view = LedgerView::Over(ledger_.bytes());
+  ASSERT_TRUE(view) << Words(view);
+  EXPECT_EQ(view->missing_bytes(), 0u);
+}
+
 // Chains lead from the newest record to the oldest, so a lost end takes more with it than its own records.
 TEST_F(LedgerViewTest, DeliversWhatACutCopyStillHolds) {
   Fill();

@@ -156,6 +156,8 @@ TEST_F(SmallLiveAllocationsTest, SaysWhenThereIsNoRoomAndKeepsTheRest) {
   EXPECT_GT(kept.size(), 5'000u);
   EXPECT_EQ(ledger_.header()->losses[static_cast<uint32_t>(Loss::kLiveTableFull)].load(), refused);
   for (uint64_t address : kept) ASSERT_EQ(live_->Take(Block(address)), site);
+  // Nor do those that were refused make every later free look closer.
+  for (uint64_t i = 0; i < 100'000; ++i) ASSERT_FALSE(live_->MayHold(Block(0x7f12'3450'0000 + i * 32)));
 }
 
 // A child starts with nothing of its parent's; blocks that it inherited are simply not in it.
