@@ -159,6 +159,19 @@ TEST(PprofEncoder, PutsTheProgramFirstAndLeavesOutWhatNoSampleMet) {
   EXPECT_EQ(profile.location(0).mapping_id(), 2u);
 }
 
+// The kernel's name of a file that was replaced meanwhile, and the loader's of a relative LD_LIBRARY_PATH.
+TEST(PprofEncoder, NamesFilesAsTheyWereCalled) {
+  TestLedger ledger;
+  ledger.AddModule(1, kModuleIsProgram, "/usr/bin/app (deleted)", 0x400000, {});
+  ledger.AddModule(2, 0, "lib/libone.so", 0x1000000, {});
+  ledger.Add({In(2, 0x2000)}, "", 1);
+  Profile profile = Parse(Encode(ledger.view()));
+  ASSERT_EQ(profile.mapping_size(), 2);
+  EXPECT_EQ(profile.string_table(static_cast<int>(profile.mapping(0).filename())), "/usr/bin/app");
+  EXPECT_EQ(profile.string_table(static_cast<int>(profile.mapping(1).filename())),
+            "/home/user/lib/libone.so");
+}
+
 // Each segment has its own distance between address and file: readers convert by the mapping that a location names.
 TEST(PprofEncoder, WritesAMappingForEachExecutableSegment) {
   TestLedger ledger;
@@ -366,8 +379,9 @@ TEST(PprofEncoder, KeepsMemoryForThePlacesOfTheSamplesThatFit) {
   ledger.AddProgramAndLibrary();
   ledger.AddModule(3, kModuleIsAgent, "/usr/lib/libprofagent.so", 0x7e0000000000, {});
   constexpr uint64_t kSites = 20000;
-  for (uint64_t i = 0; i < kSites; ++i) {  // with a frame that is hidden: each stack is copied
-    ledger.Add({In(1, i % 30), In(1, 100 + i / 30 % 30), In(1, 200 + i / 900), In(3, 1), In(2, 1)}, "", 1);
+  for (uint64_t i = 0; i < kSites; ++i) {  // with frames that are hidden in two places: each stack is copied
+    ledger.Add({In(3, 2), In(1, i % 30), In(1, 100 + i / 30 % 30), In(1, 200 + i / 900), In(3, 1), In(2, 1)},
+               "", 1);
   }
   for (size_t limit = 256 << 10; limit <= (4 << 20); limit *= 2) {
     Arena arena(limit);

@@ -74,6 +74,38 @@ TEST_F(ProfileFileTest, AppearsWholeAndPrivate) {
   EXPECT_EQ(Listing(), "cpu.prof ");
 }
 
+// A umask of 0777 would leave a file that its owner cannot read.
+TEST_F(ProfileFileTest, IsItsOwnersWhateverTheUmask) {
+  mode_t before = umask(0777);
+  Status status = WriteText(path_, "profile");
+  umask(before);
+  ASSERT_TRUE(status) << Words(status);
+  struct stat about = {};
+  ASSERT_EQ(stat(path_.c_str(), &about), 0);
+  EXPECT_EQ(about.st_mode & 0777, 0600u);
+}
+
+// A daemon has closed its standard streams, and a thread of it prints all the same: not into the profile.
+TEST_F(ProfileFileTest, IsNeverAStandardStream) {
+  for (int closed = 1; closed < 8; ++closed) {
+    int result = InChild([&] {
+      for (int fd = 0; fd < 3; ++fd) {
+        if ((closed >> fd & 1) != 0) close(fd);
+      }
+      bool is_free = true;
+      Status status = WriteProfileFile(path_.c_str(), [&](ByteSink sink) -> Status {
+        for (int fd = 0; fd < 3; ++fd) {
+          if ((closed >> fd & 1) != 0) is_free &= fcntl(fd, F_GETFD) < 0;
+        }
+        sink(std::as_bytes(std::span(std::string_view("profile"))));
+        return Done{};
+      });
+      return status && is_free ? 0 : 1;
+    });
+    EXPECT_EQ(result, 0) << "closed: " << closed;
+  }
+}
+
 TEST_F(ProfileFileTest, ReplacesAnOlderFile) {
   ASSERT_TRUE(WriteText(path_, "a longer older profile"));
   ASSERT_TRUE(WriteText(path_, "new"));
