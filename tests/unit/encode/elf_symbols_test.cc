@@ -18,6 +18,7 @@
 
 #include "agent/encode/elf_reader.h"
 #include "tests/unit/aligned_notes.h"
+#include "tests/unit/scratch_directory.h"
 
 namespace profagent {
 namespace {
@@ -292,7 +293,8 @@ TEST(ElfSymbols, CallsAStubAfterTheFunctionBehindIt) {
 
 // Bare addresses would show one function of a stripped program as a hundred.
 void ExpectStartsOfFunctions(const std::string& options) {
-  std::string stripped = ::testing::TempDir() + "stripped_copy";
+  testing::ScratchDirectory directory;
+  std::string stripped = directory.File("stripped_copy");
   ASSERT_EQ(Output("objcopy --strip-all " + options + " '" + OwnPath() + "' '" + stripped + "' 2>&1"), "");
   std::map<uint64_t, uint64_t> functions;  // compiled ones: start, size; folded aliases once
   for (const NmSymbol& symbol : Nm("", OwnPath())) {
@@ -313,7 +315,6 @@ void ExpectStartsOfFunctions(const std::string& options) {
              std::prev(functions.upper_bound(addresses[i]))->first);
     EXPECT_EQ(names[i], expected);
   }
-  unlink(stripped.c_str());
 }
 TEST(ElfSymbols, CallsStrippedCodeAfterTheStartOfItsFunction) { ExpectStartsOfFunctions(""); }
 // As a library exports an empty function, whose size is 0.
@@ -365,7 +366,8 @@ UnwoundByNobody:
 
 // As GMP's or x264's: where its functions begin is not known, but where it does.
 TEST(ElfSymbols, CallsCodeWithoutUnwindInformationAfterItsBeginning) {
-  std::string stripped = ::testing::TempDir() + "stripped_copy";
+  testing::ScratchDirectory directory;
+  std::string stripped = directory.File("stripped_copy");
   ASSERT_EQ(Output("objcopy --strip-all '" + OwnPath() + "' '" + stripped + "' 2>&1"), "");
   uint64_t start = 0;
   for (const NmSymbol& symbol : Nm("", OwnPath())) {
@@ -379,7 +381,6 @@ TEST(ElfSymbols, CallsCodeWithoutUnwindInformationAfterItsBeginning) {
   EXPECT_LT(start - named, 64u) << "more than the padding behind the function in front of it";
   EXPECT_EQ(names[1], names[0]);
   EXPECT_EQ(names[2], names[0]);
-  unlink(stripped.c_str());
 }
 
 // Chromium is built with frame pointers and nearly no unwind tables: 90 MiB of it are not one function.
@@ -401,7 +402,8 @@ TEST(ElfSymbols, TakesNoWholeProgramForAssemblyWithoutUnwindInformation) {
       uint32_t size;
     } frames[2];
   } file;
-  auto names_with = [&](uint64_t second, uint64_t end) {
+  // `shift`: what an encoding adds to where the functions begin, as their entries say it.
+  auto names_with = [&](uint64_t second, uint64_t end, int32_t shift = 0) {
     std::memset(static_cast<void*>(&file), 0, sizeof file);
     std::ifstream(OwnPath(), std::ios::binary).read(reinterpret_cast<char*>(&file.elf), sizeof file.elf);
     file.elf.e_phnum = 0;
@@ -426,13 +428,13 @@ TEST(ElfSymbols, TakesNoWholeProgramForAssemblyWithoutUnwindInformation) {
       uint64_t function = i == 0 ? kText : second, fde = offsetof(Small, frames) + i * sizeof file.frames[0];
       file.index.entries[i][0] = static_cast<int32_t>(function - offsetof(Small, index));
       file.index.entries[i][1] = static_cast<int32_t>(fde - offsetof(Small, index));
-      file.frames[i] = {12, 1, static_cast<int32_t>(function - fde - 8), 0x100};
+      file.frames[i] = {12, 1, static_cast<int32_t>(function - fde - 8) + shift, 0x100};
     }
-    std::string path = ::testing::TempDir() + "program";
+    testing::ScratchDirectory directory;
+    std::string path = directory.File("program");
     std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(&file), sizeof file);
     std::vector<std::string> names =
         Names({path, {}}, {kText + 0x80, kText + 0x1000, second, second + 0x1000});
-    unlink(path.c_str());
     return names;
   };
   constexpr uint64_t kMiB = 1 << 20;
@@ -440,6 +442,41 @@ TEST(ElfSymbols, TakesNoWholeProgramForAssemblyWithoutUnwindInformation) {
   EXPECT_EQ(names_with(4 * kMiB, 8 * kMiB),
             (Expected{"program+0x10000", "program+0x10100", "program+0x400000", "program+0x400100"}));
   EXPECT_EQ(names_with(90 * kMiB, 180 * kMiB), (Expected{"program+0x10000", "", "program+0x5a00000", ""}));
+  EXPECT_EQ(names_with(4 * kMiB, 8 * kMiB, 16), (Expected{"", "", "", ""}))
+      << "a size of an entry that is not understood";
+}
+
+// `ld --build-id=0x...` takes as many bytes as one gives it; a ledger keeps 32.
+TEST(ElfReader, KnowsALongBuildIdByItsBeginning) {
+  struct {
+    Elf64_Ehdr elf;
+    Elf64_Phdr notes;
+    Elf64_Nhdr note;
+    char owner[4];
+    uint8_t build_id[40];
+  } bytes = {};
+  std::ifstream(OwnPath(), std::ios::binary).read(reinterpret_cast<char*>(&bytes.elf), sizeof bytes.elf);
+  bytes.elf.e_phoff = offsetof(decltype(bytes), notes);
+  bytes.elf.e_phnum = 1;
+  bytes.elf.e_shoff = 0;
+  bytes.notes.p_type = PT_NOTE;
+  bytes.notes.p_offset = offsetof(decltype(bytes), note);
+  bytes.notes.p_filesz = sizeof bytes - offsetof(decltype(bytes), note);
+  bytes.notes.p_align = 4;
+  bytes.note = {4, sizeof bytes.build_id, NT_GNU_BUILD_ID};
+  std::memcpy(bytes.owner, "GNU", 4);
+  for (uint8_t i = 0; i < sizeof bytes.build_id; ++i) bytes.build_id[i] = i;
+  testing::ScratchDirectory directory;
+  std::string path = directory.File("program");
+  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(&bytes), sizeof bytes);
+  Arena arena;
+  ElfReader file(arena);
+  ASSERT_TRUE(file.Open(path.c_str()));
+  std::vector<uint8_t> kept(bytes.build_id, bytes.build_id + 32);
+  EXPECT_TRUE(file.HasBuildId(kept));
+  kept.back() ^= 1;
+  EXPECT_FALSE(file.HasBuildId(kept));
+  EXPECT_FALSE(file.HasBuildId(std::vector<uint8_t>(41))) << "longer than the file's";
 }
 
 // A small file of its own: header, three sections (null, symbols, strings), symbols.
@@ -521,6 +558,19 @@ TEST(ElfSymbols, ChoosesWhatAReaderOfTheWholeTableWould) {
           << "round " << round << ", 0x" << std::hex << addresses[i];
     }
   }
+}
+
+// What follows an exported label is mostly not exported, and so not there to end it.
+TEST(ElfSymbols, AnExportedLabelReachesAPage) {
+  SmallFile file;
+  std::memcpy(file.strings, "\0label", 7);
+  file.sections[2].sh_flags = SHF_EXECINSTR;
+  file.sections[2].sh_addr = 0x10000;
+  file.symbols[1] = {1, ELF64_ST_INFO(STB_GLOBAL, STT_NOTYPE), 0, 2, 0x1000, 0};
+  using Expected = std::vector<std::string>;
+  EXPECT_EQ(file.Names({0x1000, 0x1fff, 0x2000}), (Expected{"label", "label", "label"}));
+  file.sections[1].sh_type = SHT_DYNSYM;
+  EXPECT_EQ(file.Names({0x1000, 0x1fff, 0x2000}), (Expected{"label", "label", ""}));
 }
 
 // A file that lies about itself must cost names, never more.

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <string>
 
+#include "tests/unit/scratch_directory.h"
+
 namespace profagent {
 namespace {
 
@@ -39,19 +41,19 @@ TEST(ProgramPath, IsWhatWasExecutedWhereThereIsNoProc) {
 
 // crun executes a mount of its own file that is in no directory (open_tree, execveat).
 TEST(ProgramPath, IsNotTheRootOfAMountOfTheFile) {
-  std::string link = ::testing::TempDir() + "profagent_program_path_test.link";
+  testing::ScratchDirectory directory;
+  std::string link = directory.File("link");
   std::filesystem::create_symlink("/", link);
   EXPECT_EQ(Find({.link = link.c_str(), .executed_as = "/dev/fd/3", .argument = "/opt/app"}), "/opt/app");
   EXPECT_EQ(Find({.link = link.c_str(), .executed_as = "/dev/fd/3", .argument = "app"}), "app");
-  std::filesystem::remove(link);
 }
 
 // The kernel was given a script, or a descriptor by fexecve: argv[0] is nearer to the program.
 TEST(ProgramPath, IsNoScriptAndNoDescriptor) {
-  std::string script = ::testing::TempDir() + "profagent_program_path_test.sh";
+  testing::ScratchDirectory directory;
+  std::string script = directory.File("script");
   std::ofstream(script) << "#!/bin/true\n";
   EXPECT_EQ(Find({.link = kNoLink, .executed_as = script.c_str(), .argument = "/bin/true"}), "/bin/true");
-  std::filesystem::remove(script);
   for (const char* descriptor : {"/dev/fd/3", "/proc/self/fd/3"}) {
     EXPECT_EQ(Find({.link = kNoLink, .executed_as = descriptor, .argument = "bin/app"}), Here("bin/app"));
     EXPECT_EQ(Find({.link = kNoLink, .executed_as = descriptor, .argument = "app"}), "app");
@@ -66,10 +68,10 @@ TEST(ProgramName, IsTheLastComponentAsItWas) {
   EXPECT_EQ(ProgramNameOf(""), "");
   EXPECT_EQ(ProgramNameOf("/tmp/app (deleted)"), "app");
   EXPECT_EQ(ProgramNameOf("/memfd:app (deleted)"), "memfd:app");
-  std::string odd = ::testing::TempDir() + "app (deleted)";
+  testing::ScratchDirectory directory;
+  std::string odd = directory.File("app (deleted)");
   std::ofstream{odd};
   EXPECT_EQ(ProgramNameOf(odd), "app (deleted)") << "its real name";
-  std::filesystem::remove(odd);
 }
 
 }  // namespace
