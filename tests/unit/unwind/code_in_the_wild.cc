@@ -19,6 +19,7 @@ asm(R"(
 .globl NoCfiFrameless, NoCfiFramed, NoCfiFirstInstruction, WithWildRegisters
 .globl CallsAtItsEnd, FollowsImmediately, CfaInScratchRegister, WrongCfiAtReturn, CallsWrongCfi
 .globl LandsInItsCaller, ThrowsToLandingPad, CfaInMemory, LosesR12, LoopsByFramePointer
+.globl KeepsReturnAddress
 .globl BareLeaves, BareTakesRoom, BareCallsBare, BareAlignsStack, BareStub, BareOnEmptyStack, BarePointsAtStack
 .type NoCfiFrameless, @function
 NoCfiFrameless:
@@ -161,6 +162,21 @@ kLoops:
   ret
   .cfi_endproc
 .size LoopsByFramePointer, . - LoopsByFramePointer
+.type KeepsReturnAddress, @function
+KeepsReturnAddress:     # its tables give its caller the address that it has itself
+  .cfi_startproc
+  push %rbp
+  .cfi_def_cfa_offset 16
+  .cfi_rel_offset %rbp, 0
+  mov %rsp, %rbp
+  .cfi_def_cfa_register %rbp
+  .cfi_same_value %rip
+  call *%rdi
+  leave
+  .cfi_def_cfa %rsp, 8
+  ret
+  .cfi_endproc
+.size KeepsReturnAddress, . - KeepsReturnAddress
 .type WrongCfiAtReturn, @function
 WrongCfiAtReturn:       # as libcrypto's x25519: what should be taken from the CFA's offset is added to it
   .cfi_startproc

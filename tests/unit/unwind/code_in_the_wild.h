@@ -14,6 +14,7 @@ void FollowsImmediately();
 void CfaInScratchRegister(void (*call)());
 void CfaInMemory(void (*call)());          // at rsp + 16, and 8 more
 void LosesR12();                           // calls kLosesR12Calls; restores r12 by rbp, its CFA is elsewhere
+void KeepsReturnAddress(void (*call)());   // by its tables; it has a frame pointer
 void LoopsByFramePointer(void (*call)());  // its caller is itself, by what its tables say
 void CallsWrongCfi();                      // WrongCfiAtReturn: interrupted at kWrongReturn
 void ThrowsToLandingPad();  // LandsInItsCaller: interrupted at kLanding, about to go on at a landing pad

@@ -145,6 +145,13 @@ TEST_F(UnwinderTest, RestoresAllRegistersOfARealignedFrame) {
   EXPECT_EQ(capture.end, WalkEnd::kOutermost);
 }
 
+TEST_F(UnwinderTest, BelievesNoFunctionToHaveReturnedToItself) {
+  Capture capture = CaptureBySignal([] { KeepsReturnAddress([] { raise(SIGUSR1); }); });
+  EXPECT_EQ(std::count(capture.names.begin(), capture.names.end(), "KeepsReturnAddress"), 1);
+  EXPECT_TRUE(capture.Has("main"));
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+}
+
 // Tables that lead in a circle must not fill the stack with it.
 TEST_F(UnwinderTest, LeavesACircleSoon) {
   Capture capture = CaptureBySignal([] { LoopsByFramePointer([] { raise(SIGUSR1); }); });

@@ -61,6 +61,31 @@ TEST(Harvest, LosesNothingOfAProcessThatGoesOnRecording) {
   std::filesystem::remove_all(directory);
 }
 
+// An exec by a raw system call is noted by nobody. Its own end, and another process of that pid, are no exec.
+TEST(Harvest, KnowsAnExecByTheImageBehindIt) {
+  std::string directory = "/tmp/profagent-harvest-test-XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  std::vector<LedgerDirectory::LedgerFile> files;
+  const auto add = [&](uint32_t pid, uint32_t serial, ProcessEnd end) {
+    const std::string name = std::to_string(pid) + "." + std::to_string(serial) + ".ledger";
+    files.push_back({directory + "/" + name, pid, serial});
+    Ledger ledger;
+    ASSERT_TRUE(ledger.CreateInFile(files.back().path.c_str(), Bytes{uint64_t{8} << 20}));
+    ledger.header()->process_end.store(static_cast<uint32_t>(end));
+    ledger.Close();
+  };
+  add(1, 1, ProcessEnd::kRunning);
+  add(1, 2, ProcessEnd::kExecuted);
+  add(1, 3, ProcessEnd::kExited);
+  add(1, 4, ProcessEnd::kRunning);
+  add(2, 1, ProcessEnd::kRunning);
+  const Harvest harvest = HarvestLedgers(files, LedgerWatch(directory), {});
+  ASSERT_EQ(harvest.processes.size(), 5u);
+  const bool expected[] = {true, true, false, false, false};
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(harvest.processes[i].became_another, expected[i]) << i;
+  std::filesystem::remove_all(directory);
+}
+
 TEST(Harvest, TakesAProgramsNameForAPartOfAFilesName) {
   std::string directory = "/tmp/profagent-harvest-test-XXXXXX";
   ASSERT_NE(mkdtemp(directory.data()), nullptr);

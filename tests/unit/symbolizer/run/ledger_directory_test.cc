@@ -152,6 +152,15 @@ TEST_F(LedgerDirectoryTest, TidyingRemovesTheOldAndNamesTheNew) {
   EXPECT_TRUE(fs::exists(fresh));
 }
 
+// Root may remove what is another user's, and must not: it is that one's to be told of.
+TEST_F(LedgerDirectoryTest, TidyingLeavesThoseOfOtherUsersAlone) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root makes directories of another user";
+  fs::path old = LeftOver("7-not-ours", kOfNobody, 25);
+  ASSERT_EQ(chown(old.c_str(), 65534, 65534), 0);
+  EXPECT_FALSE(Contains(TidyLeftOvers(), old));
+  EXPECT_TRUE(fs::exists(old / kOfNobody));
+}
+
 // As a run of root's leaves it. Younger files than the directory that they are in.
 TEST_F(LedgerDirectoryTest, TidyingLooksIntoTheDirectoryForAllUsers) {
   for (int hours : {25, 1}) {

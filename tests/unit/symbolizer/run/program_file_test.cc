@@ -43,6 +43,8 @@ TEST_F(ProgramFileTest, SearchesThePathAsExecvpDoes) {
 }
 
 TEST_F(ProgramFileTest, SaysThatACommandIsNotThere) {
+  fs::create_directory(directory_ / "tool");
+  EXPECT_EQ(FindProgram("tool", directory_.c_str()).error().code, ENOENT) << "a directory in the path";
   for (const char* name : {"no-such-command-at-all", "/no/such/file", ""}) {
     Result<std::string> found = FindProgram(name, "/usr/bin:/bin");
     ASSERT_FALSE(found) << name;

@@ -35,6 +35,8 @@ TEST(WantedKinds, AreNotSwitchedOffByNonsense) {
     const char* const environment[] = {value, nullptr};
     EXPECT_FALSE(IsSwitchedOff(environment, ProfileKind::kHeap)) << value;
   }
+  const char* const environment[] = {"CPUPROFILE_FREQUENCY=0", nullptr};
+  EXPECT_FALSE(IsSwitchedOff(environment, ProfileKind::kCpu));
 }
 
 }  // namespace
