@@ -19,7 +19,7 @@ asm(R"(
 .globl NoCfiFrameless, NoCfiFramed, NoCfiFirstInstruction, WithWildRegisters
 .globl CallsAtItsEnd, FollowsImmediately, CfaInScratchRegister, WrongCfiAtReturn, CallsWrongCfi
 .globl LandsInItsCaller, ThrowsToLandingPad, CfaInMemory, LosesR12, LoopsByFramePointer
-.globl KeepsReturnAddress
+.globl KeepsReturnAddress, BareReturns, CallsBareReturns
 .globl BareLeaves, BareTakesRoom, BareCallsBare, BareAlignsStack, BareStub, BareOnEmptyStack, BarePointsAtStack
 .type NoCfiFrameless, @function
 NoCfiFrameless:
@@ -254,6 +254,29 @@ BareTakesRoom:          # rbp is a number here; what earlier calls left in the r
   pop %rbp
   ret
 .size BareTakesRoom, . - BareTakesRoom
+.type BareReturns, @function
+BareReturns:            # behind the call there is nothing but the return
+  call *%rdi
+  ret
+.size BareReturns, . - BareReturns
+.type CallsBareReturns, @function
+CallsBareReturns:       # rbp is a number
+  .cfi_startproc
+  push %rbp
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %rbp, 0
+  sub $8, %rsp
+  .cfi_adjust_cfa_offset 8
+  mov $0x1234567, %ebp
+  call BareReturns
+  add $8, %rsp
+  .cfi_adjust_cfa_offset -8
+  pop %rbp
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %rbp
+  ret
+  .cfi_endproc
+.size CallsBareReturns, . - CallsBareReturns
 .type BareLeaves, @function
 BareLeaves:             # as the trampolines of python3.12 -X perf: behind the call there is nothing but its end
   push %rbp

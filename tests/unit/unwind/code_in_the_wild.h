@@ -19,12 +19,13 @@ void LoopsByFramePointer(void (*call)());  // its caller is itself, by what its 
 void CallsWrongCfi();                      // WrongCfiAtReturn: interrupted at kWrongReturn
 void ThrowsToLandingPad();  // LandsInItsCaller: interrupted at kLanding, about to go on at a landing pad
 // Without unwind information and frame pointer, as GMP's, x264's and OpenBLAS's.
-void BareLeaves(void (*call)());     // calls, gives back what it took, returns
-void BareTakesRoom();                // rbp is a number; what earlier calls left in its room stays there
-void BareCallsBare();                // BareTakesRoom
-void BareAlignsStack();              // takes 28 KiB; rbx keeps the old stack pointer
-void BareStub();                     // a PLT entry's jump to BareTakesRoom
-void BareOnEmptyStack(void* stack);  // where a stack begins that nobody has written to
+void CallsBareReturns(void (*call)());  // by BareReturns, which calls and returns
+void BareLeaves(void (*call)());        // calls, gives back what it took, returns
+void BareTakesRoom();                   // rbp is a number; what earlier calls left in its room stays there
+void BareCallsBare();                   // BareTakesRoom
+void BareAlignsStack();                 // takes 28 KiB; rbx keeps the old stack pointer
+void BareStub();                        // a PLT entry's jump to BareTakesRoom
+void BareOnEmptyStack(void* stack);     // where a stack begins that nobody has written to
 void BarePointsAtStack(
     void* stale);  // where rbp points by chance, a return address stands that nobody returns to
 // Exported, so that they have names.

@@ -178,6 +178,14 @@ TEST_F(UnwinderTest, ReadsTheEpilogueBehindACallWhereThereIsNoCfi) {
   EXPECT_EQ(capture.end, WalkEnd::kOutermost);
 }
 
+TEST_F(UnwinderTest, ReadsTheReturnBehindACallWhereThereIsNoCfi) {
+  Capture capture = CaptureBySignal([] { CallsBareReturns([] { raise(SIGUSR1); }); });
+  EXPECT_TRUE(capture.Has("BareReturns"));
+  EXPECT_TRUE(capture.Has("CallsBareReturns"));
+  EXPECT_TRUE(capture.Has("main"));
+  EXPECT_EQ(capture.end, WalkEnd::kOutermost);
+}
+
 TEST_F(UnwinderTest, FindsTheCallerOfALeafWithoutAFrame) {
   Capture capture = CaptureBySignal(NoCfiFrameless);
   ASSERT_EQ(capture.names[0], "NoCfiFrameless");
