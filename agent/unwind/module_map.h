@@ -138,7 +138,7 @@ class ModuleMap {
   bool IsLoaded(const Module& module) const;
   PROF_SIGNAL_SAFE void RecordOnce(Module* module, const ElfImage& image);
   PROF_SIGNAL_SAFE void Record(const Module& module, const ElfImage& image);
-  PROF_SIGNAL_SAFE std::atomic<uint16_t>& Bucket(uintptr_t start) {
+  PROF_ALWAYS_INLINE std::atomic<uint16_t>& Bucket(uintptr_t start) {
     return storage_->buckets[start / 4096 % kBuckets];
   }
   static int EnterLoaded(dl_phdr_info* info, size_t size, void* self);
