@@ -31,8 +31,9 @@ class IdleHooks {
   }
   std::span<const IdleHook> all() const { return {hooks_, count_}; }
 
- private:
   static constexpr size_t kMost = 64;
+
+ private:
   IdleHook hooks_[kMost];
   size_t count_ = 0;
 };

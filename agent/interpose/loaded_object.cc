@@ -162,23 +162,34 @@ void* LoadedObject::Function(const char* name) const {
 }
 
 const Elf64_Sym* LoadedObject::Find(const char* name) const {
-  if (gnu_hash_ != nullptr) return FindByGnuHash(name);
+  if (gnu_hash_ != nullptr)
+    return FindByGnuHash(name, [&](uint32_t index) { return IsFunction(index, name); });
   return sysv_hash_ != nullptr ? FindBySysvHash(name) : nullptr;
 }
 
-const Elf64_Sym* LoadedObject::FindByGnuHash(const char* name) const {
+bool LoadedObject::IsAmongOwn(const char* name) const {
+  auto is_it = [&](uint32_t index) { return std::strcmp(strings_ + symbols_[index].st_name, name) == 0; };
+  return gnu_hash_ == nullptr || FindByGnuHash(name, is_it) != nullptr;
+}
+
+template <class IsIt>
+const Elf64_Sym* LoadedObject::FindByGnuHash(const char* name, IsIt is_it) const {
   uint32_t bucket_count = gnu_hash_[0];
   uint32_t first = gnu_hash_[1];
   uint32_t filter_words = gnu_hash_[2];
-  if (bucket_count == 0) return nullptr;
+  if (bucket_count == 0 || filter_words == 0) return nullptr;
   auto* buckets = gnu_hash_ + 4 + size_t{filter_words} * 2;
   auto* chain = buckets + bucket_count;
   uint32_t hash = GnuHash(name);
+  // The filter, which the loader has read for each name that it looked for, in all objects.
+  constexpr uint32_t kWordBits = 64;
+  uint64_t word = reinterpret_cast<const uint64_t*>(gnu_hash_ + 4)[hash / kWordBits & (filter_words - 1)];
+  if ((word >> hash % kWordBits & word >> (hash >> gnu_hash_[3]) % kWordBits & 1) == 0) return nullptr;
   uint32_t index = buckets[hash % bucket_count];
   if (index < first) return nullptr;
   for (;; ++index) {
     uint32_t other = chain[index - first];
-    if ((other | 1) == (hash | 1) && IsFunction(index, name)) return &symbols_[index];
+    if ((other | 1) == (hash | 1) && is_it(index)) return &symbols_[index];
     if ((other & 1) != 0) return nullptr;
   }
 }

@@ -46,6 +46,10 @@ class LoadedObject {
   std::span<const Elf64_Sym> definitions() const;
   // The function of this name that the object exports; nullptr: none.
   void* Function(const char* name) const;
+  // Whether it is among the object's own symbols, defined or not: GNU ld puts others' functions that the object calls by way of its
+  // GOT (.plt.got) there. Where there is no GNU hash table: yes.
+  bool IsAmongOwn(const char* name) const;
+  const char* NameOf(const Elf64_Sym& symbol) const { return strings_ + symbol.st_name; }
 
   const char* NameOf(const Slot& slot) const { return strings_ + slot.symbol->st_name; }
   // Whether what is in the slot leads to the loader, which was not asked for the function yet: to code of the object that is
@@ -54,14 +58,18 @@ class LoadedObject {
     return slot.is_lazy && range_.Holds(value, 1) && value != map_->l_addr + slot.symbol->st_value;
   }
   // `visit(const Slot&)` for every slot of a function; or of words in data for those alone with functions of other objects: a large
-  // C++ library has tens of thousands in its vtables and type information.
-  enum class Data : uint8_t { kAll, kOthersFunctions };
+  // C++ library has tens of thousands in its vtables and type information. kOthersByNumber does not look at their symbols, most of
+  // which were not looked at before: it passes by those that IsAmongOwn knows.
+  enum class Data : uint8_t { kAll, kOthersFunctions, kOthersByNumber };
   template <class Visit>
   void ForEachSlot(Data data, Visit visit) const {
     for (const std::span<const Elf64_Rela>& table : relocations_) {
       for (const Elf64_Rela& relocation : table) {
         Slot slot;
-        if (data == Data::kOthersFunctions && IsOwnOrNoFunction(relocation)) continue;
+        if (data != Data::kAll && ELF64_R_TYPE(relocation.r_info) == R_X86_64_64 &&
+            (data == Data::kOthersByNumber ? ELF64_R_SYM(relocation.r_info) >= gnu_hash_[1]
+                                           : IsOwnOrNoFunction(relocation)))
+          continue;
         if (SlotOf(relocation, &slot)) visit(slot);
       }
     }
@@ -69,13 +77,12 @@ class LoadedObject {
 
  private:
   const Elf64_Sym* Find(const char* name) const;
-  const Elf64_Sym* FindByGnuHash(const char* name) const;
+  template <class IsIt>
+  const Elf64_Sym* FindByGnuHash(const char* name, IsIt is_it) const;
   const Elf64_Sym* FindBySysvHash(const char* name) const;
   bool IsFunction(uint32_t index, const char* name) const;
-  // A word in data. Where the symbol stands does not say whose it is: GNU ld puts others' functions that the object calls by way of
-  // its GOT (.plt.got) among its own.
+  // Of a word in data.
   bool IsOwnOrNoFunction(const Elf64_Rela& relocation) const {
-    if (ELF64_R_TYPE(relocation.r_info) != R_X86_64_64) return false;
     const Elf64_Sym& symbol = symbols_[ELF64_R_SYM(relocation.r_info)];
     return symbol.st_shndx != SHN_UNDEF || ELF64_ST_TYPE(symbol.st_info) == STT_OBJECT;
   }
