@@ -311,7 +311,7 @@ def main():
     parser.add_argument("--profagent", required=True)
     parser.add_argument("--make-profiles", required=True)
     parser.add_argument("--make-names", required=True)
-    parser.add_argument("--go-cache", default="go_cache")
+    parser.add_argument("--go-cache", required=True)
     parser.add_argument("--update", action="store_true")
     arguments = parser.parse_args()
 

@@ -325,14 +325,13 @@ TEST(ElfSymbols, KnowsThatALabelEndsWhereAFunctionBegins) {
 // To .eh_frame_hdr all of Go's code is one gap: etcd and podman, which Debian strips, would have one function.
 TEST(ElfSymbols, NamesTheFunctionsOfAStrippedGoProgram) {
   if (Output("command -v go").empty()) GTEST_SKIP() << "no Go";
-  std::string directory = ::testing::TempDir() + "go_names";
-  std::string whole = directory + "/whole", stripped = directory + "/stripped";
-  Output("mkdir -p '" + directory + "'; echo 'package main; func main() { println(1) }' > '" + directory +
-         "/a.go'");
-  ASSERT_EQ(Output("cd '" + directory +
-                   "' && GOFLAGS= GOCACHE=\"$PWD/cache\" go build -o whole a.go 2>&1 && objcopy --strip-all "
-                   "whole stripped 2>&1"),
-            "");
+  testing::ScratchDirectory directory;
+  std::string whole = directory.File("whole"), stripped = directory.File("stripped");
+  ASSERT_EQ(
+      Output("cd '" + directory.File("") +
+             "' && echo 'package main; func main() { println(1) }' > a.go && GOFLAGS= "
+             "GOCACHE=\"$PWD/cache\" go build -o whole a.go 2>&1 && objcopy --strip-all whole stripped 2>&1"),
+      "");
   std::map<uint64_t, NmSymbol> functions;
   for (const NmSymbol& symbol : Nm("", whole)) {
     if (symbol.name.starts_with("runtime.") || symbol.name.starts_with("main."))
@@ -351,7 +350,6 @@ TEST(ElfSymbols, NamesTheFunctionsOfAStrippedGoProgram) {
     if (names[i] != name && ++wrong < 5) ADD_FAILURE() << names[i] << ", nm has " << symbol.name;
   }
   EXPECT_EQ(wrong, 0u) << "of " << addresses.size();
-  Output("chmod -R u+w '" + directory + "'; rm -rf '" + directory + "'");
 }
 
 asm(R"(
