@@ -70,8 +70,7 @@ constexpr std::string_view LossMeaning(Loss loss) {
       "blocks freed behind the agent's back, noticed when their address was used again",
       "waits not considered: no room to remember who waits",
       "forked children in no profile: a chroot hides the directory of profagent run from them",
-      "sampling periods of CPU time in threads that were not found: raw clones, pthread_create from dlsym, "
-      "io_uring's",
+      "sampling periods of CPU time in threads not found: raw clones, pthread_create from dlsym, io_uring",
   };
   static_assert(sizeof kMeanings / sizeof kMeanings[0] == static_cast<size_t>(Loss::kCount));
   return kMeanings[static_cast<uint32_t>(loss)];
