@@ -11,6 +11,7 @@ namespace profagent {
 namespace {
 
 constexpr uint32_t kNearChain = 2;  // records
+constexpr uint32_t kManyOwn = 4096;
 constexpr uint64_t kMaxTextSize = 4096;
 
 // The bytes that a sampled block of `size` stands for: it was drawn with probability 1 - e^(-size / rate).
@@ -59,6 +60,7 @@ RecordId Ledger::Allocate(const Place& place) {
 
 // The first records go to their near buckets: the page fault of a bucket head of one's own was a fifteenth of what a sample of a
 // short profile costs. A near chain takes so many and is closed for good, so that two who make the same record at once always meet.
+// Where there are many more, the bucket of one's own is looked into first: the two in the near chain are other ones, and cold.
 template <class Record, class Same, class Fill>
 Record* Ledger::FindOrMake(const BucketArray& array, uint32_t hash, const Place& place, Same same,
                            Fill fill) {
@@ -74,7 +76,13 @@ Record* Ledger::FindOrMake(const BucketArray& array, uint32_t hash, const Place&
   };
   // Everything from here on down the chain was compared already. (A chain can also end at 0 before it: when a
   // fork wiped it under us.)
-  RecordId seen = 0;
+  RecordId seen = 0, seen_in_own = 0;
+  if (bucket != own && std::atomic_ref(own_made_).load(std::memory_order_relaxed) >= kManyOwn) {
+    seen_in_own = head_of(own);
+    for (RecordId id = seen_in_own; id != 0; id = At<Record>(id)->next) {
+      if (same(*At<Record>(id))) return At<Record>(id);
+    }
+  }
   uint32_t compared = 0;
   RecordId head = head_of(bucket);
   for (;;) {
@@ -84,7 +92,7 @@ Record* Ledger::FindOrMake(const BucketArray& array, uint32_t hash, const Place&
     seen = head;
     if (bucket != own && compared >= kNearChain) {
       bucket = own;
-      seen = 0;
+      seen = seen_in_own;
       head = head_of(bucket);
       continue;
     }
@@ -98,6 +106,7 @@ Record* Ledger::FindOrMake(const BucketArray& array, uint32_t hash, const Place&
     // release: the record is filled. acquire: a newer head's record will be compared.
     if (bucket->compare_exchange_strong(head, made_id, std::memory_order_acq_rel,
                                         std::memory_order_acquire)) {
+      if (bucket == own) std::atomic_ref(own_made_).fetch_add(1, std::memory_order_relaxed);
       return made;
     }
   }

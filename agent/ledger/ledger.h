@@ -171,6 +171,7 @@ class Ledger {
   uint64_t records_start_ = 0;     // where they do: behind those of the parent, if any
   uint64_t used_before_fork_ = 0;  // which ended there
   uint64_t handed_out_ = 0;        // no record ends behind it: known in a process whose header is wiped, too
+  uint32_t own_made_ = 0;          // records in buckets of their own, about (FindOrMake)
   uint64_t gap_start_ = 0, gap_end_ = 0;  // what KeepToLimit gave back: no longer ours to touch or to unmap
   const uint32_t* owner_mark_ = nullptr;  // in memory that fork wipes: 0 in a child
   const uint32_t* mark_aside_ = nullptr;  // of one that is suspended: its owner_mark_

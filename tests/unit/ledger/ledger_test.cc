@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -286,6 +287,37 @@ TEST_F(LedgerTest, GivesRacingThreadsTheSameIds) {
   }
   for (auto& thread : threads) thread.join();
   for (int t = 1; t < kThreads; ++t) EXPECT_EQ(ids[static_cast<size_t>(t)], ids[0]);
+}
+
+// Behind a few thousand of them the order changes in which a stack is looked for: none may get a second id by that.
+TEST(Ledger, GivesManyStacksOneIdEach) {
+  constexpr int kThreads = 3;
+  constexpr uint64_t kStacks = 20'000;
+  Ledger ledger;
+  ASSERT_TRUE(ledger.CreateAnonymous(Bytes{16 << 20}));
+  auto intern = [&](uint64_t i) {
+    Frame frames[] = {Frame{i}, Frame{i / 7}};
+    return ledger.InternStack(frames, WalkEnd::kOutermost).value;
+  };
+  std::vector<std::vector<RecordId>> ids(kThreads);
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (uint64_t i = 0; i < kStacks; ++i) ids[t].push_back(intern(i));
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  std::set<RecordId> distinct(ids[0].begin(), ids[0].end());
+  EXPECT_EQ(distinct.size(), kStacks);
+  EXPECT_EQ(distinct.count(0), 0u);
+  for (size_t t = 1; t < kThreads; ++t) EXPECT_EQ(ids[t], ids[0]);
+  for (uint64_t i = 0; i < kStacks; ++i) ASSERT_EQ(intern(i), ids[0][i]) << i;
+  uint64_t stacks = 0;
+  auto view = LedgerView::Over(ledger.bytes());
+  ASSERT_TRUE(view);
+  for (uint64_t i = 0; i < kStacks; ++i) stacks += view->FindStack(ids[0][i]).has_value() ? 1 : 0;
+  EXPECT_EQ(stacks, kStacks);
+  ledger.Close();
 }
 
 }  // namespace
