@@ -125,6 +125,13 @@ const Elf64_Shdr* ElfReader::FindSection(uint32_t type) const {
   return nullptr;
 }
 
+const Elf64_Shdr* ElfReader::FindSection(std::string_view name) const {
+  for (const Elf64_Shdr& section : sections_) {
+    if (NameOf(section) == name) return &section;
+  }
+  return nullptr;
+}
+
 void ElfReader::LoadSectionNames() {
   uint32_t index = header_.e_shstrndx != SHN_XINDEX ? header_.e_shstrndx
                    : sections_.empty()              ? 0

@@ -51,6 +51,7 @@ class ElfReader : private Holding {
 
   std::span<const Elf64_Shdr> sections() const { return sections_; }
   const Elf64_Shdr* FindSection(uint32_t type) const;
+  const Elf64_Shdr* FindSection(std::string_view name) const;
   // .shstrtab's word for a section; empty when unreadable.
   std::string_view NameOf(const Elf64_Shdr& section) const;
 

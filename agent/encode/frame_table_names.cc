@@ -39,11 +39,8 @@ class FrameTable {
   explicit FrameTable(const ElfReader& file) : file_(file) {}
 
   bool Find() {
-    for (const Elf64_Shdr& section : file_.sections()) {
-      std::string_view name = file_.NameOf(section);
-      if (name == ".eh_frame_hdr") header_ = &section;
-      if (name == ".eh_frame") frames_ = &section;
-    }
+    header_ = file_.FindSection(".eh_frame_hdr");
+    frames_ = file_.FindSection(".eh_frame");
     if (header_ == nullptr || frames_ == nullptr || header_->sh_size < kHeaderSize) return false;
     uint8_t head[kHeaderSize];
     if (file_.ReadAt(header_->sh_offset, head, sizeof head) != sizeof head) return false;

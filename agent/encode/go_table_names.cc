@@ -25,10 +25,10 @@ struct Header {  // runtime.pcHeader
 };
 static_assert(sizeof(Header) == 72);
 
-struct Entry {        // runtime.functab
-  uint32_t function;  // from text_start
-  uint32_t
-      description;  // from the table's first byte; the last entry's means nothing: it says where the code ends
+// runtime.functab. The last entry says where the code ends; its description means nothing.
+struct Entry {
+  uint32_t function;     // from text_start
+  uint32_t description;  // from the table's first byte
 };
 static_assert(sizeof(Entry) == 8);
 
@@ -43,10 +43,7 @@ class GoTable {
   explicit GoTable(const ElfReader& file) : file_(file) {}
 
   bool Find() {
-    for (const Elf64_Shdr& section : file_.sections()) {
-      std::string_view name = file_.NameOf(section);
-      if (name == ".gopclntab") section_ = &section;
-    }
+    section_ = file_.FindSection(".gopclntab");
     if (section_ == nullptr || !Read(0, &header_, sizeof header_)) return false;
     if (header_.magic - kMagic > 1) return false;
     if (header_.pointer_size != sizeof(uint64_t) || header_.functions > section_->sh_size) return false;

@@ -49,9 +49,9 @@ class LoadedObject {
   // Whether it is among the object's own symbols, defined or not: GNU ld puts others' functions that the object calls by way of its
   // GOT (.plt.got) there. Where there is no GNU hash table: yes.
   bool IsAmongOwn(const char* name) const;
-  const char* NameOf(const Elf64_Sym& symbol) const { return strings_ + symbol.st_name; }
 
-  const char* NameOf(const Slot& slot) const { return strings_ + slot.symbol->st_name; }
+  const char* NameOf(const Elf64_Sym& symbol) const { return strings_ + symbol.st_name; }
+  const char* NameOf(const Slot& slot) const { return NameOf(*slot.symbol); }
   // Whether what is in the slot leads to the loader, which was not asked for the function yet: to code of the object that is
   // not the function, should the object define it itself.
   bool IsUnbound(const Slot& slot, uintptr_t value) const {

@@ -77,18 +77,21 @@ Record* Ledger::FindOrMake(const BucketArray& array, uint32_t hash, const Place&
   // Everything from here on down the chain was compared already. (A chain can also end at 0 before it: when a
   // fork wiped it under us.)
   RecordId seen = 0, seen_in_own = 0;
+  uint32_t compared = 0;
+  auto find = [&](RecordId newest) -> Record* {
+    for (RecordId id = newest; id != seen && id != 0; id = At<Record>(id)->next, ++compared) {
+      if (same(*At<Record>(id))) return At<Record>(id);
+    }
+    return nullptr;
+  };
   if (bucket != own && std::atomic_ref(own_made_).load(std::memory_order_relaxed) >= kManyOwn) {
     seen_in_own = head_of(own);
-    for (RecordId id = seen_in_own; id != 0; id = At<Record>(id)->next) {
-      if (same(*At<Record>(id))) return At<Record>(id);
-    }
+    if (Record* found = find(seen_in_own)) return found;
+    compared = 0;
   }
-  uint32_t compared = 0;
   RecordId head = head_of(bucket);
   for (;;) {
-    for (RecordId id = head; id != seen && id != 0; id = At<Record>(id)->next, ++compared) {
-      if (same(*At<Record>(id))) return At<Record>(id);
-    }
+    if (Record* found = find(head)) return found;
     seen = head;
     if (bucket != own && compared >= kNearChain) {
       bucket = own;

@@ -251,9 +251,8 @@ class Checker {
 
   // profil() sets its handler and its timer from inside libc, where nothing can step in between.
   void CheckGprof() {
-    const auto calls = [&](std::string_view name) {
-      return facts_.undefined.contains(name);
-    };  // libc has them
+    // libc, which has them, calls none.
+    const auto calls = [&](std::string_view name) { return facts_.undefined.contains(name); };
     if (!calls("mcount") && !calls("_mcount") && !calls("__fentry__") && !calls("__monstartup")) return;
     Add(Verdict::kLimited, "built with -pg: gprof takes SIGPROF, the signal of our CPU samples, for itself",
         "build it without -pg, or set PROFAGENT_CPU_SIGNAL to another signal");

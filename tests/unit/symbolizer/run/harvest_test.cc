@@ -5,13 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <utility>
 
 #include "agent/ledger/heap_sites.h"
 #include "agent/ledger/ledger.h"
+#include "tests/unit/scratch_directory.h"
 
 namespace {
 std::function<void()> g_behind_first_page;
@@ -31,9 +31,8 @@ namespace {
 
 // A daemon that outlives the command goes on recording while its records are copied: none of those from before may be lost.
 TEST(Harvest, LosesNothingOfAProcessThatGoesOnRecording) {
-  std::string directory = "/tmp/profagent-harvest-test-XXXXXX";
-  ASSERT_NE(mkdtemp(directory.data()), nullptr);
-  const LedgerDirectory::LedgerFile file{directory + "/1.1.ledger", 1, 1};
+  const testing::ScratchDirectory directory;
+  const LedgerDirectory::LedgerFile file{directory.File("1.1.ledger"), 1, 1};
   Ledger ledger;
   ASSERT_TRUE(ledger.CreateInFile(file.path.c_str(), Bytes{uint64_t{8} << 20}));
   ledger.header()->heap_rate.store(1);
@@ -49,7 +48,7 @@ TEST(Harvest, LosesNothingOfAProcessThatGoesOnRecording) {
   };
   record(1);
   g_behind_first_page = [&] { record(1 + kSites); };
-  const LedgerWatch watch(directory);
+  const LedgerWatch watch(directory.path());
   const ProfileKind kind = ProfileKind::kHeap;
   const Harvest harvest = HarvestLedgers({file}, watch, {&kind, 1});
   EXPECT_FALSE(g_behind_first_page);
@@ -58,17 +57,15 @@ TEST(Harvest, LosesNothingOfAProcessThatGoesOnRecording) {
   EXPECT_GE(static_cast<uint64_t>(profile.sample_size()), kSites);
   for (const std::string& text : profile.string_table())
     EXPECT_FALSE(text.starts_with("ledger_records_damaged")) << text;
-  std::filesystem::remove_all(directory);
 }
 
 // An exec by a raw system call is noted by nobody. Its own end, and another process of that pid, are no exec.
 TEST(Harvest, KnowsAnExecByTheImageBehindIt) {
-  std::string directory = "/tmp/profagent-harvest-test-XXXXXX";
-  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  const testing::ScratchDirectory directory;
   std::vector<LedgerDirectory::LedgerFile> files;
   const auto add = [&](uint32_t pid, uint32_t serial, ProcessEnd end) {
     const std::string name = std::to_string(pid) + "." + std::to_string(serial) + ".ledger";
-    files.push_back({directory + "/" + name, pid, serial});
+    files.push_back({directory.File(name), pid, serial});
     Ledger ledger;
     ASSERT_TRUE(ledger.CreateInFile(files.back().path.c_str(), Bytes{uint64_t{8} << 20}));
     ledger.header()->process_end.store(static_cast<uint32_t>(end));
@@ -79,23 +76,21 @@ TEST(Harvest, KnowsAnExecByTheImageBehindIt) {
   add(1, 3, ProcessEnd::kExited);
   add(1, 4, ProcessEnd::kRunning);
   add(2, 1, ProcessEnd::kRunning);
-  const Harvest harvest = HarvestLedgers(files, LedgerWatch(directory), {});
+  const Harvest harvest = HarvestLedgers(files, LedgerWatch(directory.path()), {});
   ASSERT_EQ(harvest.processes.size(), 5u);
   const bool expected[] = {true, true, false, false, false};
   for (size_t i = 0; i < 5; ++i) EXPECT_EQ(harvest.processes[i].became_another, expected[i]) << i;
-  std::filesystem::remove_all(directory);
 }
 
 TEST(Harvest, TakesAProgramsNameForAPartOfAFilesName) {
-  std::string directory = "/tmp/profagent-harvest-test-XXXXXX";
-  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  const testing::ScratchDirectory directory;
   const auto program_of = [&](const std::string& program) {
-    const LedgerDirectory::LedgerFile file{directory + "/1.1.ledger", 1, 1};
+    const LedgerDirectory::LedgerFile file{directory.File("1.1.ledger"), 1, 1};
     std::filesystem::remove(file.path);
     Ledger ledger;
     EXPECT_TRUE(ledger.CreateInFile(file.path.c_str(), Bytes{uint64_t{8} << 20}));
     ledger.header()->program = ledger.InternText(program).value;
-    const Harvest harvest = HarvestLedgers({file}, LedgerWatch(directory), {});
+    const Harvest harvest = HarvestLedgers({file}, LedgerWatch(directory.path()), {});
     return harvest.processes.empty() ? "none" : harvest.processes[0].program;
   };
   EXPECT_EQ(program_of("app"), "app");
@@ -103,7 +98,6 @@ TEST(Harvest, TakesAProgramsNameForAPartOfAFilesName) {
   EXPECT_EQ(program_of("../../etc/app"), "app");
   EXPECT_EQ(program_of("/"), "");
   EXPECT_EQ(program_of(std::string(255, 'x')), std::string(200, 'x'));
-  std::filesystem::remove_all(directory);
 }
 
 }  // namespace
