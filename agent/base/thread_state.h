@@ -12,7 +12,6 @@
 
 #include <signal.h>
 #include <time.h>
-#include <ucontext.h>
 
 #include <cstdint>
 #include <type_traits>
@@ -21,8 +20,6 @@ namespace profagent {
 
 // A wait that a dump signal ended and that was begun again (agent/lifecycle/continued_wait.h).
 struct ContinuedWait {
-  greg_t pc, sp;         // where; 0: none
-  uint64_t sleeps;       // of the thread, when it was begun again
   uint64_t deadline;     // nanoseconds of CLOCK_MONOTONIC
   struct timespec left;  // for the kernel to read
 };

@@ -1,4 +1,3 @@
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -43,12 +42,8 @@ Timeout TimeoutOf(const greg_t* registers) {
   }
 }
 
-// How often the thread has gone to sleep by itself.
-uint64_t Sleeps() {
-  struct rusage usage = {};
-  RawSyscall(SYS_getrusage, RUSAGE_THREAD, &usage);
-  return static_cast<uint64_t>(usage.ru_nvcsw);
-}
+// In the upper half of a register whose lower one is milliseconds, of which the kernel reads no more: this call was begun again.
+constexpr greg_t kBegunAgain = greg_t{0x50524f46} << 32;
 
 // False: it waits for ever, or cannot be read.
 bool ReadTimeout(const Timeout& timeout, greg_t value, uint64_t* nanos) {
@@ -66,9 +61,7 @@ bool ReadTimeout(const Timeout& timeout, greg_t value, uint64_t* nanos) {
 
 }  // namespace
 
-WaitContinuer::WaitContinuer() : sleeps_(Sleeps()), now_(MonotonicNow().value) {}
-
-void WaitContinuer::Continue(ucontext_t* context) const {
+void ContinueWait(ucontext_t* context) {
   greg_t* registers = context->uc_mcontext.gregs;
   Timeout timeout = TimeoutOf(registers);
   if (timeout.place < 0 || !IsLibcs(reinterpret_cast<void*>(registers[REG_RIP]))) return;
@@ -81,19 +74,14 @@ void WaitContinuer::Continue(ucontext_t* context) const {
   if (!ReadTimeout(timeout, value, &nanos)) return;
 
   ContinuedWait& wait = t_state.continued_wait;
-  bool is_same = wait.pc == registers[REG_RIP] && wait.sp == registers[REG_RSP] && sleeps_ - wait.sleeps <= 1;
-  if (!is_same) wait.deadline = now_ + nanos;
-  wait.pc = registers[REG_RIP];
-  wait.sp = registers[REG_RSP];
-  uint64_t now = MonotonicNow().value;  // to write a profile takes a while
+  auto mark = timeout.is_millis ? kBegunAgain : reinterpret_cast<greg_t>(&wait.left);
+  bool is_same = (timeout.is_millis ? value >> 32 << 32 : value) == mark;
+  uint64_t now = MonotonicNow().value;
+  if (!is_same) wait.deadline = now + nanos;
   uint64_t left = wait.deadline > now ? wait.deadline - now : 0;
-  if (timeout.is_millis) {
-    value = static_cast<greg_t>((left + kNanosPerMilli - 1) / kNanosPerMilli);
-  } else {
-    wait.left = {static_cast<time_t>(left / kNanosPerSecond), static_cast<long>(left % kNanosPerSecond)};
-    value = reinterpret_cast<greg_t>(&wait.left);
-  }
-  wait.sleeps = Sleeps();
+  wait.left = {static_cast<time_t>(left / kNanosPerSecond), static_cast<long>(left % kNanosPerSecond)};
+  value = mark;
+  if (timeout.is_millis) value |= static_cast<greg_t>((left + kNanosPerMilli - 1) / kNanosPerMilli);
 }
 
 }  // namespace profagent
