@@ -23,7 +23,7 @@
 namespace profagent {
 
 inline constexpr uint64_t kLedgerMagic = 0x31474445'4c464f52;  // "ROFLEDG1"
-inline constexpr uint32_t kLedgerVersion = 5;
+inline constexpr uint32_t kLedgerVersion = 6;
 
 // Where a record stands: its offset from the ledger's first byte, in units of 8 bytes. 0: none.
 using RecordId = uint32_t;
@@ -181,7 +181,9 @@ struct StackRecord {
   uint32_t hash;
   uint16_t depth;
   WalkEnd end;
-  uint8_t spare[5];
+  uint8_t spare;
+  std::atomic<RecordId>
+      heap_sites;  // the first few HeapSiteRecords of this stack; the others hang in LedgerHeader::heap_sites
   Frame* frames() { return reinterpret_cast<Frame*>(this + 1); }
   const Frame* frames() const { return reinterpret_cast<const Frame*>(this + 1); }
 };

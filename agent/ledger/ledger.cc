@@ -11,6 +11,7 @@ namespace profagent {
 namespace {
 
 constexpr uint32_t kNearChain = 2;  // records
+constexpr uint32_t kSitesOfStack = 4;
 constexpr uint32_t kManyOwn = 4096;
 constexpr uint64_t kMaxTextSize = 4096;
 
@@ -58,14 +59,11 @@ RecordId Ledger::Allocate(const Place& place) {
   return static_cast<RecordId>(RoundUp(at, place.alignment) / kRecordUnit);
 }
 
-// The first records go to their near buckets: the page fault of a bucket head of one's own was a fifteenth of what a sample of a
-// short profile costs. A near chain takes so many and is closed for good, so that two who make the same record at once always meet.
-// Where there are many more, the bucket of one's own is looked into first: the two in the near chain are other ones, and cold.
+// A near chain takes so many and is closed for good, so that two who make the same record at once always meet.
 template <class Record, class Same, class Fill>
-Record* Ledger::FindOrMake(const BucketArray& array, uint32_t hash, const Place& place, Same same,
-                           Fill fill) {
-  std::atomic<RecordId>* own = Heads(array) + array.Own(hash);
-  std::atomic<RecordId>* bucket = Heads(array) + array.Near(hash);
+Record* Ledger::FindOrMake(const Chains& chains, const Place& place, Same same, Fill fill) {
+  std::atomic<RecordId>* bucket = chains.near;
+  std::atomic<RecordId>* const own = chains.own;
   Record* made = nullptr;
   RecordId made_id = 0;
   // A load that writes: a page of buckets that nobody has touched would be faulted in to be read, and again to be written.
@@ -84,7 +82,8 @@ Record* Ledger::FindOrMake(const BucketArray& array, uint32_t hash, const Place&
     }
     return nullptr;
   };
-  if (bucket != own && std::atomic_ref(own_made_).load(std::memory_order_relaxed) >= kManyOwn) {
+  if (chains.own_first) {
+    __builtin_prefetch(At<Record>(bucket->load(std::memory_order_relaxed)));
     seen_in_own = head_of(own);
     if (Record* found = find(seen_in_own)) return found;
     compared = 0;
@@ -93,7 +92,7 @@ Record* Ledger::FindOrMake(const BucketArray& array, uint32_t hash, const Place&
   for (;;) {
     if (Record* found = find(head)) return found;
     seen = head;
-    if (bucket != own && compared >= kNearChain) {
+    if (bucket != own && compared >= chains.near_room) {
       bucket = own;
       seen = seen_in_own;
       head = head_of(bucket);
@@ -115,6 +114,15 @@ Record* Ledger::FindOrMake(const BucketArray& array, uint32_t hash, const Place&
   }
 }
 
+// The first records go to their near buckets: the page fault of a bucket head of one's own was a fifteenth of what a sample of a
+// short profile costs. Where there are many more, the bucket of one's own is looked into first: the two in the near chain are
+// other ones, and cold.
+Ledger::Chains Ledger::ChainsOf(const BucketArray& array, uint32_t hash) {
+  std::atomic<RecordId>*near = Heads(array) + array.Near(hash), *own = Heads(array) + array.Own(hash);
+  bool has_many = std::atomic_ref(own_made_).load(std::memory_order_relaxed) >= kManyOwn;
+  return {near, own, kNearChain, near != own && has_many};
+}
+
 template <class Record>
 void Ledger::Publish(std::atomic<RecordId>& list, Record* record) {
   RecordId head = list.load(std::memory_order_relaxed);
@@ -134,7 +142,7 @@ TextId Ledger::InternText(std::string_view text) {
   if (text.size() > kMaxTextSize) text = text.substr(0, kMaxTextSize);
   uint32_t hash = HashText(text);
   auto* record = FindOrMake<TextRecord>(
-      texts_, hash, {sizeof(TextRecord) + text.size() + 1},
+      ChainsOf(texts_, hash), {sizeof(TextRecord) + text.size() + 1},
       [&](const TextRecord& other) {
         return other.hash == hash && other.size == text.size() &&
                AreSame(other.data(), text.data(), text.size());
@@ -186,7 +194,7 @@ StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end, uint64_t
   if (frames.size() > kMaxStackRecord) frames = frames.first(kMaxStackRecord);
   uint32_t hash = HashStack(frames, end);
   auto* record = FindOrMake<StackRecord>(
-      stacks_, hash, {.size = sizeof(StackRecord) + frames.size_bytes(), .lost = ticks},
+      ChainsOf(stacks_, hash), {.size = sizeof(StackRecord) + frames.size_bytes(), .lost = ticks},
       [&](const StackRecord& other) {
         return other.hash == hash && other.depth == frames.size() && other.end == end &&
                AreSame(other.frames(), frames.data(), frames.size());
@@ -203,7 +211,8 @@ StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end, uint64_t
 bool Ledger::AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks) {
   if (!CanRecord() || stack == kNoStack) return false;
   auto* site = FindOrMake<CpuSiteRecord>(
-      cpu_sites_, HashPair(stack.value, thread_name.value), {.size = sizeof(CpuSiteRecord), .lost = ticks},
+      ChainsOf(cpu_sites_, HashPair(stack.value, thread_name.value)),
+      {.size = sizeof(CpuSiteRecord), .lost = ticks},
       [&](const CpuSiteRecord& other) {
         return other.stack == stack.value && other.name == thread_name.value;
       },
@@ -218,8 +227,10 @@ bool Ledger::AddCpuTicks(StackId stack, TextId thread_name, uint64_t ticks) {
 
 HeapSiteRecord* Ledger::FindHeapSite(StackId stack, Bytes size) {
   if (!CanRecord() || stack == kNoStack) return nullptr;
+  // Most stacks ask for blocks of one or two sizes. Their records are at hand where the stack's is.
+  std::atomic<RecordId>* own = Heads(heap_sites_) + heap_sites_.Own(HashPair(stack.value, size.value));
   return FindOrMake<HeapSiteRecord>(
-      heap_sites_, HashPair(stack.value, size.value),
+      {&At<StackRecord>(stack.value)->heap_sites, own, kSitesOfStack, false},
       {.size = sizeof(HeapSiteRecord), .alignment = kHeapSiteAlignment},
       [&](const HeapSiteRecord& other) { return other.stack == stack.value && other.size == size.value; },
       [&](HeapSiteRecord& made) {
@@ -236,7 +247,7 @@ ContentionSiteRecord* Ledger::FindContentionSite(ContentionKind kind, StackId st
   wanted.lock = lock.value;
   wanted.kind = kind;
   return FindOrMake<ContentionSiteRecord>(
-      contention_sites_, HashSite(wanted), {sizeof(ContentionSiteRecord)},
+      ChainsOf(contention_sites_, HashOf(wanted)), {sizeof(ContentionSiteRecord)},
       [&](const ContentionSiteRecord& other) {
         return other.stack == stack.value && other.lock == lock.value && other.kind == kind;
       },

@@ -152,10 +152,17 @@ class Ledger {
   };
   // 0: full, counted.
   PROF_SIGNAL_SAFE RecordId Allocate(const Place& place);
+  // Where a record is looked for: `near` takes the first `near_room` records, `own` the rest.
+  struct Chains {
+    std::atomic<RecordId>* near;
+    std::atomic<RecordId>* own;
+    uint32_t near_room;
+    bool own_first;  // `own` is looked into first
+  };
+  PROF_ALWAYS_INLINE Chains ChainsOf(const BucketArray& array, uint32_t hash);
   // The record that `same` holds for, or a new one, filled by `fill` before it is published. nullptr: full, counted.
   template <class Record, class Same, class Fill>
-  PROF_ALWAYS_INLINE Record* FindOrMake(const BucketArray& array, uint32_t hash, const Place& place,
-                                        Same same, Fill fill);
+  PROF_ALWAYS_INLINE Record* FindOrMake(const Chains& chains, const Place& place, Same same, Fill fill);
   template <class Record>
   PROF_ALWAYS_INLINE void Publish(std::atomic<RecordId>& list, Record* record);
   PROF_SIGNAL_SAFE bool ReserveUpTo(uint64_t end);

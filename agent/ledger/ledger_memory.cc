@@ -65,9 +65,9 @@ long ReserveWhole(int fd, uint64_t size) {
     result = RawSyscall(SYS_fallocate, fd, 0, 0, size);
   } while (SyscallError(result) == EINTR);
   if (result == 0 || IsAboutSpace(SyscallError(result))) return result;
-  static constexpr char kZeroes[kPage] = {};
+  static char zeroes[kPage];  // not constant: those would take a page of the library
   for (uint64_t at = 0; at < size;) {
-    result = RawSyscall(SYS_pwrite64, fd, kZeroes, sizeof kZeroes, at);
+    result = RawSyscall(SYS_pwrite64, fd, zeroes, sizeof zeroes, at);
     if (SyscallError(result) == EINTR) continue;
     if (SyscallError(result) != 0) return result;
     at += static_cast<uint64_t>(result);

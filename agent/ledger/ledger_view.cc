@@ -54,6 +54,7 @@ Result<LedgerView> LedgerView::Over(std::span<const std::byte> bytes) {
     }
     if (end > view.first_record_) view.first_record_ = end;
   }
+  view.stacks_ = header->stacks;
   view.cpu_sites_ = header->cpu_sites;
   view.heap_sites_ = header->heap_sites;
   view.contention_sites_ = header->contention_sites;
@@ -141,10 +142,32 @@ std::optional<LedgerView::CpuSite> LedgerView::ReadCpuSite(RecordId id) const {
   return CpuSite{record->stack, *stack, Text(record->name), record->ticks.load(std::memory_order_relaxed)};
 }
 
-std::optional<LedgerView::HeapSite> LedgerView::ReadHeapSite(RecordId id) const {
+// A stack's first few sites hang in its record, the others in buckets.
+uint64_t LedgerView::ForEachHeapSite(FunctionRef<void(const HeapSite&)> visit) const {
+  uint64_t left_out = ForEachInBuckets<HeapSiteRecord>(heap_sites_, [&](RecordId id) {
+    std::optional<Stack> stack = FindStack(At<HeapSiteRecord>(id)->stack);
+    if (stack) visit(ReadHeapSite(id, *stack));
+    return stack.has_value();
+  });
+  uint64_t of_stacks = 0;
+  left_out += ForEachInBuckets<StackRecord>(stacks_, [&](RecordId stack_id) {
+    const std::atomic<RecordId>& sites = At<StackRecord>(stack_id)->heap_sites;
+    if (sites.load(std::memory_order_acquire) == 0) return true;
+    std::optional<Stack> stack = FindStack(stack_id);
+    if (!stack) return false;
+    of_stacks += ForEach<HeapSiteRecord>(
+        sites, [&](const HeapSiteRecord& site) { return site.stack == stack_id; },
+        [&](RecordId id) {
+          visit(ReadHeapSite(id, *stack));
+          return true;
+        });
+    return true;
+  });
+  return left_out + of_stacks;
+}
+
+LedgerView::HeapSite LedgerView::ReadHeapSite(RecordId id, const Stack& stack) const {
   auto* record = At<HeapSiteRecord>(id);
-  std::optional<Stack> stack = FindStack(record->stack);
-  if (!stack) return {};
   // Frees first: a block that is allocated and freed between the two loads must not count as freed only.
   uint64_t frees = record->frees.load(std::memory_order_acquire);
   uint64_t allocations = record->allocations.load(std::memory_order_relaxed);
@@ -153,7 +176,7 @@ std::optional<LedgerView::HeapSite> LedgerView::ReadHeapSite(RecordId id) const 
       header().heap_at_peak.load(std::memory_order_relaxed) == 0 &&
       record->peak.load(std::memory_order_acquire) == header().heap_peak.load(std::memory_order_relaxed);
   uint64_t peak = saved ? record->peak_objects.load(std::memory_order_relaxed) : inuse;
-  return HeapSite{record->stack, *stack, record->size, allocations, inuse, peak};
+  return HeapSite{record->stack, stack, record->size, allocations, inuse, peak};
 }
 
 std::optional<LedgerView::ContentionSite> LedgerView::ReadContentionSite(RecordId id) const {

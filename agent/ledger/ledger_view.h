@@ -96,17 +96,13 @@ class LedgerView {
   }
   template <class Visit>
   uint64_t ForEachCpuSite(Visit&& visit) const {
-    return ForEachSite<CpuSiteRecord>(cpu_sites_,
-                                      [&](RecordId id) { return Deliver(ReadCpuSite(id), visit); });
+    return ForEachInBuckets<CpuSiteRecord>(cpu_sites_,
+                                           [&](RecordId id) { return Deliver(ReadCpuSite(id), visit); });
   }
-  template <class Visit>
-  uint64_t ForEachHeapSite(Visit&& visit) const {
-    return ForEachSite<HeapSiteRecord>(heap_sites_,
-                                       [&](RecordId id) { return Deliver(ReadHeapSite(id), visit); });
-  }
+  uint64_t ForEachHeapSite(FunctionRef<void(const HeapSite&)> visit) const;
   template <class Visit>
   uint64_t ForEachContentionSite(Visit&& visit) const {
-    return ForEachSite<ContentionSiteRecord>(
+    return ForEachInBuckets<ContentionSiteRecord>(
         contention_sites_, [&](RecordId id) { return Deliver(ReadContentionSite(id), visit); });
   }
   // Waits that no site holds yet: of threads that are waiting now, or were when the process died, and some that have just ended.
@@ -141,7 +137,7 @@ class LedgerView {
   Module ReadModule(RecordId id) const;
   Thread ReadThread(RecordId id) const;
   std::optional<CpuSite> ReadCpuSite(RecordId id) const;
-  std::optional<HeapSite> ReadHeapSite(RecordId id) const;
+  HeapSite ReadHeapSite(RecordId id, const Stack& stack) const;
   std::optional<ContentionSite> ReadContentionSite(RecordId id) const;
   std::optional<Waiter> ReadWaiter(RecordId id) const;
 
@@ -170,18 +166,20 @@ class LedgerView {
     return left_out;
   }
 
-  // All chains of a table. A site is believed in its own buckets only, its near one and its own: chains of a damaged file that run
-  // into one another count it twice at most.
-  template <class Site, class Read>
-  uint64_t ForEachSite(const BucketArray& array, Read&& read) const {
+  // All chains of a table. A record is believed in its own buckets only, its near one and its own: chains of a damaged file that
+  // run into one another count it twice at most.
+  template <class Record, class Read>
+  uint64_t ForEachInBuckets(const BucketArray& array, Read&& read) const {
     auto* heads = At<std::atomic<RecordId>>(array.first);
     const uint32_t buckets = uint32_t{1} << array.log2_count;
     uint64_t left_out = 0;
     for (uint32_t i = 0; i < buckets; ++i) {
-      left_out += ForEach<Site>(
+      if (i + kReadAhead < buckets)
+        __builtin_prefetch(At<RecordId>(heads[i + kReadAhead].load(std::memory_order_relaxed)));
+      left_out += ForEach<Record>(
           heads[i],
-          [&](const Site& site) {
-            uint32_t hash = HashSite(site);
+          [&](const Record& record) {
+            uint32_t hash = HashOf(record);
             return array.Own(hash) == i || array.Near(hash) == i;
           },
           read);
@@ -189,12 +187,14 @@ class LedgerView {
     return left_out;
   }
 
+  static constexpr uint32_t kReadAhead = 8;  // buckets
+
   std::span<const std::byte> bytes_;
   uint64_t size_ = 0;          // of the region, or what is here of it
   uint64_t first_record_ = 0;  // bytes before it are header and bucket heads
   uint64_t missing_bytes_ = 0;
   // as checked: a header in shared memory could change behind the check
-  BucketArray cpu_sites_{}, heap_sites_{}, contention_sites_{};
+  BucketArray stacks_{}, cpu_sites_{}, heap_sites_{}, contention_sites_{};
 };
 
 }  // namespace profagent

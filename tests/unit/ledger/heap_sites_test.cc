@@ -102,5 +102,38 @@ TEST_F(HeapSitesTest, IsThePeakOfARandomHistory) {
   }
 }
 
+// The first sizes hang in the stack's record, the others in buckets: each is found again, and read once.
+TEST_F(HeapSitesTest, AStackHasASiteForEachSize) {
+  Frame frames[] = {Frame{1}, Frame{2}};
+  StackId stack = ledger_.InternStack(frames, WalkEnd::kOutermost);
+  std::map<uint64_t, HeapSiteRecord*> sites;
+  for (uint64_t size = 1; size <= 200; ++size) sites[size] = ledger_.FindHeapSite(stack, Bytes{size});
+  for (auto& [size, site] : sites) {
+    ASSERT_EQ(ledger_.FindHeapSite(stack, Bytes{size}), site);
+    for (uint64_t i = 0; i < size; ++i) Allocate(site);
+  }
+  std::map<uint64_t, uint64_t> read;
+  LedgerView view = *LedgerView::Over(ledger_.bytes());
+  EXPECT_EQ(view.ForEachHeapSite([&](const LedgerView::HeapSite& site) {
+    EXPECT_EQ(site.stack.frames.size(), 2u);
+    read[site.size] += site.allocations;
+  }),
+            0u);
+  ASSERT_EQ(read.size(), 200u);
+  for (auto& [size, allocations] : read) EXPECT_EQ(allocations, size);
+}
+
+// A damaged file: a site counts where it says that it belongs, or not at all.
+TEST_F(HeapSitesTest, ASiteInAnotherStacksRecordIsLeftOut) {
+  HeapSiteRecord *first = Site(10), *second = Site(20);
+  Allocate(first);
+  Allocate(second);
+  ledger_.At<StackRecord>(first->stack)->heap_sites = ledger_.IdOf(second);
+  std::vector<uint64_t> read;
+  LedgerView view = *LedgerView::Over(ledger_.bytes());
+  EXPECT_EQ(view.ForEachHeapSite([&](const LedgerView::HeapSite& site) { read.push_back(site.size); }), 1u);
+  EXPECT_EQ(read, std::vector<uint64_t>{20});
+}
+
 }  // namespace
 }  // namespace profagent
