@@ -41,17 +41,17 @@ bool IsAllocationFunction(std::string_view name) {
 }
 
 // A stack whose leaf is the allocator's own says where in the allocator, which nobody asks: Go hides runtime.* likewise.
-void HideAllocatorLeaves(const LedgerView& ledger, const ModuleTable& modules, Arena& arena,
-                         SampleTable* samples) {
+void HideAllocatorLeaves(const ModuleTable& modules, Arena& arena, SampleTable* samples) {
   GrowingArray<Frame> leaves(arena);
   HashIndex index(arena);
-  ledger.ForEachHeapSite([&](const LedgerView::HeapSite& site) {
-    for (Frame frame : site.stack.frames.first(std::min<size_t>(kHiddenLeafRoom, site.stack.frames.size()))) {
+  for (const SampleRow& row : samples->rows()) {
+    for (uint32_t at = 0; at < std::min(kHiddenLeafRoom, row.stack.size()); ++at) {
+      Frame frame = row.stack[at];
       if (index.Find(frame.value, [&](uint32_t i) { return leaves[i] == frame; }) != HashIndex::kNone)
         continue;
       if (leaves.Add(frame) && !index.Add(frame.value, leaves.size() - 1)) leaves.RemoveLast();
     }
-  });
+  }
   std::span<Frame> frames = leaves.span();
   std::sort(frames.begin(), frames.end(), [](Frame a, Frame b) { return a.value < b.value; });
   auto* names = arena.AllocateArray<FunctionSymbol>(frames.size());
@@ -111,10 +111,12 @@ uint64_t CollectSamples(const LedgerView& ledger, ProfileKind kind, Nanos now, c
       });
     case ProfileKind::kHeap:
     case ProfileKind::kAllocs:
-    case ProfileKind::kHeapPeak:
-      HideAllocatorLeaves(ledger, modules, arena, samples);
+    case ProfileKind::kHeapPeak: {
+      uint64_t damaged = CollectHeap(ledger, kind, samples);
+      HideAllocatorLeaves(modules, arena, samples);
       samples->CutAt(ledger.header().max_depth);
-      return CollectHeap(ledger, kind, samples);
+      return damaged;
+    }
     case ProfileKind::kBlock:
       return CollectContention(ledger, ContentionKind::kBlock, now, modules, arena, samples);
     case ProfileKind::kMutex:

@@ -12,6 +12,7 @@
 namespace profagent {
 namespace {
 
+constexpr size_t kReadAhead = 3;  // rows
 constexpr uint32_t kMaxComments = 64;
 constexpr size_t kCommentMemory = 16 * 1024;  // a command line is at most 4 KiB
 constexpr size_t kPlacesShare = 8;  // one part in so many of the memory is for locations and their names
@@ -94,9 +95,12 @@ class Encoder {
   SampleTable samples_;
   GrowingArray<Location> locations_;
   HashIndex location_index_;
-  ShownStack last_stack_;                        // of the sample written last
-  uint32_t ids_from_root_[kMaxDepthLimit] = {};  // its locations
-  GrowingArray<uint32_t> functions_;             // names
+  ShownStack last_stack_;  // of the sample written last
+  // Its location ids, as they are written: the root's stands at the end. What i frames from the root take begins at ids_start_[i].
+  static constexpr uint32_t kIdsSize = kMaxDepthLimit * VarintSize(UINT32_MAX);
+  std::byte ids_[kIdsSize];
+  uint16_t ids_start_[kMaxDepthLimit + 1] = {kIdsSize};
+  GrowingArray<uint32_t> functions_;  // names
   HashIndex function_index_;
 
   ModuleTable::Entry** mappings_ = nullptr;  // by mapping id - 1
@@ -121,8 +125,8 @@ Status Encoder::Run() {
   arena_.HoldBack(arena_.limit() / kPlacesShare);
   damaged_records_ +=
       CollectSamples(ledger_, request_.kind, request_.end_monotonic, modules_, arena_, &samples_);
+  samples_.Finish();
   arena_.HoldBack(0);
-  samples_.Sort();
 
   for (const ValueType& type : kind_.sample_types) WriteValueType(1, type);
   if (!kind_.name_label.empty()) name_key_ = strings_.Add(kind_.name_label);
@@ -170,8 +174,10 @@ void Encoder::WriteValueType(uint32_t field, const ValueType& type) {
 }
 
 void Encoder::WriteSamples() {
-  for (const SampleRow& row : samples_.rows()) {
-    WriteSample(row);
+  std::span<const SampleRow> rows = samples_.rows();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (i + kReadAhead < rows.size()) rows[i + kReadAhead].stack.PrefetchAll();
+    WriteSample(rows[i]);
     if (out_.refused()) return;
   }
 }
@@ -185,14 +191,16 @@ void Encoder::WriteSample(const SampleRow& row) {
     ++known;
   }
   last_stack_ = row.stack;
-  uint32_t count = 0;
-  size_t ids_size = 0;
-  for (uint32_t i = 0; i < depth; ++i) {
-    if (i >= known) ids_from_root_[i] = LocationId(row.stack.FromRoot(i));
-    if (ids_from_root_[i] == 0) continue;
-    ++count;
-    ids_size += VarintSize(ids_from_root_[i]);
+  for (uint32_t i = known; i < depth; ++i) {
+    uint32_t id = LocationId(row.stack.FromRoot(i));
+    uint32_t start = ids_start_[i];
+    if (id != 0) {
+      start -= VarintSize(id);
+      PutVarint(id, ids_ + start);
+    }
+    ids_start_[i + 1] = static_cast<uint16_t>(start);
   }
+  std::span<const std::byte> ids(ids_ + ids_start_[depth], ids_ + kIdsSize);
   uint64_t values[kMaxValues];
   ValuesOf(request_.kind, period_, row, values);
   size_t values_size = 0;
@@ -206,13 +214,10 @@ void Encoder::WriteSample(const SampleRow& row) {
   if (row.key.size != 0) size_label = IntegerSize(size_key_) + IntegerSize(row.key.size);
 
   // An empty packed list is not written, as proto3 has it.
-  out_.Block(2, (count > 0 ? BlockSize(ids_size) : 0) + BlockSize(values_size) +
+  out_.Block(2, (!ids.empty() ? BlockSize(ids.size()) : 0) + BlockSize(values_size) +
                     (name_label > 0 ? BlockSize(name_label) : 0) +
                     (size_label > 0 ? BlockSize(size_label) : 0));
-  if (count > 0) out_.Block(1, ids_size);
-  for (uint32_t i = depth; i-- > 0;) {
-    if (ids_from_root_[i] != 0) out_.Varint(ids_from_root_[i]);
-  }
+  if (!ids.empty()) out_.Bytes(1, ids);
   out_.Block(2, values_size);
   for (size_t i = 0; i < kind_.sample_types.size(); ++i) out_.Varint(values[i]);
   if (name_label > 0) {

@@ -5,46 +5,46 @@
 namespace profagent {
 namespace {
 
-uint64_t Hash(const ShownStack& stack, const SampleKey& key) {
-  uint64_t hash = stack.size() ^ key.size << 16;
-  for (uint32_t i = 0; i < stack.size(); ++i) {
-    hash = (hash ^ stack[i].value) * 0x9fb21c651e98df25;
-    hash ^= hash >> 32;
-  }
-  for (char c : key.name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
-  return hash;
-}
+constexpr size_t kReadAhead = 12;  // rows
 
 uint64_t SaturatingSum(uint64_t a, uint64_t b) { return a + b < a ? UINT64_MAX : a + b; }
 
 // The frame `at` steps from the root, as a number to sort by; 0: the stack ends before. (The value that this cannot
 // tell from an end is no frame.)
-uint64_t KeyAt(const SampleRow& row, uint32_t at) {
-  return at < row.stack.size() ? row.stack.FromRoot(at).value + 1 : 0;
+uint64_t KeyAt(const ShownStack& stack, uint32_t at) {
+  return at < stack.size() ? stack.FromRoot(at).value + 1 : 0;
 }
 
 uint64_t MedianOfThree(uint64_t a, uint64_t b, uint64_t c) {
   return std::max(std::min(a, b), std::min(std::max(a, b), c));
 }
 
-// Rows by weight, the largest first, or rows of one stack and one weight by the rest. One function for both: std::sort is 3 KiB.
+// Rows by weight, the largest first, or rows of one stack by the rest. One function for both: std::sort is 3 KiB.
 struct Before {
   bool by_weight;
   bool operator()(const SampleRow& a, const SampleRow& b) const {
-    if (by_weight) return a.counts.weight > b.counts.weight;
+    if (by_weight)
+      return a.counts.weight != b.counts.weight ? a.counts.weight > b.counts.weight : a.order < b.order;
     return a.key.name != b.key.name ? a.key.name < b.key.name : a.key.size < b.key.size;
   }
 };
 
 // Sorts rows that agree in their first `at` frames from the root: by three-way partition on one frame at a time, so
 // that what rows share is looked at once and not in every comparison. (Comparing whole stacks took twice the time.)
-void SortFromRoot(std::span<SampleRow> rows, uint32_t at) {
+// `keyed`: their keys are those of that frame already, so that the stacks need not be looked at.
+void SortFromRoot(std::span<SampleRow> rows, uint32_t at, bool keyed) {
   while (rows.size() > 1) {
-    uint64_t pivot = MedianOfThree(KeyAt(rows[rows.size() / 4], at), KeyAt(rows[rows.size() / 2], at),
-                                   KeyAt(rows[rows.size() - 1 - rows.size() / 4], at));
+    if (!keyed) {
+      for (size_t i = 0; i < rows.size(); ++i) {
+        if (i + kReadAhead < rows.size()) rows[i + kReadAhead].stack.PrefetchFromRoot(at);
+        rows[i].order = KeyAt(rows[i].stack, at);
+      }
+    }
+    uint64_t pivot = MedianOfThree(rows[rows.size() / 4].order, rows[rows.size() / 2].order,
+                                   rows[rows.size() - 1 - rows.size() / 4].order);
     size_t less = 0, equal_end = 0, greater = rows.size();
     while (equal_end < greater) {
-      uint64_t key = KeyAt(rows[equal_end], at);
+      uint64_t key = rows[equal_end].order;
       if (key < pivot) {
         std::swap(rows[less++], rows[equal_end++]);
       } else if (key > pivot) {
@@ -60,16 +60,17 @@ void SortFromRoot(std::span<SampleRow> rows, uint32_t at) {
       same = {};
     }
     // The largest part goes on in this loop, so the recursion is never deeper than log2 of all rows.
-    if (same.size() >= below.size() && same.size() >= above.size()) {
-      SortFromRoot(below, at);
-      SortFromRoot(above, at);
+    keyed = same.size() < below.size() || same.size() < above.size();
+    if (!keyed) {
+      SortFromRoot(below, at, true);
+      SortFromRoot(above, at, true);
       rows = same;
       ++at;
       continue;
     }
-    SortFromRoot(same, at + 1);
+    SortFromRoot(same, at + 1, false);
     bool below_is_larger = below.size() >= above.size();
-    SortFromRoot(below_is_larger ? above : below, at);
+    SortFromRoot(below_is_larger ? above : below, at, true);
     rows = below_is_larger ? below : above;
   }
 }
@@ -87,39 +88,12 @@ bool ShownStack::operator==(const ShownStack& other) const {
 
 void SampleTable::Add(std::span<const Frame> frames, const SampleKey& key, const SampleCounts& counts) {
   if (counts.weight == 0 && counts.first == 0 && counts.second == 0) return;
-  ShownStack stack = Cut(WithoutHidden(frames));
-  uint64_t hash = Hash(stack, key);
-  uint32_t found = index_.Find(hash, [&](uint32_t i) {
-    return rows_[i].key.size == key.size && rows_[i].stack == stack && rows_[i].key.name == key.name;
-  });
-  if (found != HashIndex::kNone) {
-    SampleCounts& sum = rows_[found].counts;
-    sum.weight = SaturatingSum(sum.weight, counts.weight);
-    sum.first = SaturatingSum(sum.first, counts.first);
-    sum.second = SaturatingSum(sum.second, counts.second);
-    return;
-  }
-  if (!rows_.Add(SampleRow{stack, key, counts})) {
-    ++left_out_;
-    return;
-  }
-  if (!index_.Add(hash, rows_.size() - 1)) {
-    rows_.RemoveLast();
-    ++left_out_;
-  }
+  if (!rows_.Add(SampleRow{WithoutHiddenModule(frames), key, counts})) ++left_out_;
 }
 
 // Time in a hook of ours (or under the function that every thread of an interposed pthread_create starts in)
 // belongs to the application's frames around it.
-ShownStack SampleTable::WithoutHidden(std::span<const Frame> stack) {
-  size_t leaves = 0;
-  while (leaves < stack.size() &&
-         std::binary_search(hidden_leaves_.begin(), hidden_leaves_.end(), stack[leaves],
-                            [](Frame a, Frame b) { return a.value < b.value; })) {
-    ++leaves;
-  }
-  if (leaves < stack.size()) stack = stack.subspan(leaves);
-
+ShownStack SampleTable::WithoutHiddenModule(std::span<const Frame> stack) {
   if (hidden_module_ == ModuleId::kNone) return ShownStack(stack);
   auto is_hidden = [&](Frame frame) { return frame.module() == hidden_module_; };
   auto first = std::find_if(stack.begin(), stack.end(), is_hidden);
@@ -134,6 +108,17 @@ ShownStack SampleTable::WithoutHidden(std::span<const Frame> stack) {
   return ShownStack({kept, end});
 }
 
+ShownStack SampleTable::WithoutHiddenLeaves(ShownStack stack) {
+  uint32_t leaves = 0;
+  while (leaves < stack.size() &&
+         std::binary_search(hidden_leaves_.begin(), hidden_leaves_.end(), stack[leaves],
+                            [](Frame a, Frame b) { return a.value < b.value; })) {
+    ++leaves;
+  }
+  if (leaves < stack.size()) stack.RemoveLeaves(leaves);
+  return stack;
+}
+
 ShownStack SampleTable::Cut(ShownStack stack) {
   if (stack.size() <= max_depth_) return stack;
   auto* kept = arena_.AllocateArray<Frame>(max_depth_);
@@ -146,13 +131,29 @@ ShownStack SampleTable::Cut(ShownStack stack) {
   return ShownStack({kept, max_depth_});
 }
 
-void SampleTable::Sort() {
+void SampleTable::Finish() {
+  for (SampleRow& row : rows_.span()) row.stack = Cut(WithoutHiddenLeaves(row.stack));
+  SortFromRoot(rows_.span(), 0, false);
+  AddUpNeighbours();
   std::span<SampleRow> rows = rows_.span();
+  for (uint32_t i = 0; i < rows.size(); ++i) rows[i].order = i;
   std::sort(rows.begin(), rows.end(), Before{.by_weight = true});
-  for (size_t first = 0, last; first < rows.size(); first = last) {
-    for (last = first; last < rows.size() && rows[last].counts.weight == rows[first].counts.weight;) ++last;
-    SortFromRoot(rows.subspan(first, last - first), 0);
+}
+
+void SampleTable::AddUpNeighbours() {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < rows_.size(); ++i) {
+    const SampleRow& row = rows_[i];
+    if (kept > 0 && row.IsSameAs(rows_[kept - 1])) {
+      SampleCounts& sum = rows_[kept - 1].counts;
+      sum.weight = SaturatingSum(sum.weight, row.counts.weight);
+      sum.first = SaturatingSum(sum.first, row.counts.first);
+      sum.second = SaturatingSum(sum.second, row.counts.second);
+    } else {
+      rows_[kept++] = row;
+    }
   }
+  while (rows_.size() > kept) rows_.RemoveLast();
 }
 
 }  // namespace profagent

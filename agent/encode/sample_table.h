@@ -44,13 +44,27 @@ class ShownStack {
 
   PROF_ALWAYS_INLINE uint32_t size() const { return size_; }
   PROF_ALWAYS_INLINE Frame operator[](uint32_t i) const { return frames_[i < before_ ? i : i + hidden_]; }
+  void RemoveLeaves(uint32_t count) {  // fewer than all
+    frames_ += count < before_ ? count : count + hidden_;
+    size_ = Count(size_ - count);
+    before_ = Count(count < before_ ? before_ - count : 0);
+    if (before_ == 0) hidden_ = 0;
+  }
   void KeepFirst(uint32_t count) { size_ = Count(count); }
   PROF_ALWAYS_INLINE Frame FromRoot(uint32_t i) const { return (*this)[size_ - 1u - i]; }
+  // FromRoot will be asked for that frame (of a large profile, a cache miss).
+  PROF_ALWAYS_INLINE void PrefetchFromRoot(uint32_t i) const {
+    if (i < size_) __builtin_prefetch(frames_ + hidden_ + (size_ - 1u - i));
+  }
+  PROF_ALWAYS_INLINE void PrefetchAll() const {
+    for (uint32_t i = 0; i < size_; i += kFramesACacheLine) PrefetchFromRoot(i);
+  }
 
   bool operator==(const ShownStack& other) const;
 
  private:
   static_assert(kMaxStackRecord <= UINT16_MAX);
+  static constexpr uint32_t kFramesACacheLine = 64 / sizeof(Frame);
   static uint16_t Count(size_t frames) { return static_cast<uint16_t>(frames); }
 
   const Frame* frames_ = nullptr;
@@ -63,33 +77,43 @@ struct SampleRow {
   ShownStack stack;
   SampleKey key;
   SampleCounts counts;
+  uint64_t order = 0;  // what rows are being sorted by
+
+  bool IsSameAs(const SampleRow& other) const {
+    return key.size == other.key.size && key.name == other.key.name && stack == other.stack;
+  }
 };
 
 class SampleTable {
  public:
-  explicit SampleTable(Arena& arena) : arena_(arena), rows_(arena), index_(arena) {}
+  explicit SampleTable(Arena& arena) : arena_(arena), rows_(arena) {}
 
-  // Frames of this module are left out of stacks, as long as any other frame is left.
+  // Before the first Add: frames of this module are left out of stacks, as long as any other frame is left.
   void HideModule(ModuleId module) { hidden_module_ = module; }
+
+  // `frames` must outlive the table.
+  void Add(std::span<const Frame> frames, const SampleKey& key, const SampleCounts& counts);
+
   // Frames in this list (sorted by value; it must outlive the table) are left out at the leaf's end, as long as any other
   // frame is left.
   void HideLeaves(std::span<const Frame> frames) { hidden_leaves_ = frames; }
   // Stacks are cut to this, [truncated] being the last frame then. 0: not at all.
   void CutAt(uint32_t max_depth) { max_depth_ = max_depth != 0 ? max_depth : kMaxStackRecord; }
 
-  void Add(std::span<const Frame> frames, const SampleKey& key, const SampleCounts& counts);
-  void Sort();
+  // After the last Add: hides leaves, cuts, adds up, sorts.
+  void Finish();
 
   std::span<const SampleRow> rows() { return rows_.span(); }
   uint64_t left_out() const { return left_out_; }  // for want of memory
 
  private:
-  ShownStack WithoutHidden(std::span<const Frame> stack);
+  ShownStack WithoutHiddenModule(std::span<const Frame> stack);
+  ShownStack WithoutHiddenLeaves(ShownStack stack);
   ShownStack Cut(ShownStack stack);
+  void AddUpNeighbours();
 
   Arena& arena_;
   GrowingArray<SampleRow> rows_;
-  HashIndex index_;
   ModuleId hidden_module_ = ModuleId::kNone;
   std::span<const Frame> hidden_leaves_;
   uint32_t max_depth_ = kMaxDepthLimit;

@@ -72,7 +72,7 @@ class TextEncoder {
 Status TextEncoder::Run() {
   if (line_ == nullptr || !modules_.Collect()) return Error::Of("no memory to write a profile as text");
   CollectSamples(ledger_, request_.kind, request_.end_monotonic, modules_, arena_, &samples_);
-  samples_.Sort();
+  samples_.Finish();
   if (!NameAllFrames()) return Error::Of("no memory to write a profile as text");
   WriteHead();
   for (const SampleRow& row : samples_.rows()) {

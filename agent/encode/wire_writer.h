@@ -18,6 +18,12 @@ namespace profagent {
 constexpr size_t VarintSize(uint64_t value) {
   return (static_cast<size_t>(std::bit_width(value | 1)) + 6) / 7;
 }
+// Where it ends.
+inline std::byte* PutVarint(uint64_t value, std::byte* to) {
+  for (; value >= 0x80; value >>= 7) *to++ = static_cast<std::byte>(value | 0x80);
+  *to++ = static_cast<std::byte>(value);
+  return to;
+}
 constexpr size_t IntegerSize(uint64_t value) { return value == 0 ? 0 : 1 + VarintSize(value); }
 constexpr size_t BlockSize(size_t size) {
   return 1 + VarintSize(size) + size;
@@ -39,18 +45,16 @@ class WireWriter {
     Tag(field, 2);
     Varint(size);
   }
-  // Written even when empty: elements of a repeated field count.
-  void String(uint32_t field, std::string_view text) {
-    Block(field, text.size());
-    Raw(text.data(), text.size());
+  // A packed list, or a message, that is ready.
+  void Bytes(uint32_t field, std::span<const std::byte> bytes) {
+    Block(field, bytes.size());
+    Raw(bytes);
   }
+  // Written even when empty: elements of a repeated field count.
+  void String(uint32_t field, std::string_view text) { Bytes(field, std::as_bytes(std::span(text))); }
   void Varint(uint64_t value) {
     if (kBufferSize - used_ < 10) FlushBuffer();
-    while (value >= 0x80) {
-      buffer_[used_++] = static_cast<std::byte>(value | 0x80);
-      value >>= 7;
-    }
-    buffer_[used_++] = static_cast<std::byte>(value);
+    used_ = static_cast<size_t>(PutVarint(value, buffer_ + used_) - buffer_);
   }
 
   // False: the sink refused, now or before.
@@ -64,14 +68,11 @@ class WireWriter {
   static constexpr size_t kBufferSize = 4096;
 
   void Tag(uint32_t field, uint32_t wire_type) { Varint(field << 3 | wire_type); }
-  void Raw(const char* data, size_t size) {
-    if (size > kBufferSize - used_) FlushBuffer();
-    if (size > kBufferSize) {
-      Send({reinterpret_cast<const std::byte*>(data), size});
-      return;
-    }
-    if (size > 0) std::memcpy(buffer_ + used_, data, size);
-    used_ += size;
+  void Raw(std::span<const std::byte> bytes) {
+    if (bytes.size() > kBufferSize - used_) FlushBuffer();
+    if (bytes.size() > kBufferSize) return Send(bytes);
+    if (!bytes.empty()) std::memcpy(buffer_ + used_, bytes.data(), bytes.size());
+    used_ += bytes.size();
   }
   void FlushBuffer() {
     if (used_ > 0) Send({buffer_, used_});

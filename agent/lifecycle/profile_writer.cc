@@ -59,6 +59,11 @@ std::string_view TextOf(const Ledger& ledger, RecordId id) {
   return view ? view->Text(id) : std::string_view();
 }
 
+bool HasHeapSamples(const LedgerHeader& header) {
+  return header.heap_inuse.load(std::memory_order_relaxed) != 0 ||
+         header.heap_highest.load(std::memory_order_relaxed) != 0;
+}
+
 // Nothing was sampled.
 bool IsEmpty(const LedgerView& view, ProfileKind kind) {
   bool empty = true;
@@ -68,7 +73,8 @@ bool IsEmpty(const LedgerView& view, ProfileKind kind) {
     case ProfileKind::kHeap:
     case ProfileKind::kAllocs:
     case ProfileKind::kHeapPeak:
-      view.ForEachHeapSite([&](const LedgerView::HeapSite&) { empty = false; });
+      if (HasHeapSamples(view.header())) return false;
+      view.ForEachHeapSite([&](const LedgerView::HeapSite&) { empty = false; });  // of no bytes
       return empty;
     case ProfileKind::kBlock:
       // Whether a thread that waits still will be a sample is the encoder's to say.
@@ -96,8 +102,7 @@ bool MayHaveSamples(const LedgerHeader& header, const WantedProfiles& wanted) {
       case ProfileKind::kHeap:
       case ProfileKind::kAllocs:
       case ProfileKind::kHeapPeak:
-        return header.heap_inuse.load(std::memory_order_relaxed) != 0 ||
-               header.heap_highest.load(std::memory_order_relaxed) != 0;
+        return HasHeapSamples(header);
       case ProfileKind::kBlock:
       case ProfileKind::kMutex:
         return true;  // the header does not say

@@ -38,7 +38,7 @@ TEST(SampleTable, SortsByValueThenStackFromTheRootThenKey) {
       static constexpr std::string_view kNames[] = {"", "a", "ab", "b"};
       table.Add(stack, {kNames[random() % 4], random() % 2}, {.weight = 1 + random() % 3});
     }
-    table.Sort();
+    table.Finish();
     std::vector<Plain> rows = RowsOf(table), sorted = rows;
     std::sort(sorted.begin(), sorted.end());
     EXPECT_EQ(rows, sorted);
@@ -50,13 +50,19 @@ TEST(SampleTable, AddsUpEqualSamplesWithoutWrappingRound) {
   Arena arena;
   SampleTable table(arena);
   Frame frames[] = {Frame{1}, Frame{2}};
-  table.Add(frames, {"t"}, {.weight = 5});
-  table.Add(frames, {"t"}, {.weight = 6});
-  table.Add(frames, {"t"}, {.weight = 0});
-  ASSERT_EQ(table.rows().size(), 1u);
-  EXPECT_EQ(table.rows()[0].counts.weight, 11u);
-  table.Add(frames, {"t"}, {.weight = UINT64_MAX});
+  table.Add(frames, {"t"}, {.weight = 5, .first = 1, .second = 3});
+  table.Add(frames, {"u"}, {.weight = 2});
+  table.Add(frames, {"t"}, {.weight = 6, .first = UINT64_MAX, .second = 4});
+  table.Add(frames, {"v"}, {.weight = 0});
+  table.Add(frames, {"u", 1}, {.weight = UINT64_MAX - 1});
+  table.Add(frames, {"u", 1}, {.weight = 2});
+  table.Finish();
+  ASSERT_EQ(table.rows().size(), 3u);
   EXPECT_EQ(table.rows()[0].counts.weight, UINT64_MAX);
+  EXPECT_EQ(table.rows()[1].counts.weight, 11u);
+  EXPECT_EQ(table.rows()[1].counts.first, UINT64_MAX);
+  EXPECT_EQ(table.rows()[1].counts.second, 7u);
+  EXPECT_EQ(table.rows()[2].counts.weight, 2u);
 }
 
 TEST(SampleTable, CountsWhatItHasNoMemoryFor) {
@@ -66,7 +72,7 @@ TEST(SampleTable, CountsWhatItHasNoMemoryFor) {
   for (uint64_t i = 0; i < 10000; ++i) table.Add({&frames.emplace_back(Frame{i}), 1}, {}, {.weight = 1});
   EXPECT_GT(table.left_out(), 0u);
   EXPECT_EQ(table.rows().size() + table.left_out(), 10000u);
-  table.Sort();
+  table.Finish();
   EXPECT_EQ(table.rows()[0].stack[0], Frame{0});
 }
 
@@ -82,7 +88,7 @@ TEST(SampleTable, HidesLeavesButNeverAWholeStack) {
   table.Add(stack, {}, {.weight = 1});
   table.Add(same, {}, {.weight = 2});
   table.Add(all, {}, {.weight = 1});
-  table.Sort();
+  table.Finish();
   ASSERT_EQ(table.rows().size(), 2u);
   EXPECT_EQ(table.rows()[0].counts.weight, 3u);
   EXPECT_EQ(table.rows()[0].stack, ShownStack(same));
@@ -102,7 +108,7 @@ TEST(SampleTable, LeavesTheHiddenModuleOutWhereverItStands) {
   for (const std::vector<Frame>& stack : same) table.Add(stack, {}, {.weight = 1});
   const std::vector<Frame> others[] = {{a, c}, {x, y}};
   for (const std::vector<Frame>& stack : others) table.Add(stack, {}, {.weight = 1});
-  table.Sort();
+  table.Finish();
   ASSERT_EQ(table.rows().size(), 3u);
   EXPECT_EQ(table.rows()[0].counts.weight, std::size(same));
   EXPECT_EQ(table.rows()[0].stack, ShownStack(same[0]));
@@ -114,8 +120,7 @@ TEST(SampleTable, LeavesTheHiddenModuleOutWhereverItStands) {
 // A full ledger of a program with threads has the frame under which they start in every stack.
 TEST(SampleTable, HidingTakesNoMemory) {
   constexpr uint64_t kStacks = 40'000;
-  constexpr size_t kMemory =
-      kStacks * (sizeof(SampleRow) * 5 / 4 + 2 * 8) + (1 << 20);  // rows and their index
+  constexpr size_t kMemory = kStacks * sizeof(SampleRow) * 5 / 4 + (1 << 20);
   std::deque<std::vector<Frame>> stacks;
   for (uint64_t i = 0; i < kStacks; ++i) {
     std::vector<Frame>& stack = stacks.emplace_back();
@@ -126,8 +131,10 @@ TEST(SampleTable, HidingTakesNoMemory) {
   SampleTable table(arena);
   table.HideModule(ModuleId{2});
   for (const std::vector<Frame>& stack : stacks) table.Add(stack, {}, {.weight = 1});
+  table.Finish();
   EXPECT_EQ(table.left_out(), 0u);
   EXPECT_EQ(table.rows().size(), kStacks);
+  EXPECT_EQ(table.rows()[0].stack.size(), 39u);
 }
 
 // Hidden frames must not make the deepest stacks shorter than PROFAGENT_MAXDEPTH says.
@@ -141,7 +148,7 @@ TEST(SampleTable, CutsAfterHiding) {
   Frame deep[] = {Frame{1}, Frame{2}, Frame{3}, Frame{4}, Frame{5}};
   table.Add(fits, {}, {.weight = 2});
   table.Add(deep, {}, {.weight = 1});
-  table.Sort();
+  table.Finish();
   ASSERT_EQ(table.rows().size(), 2u);
   EXPECT_EQ(table.rows()[0].stack.size(), 3u);
   EXPECT_EQ(table.rows()[0].stack[2], Frame{4});
