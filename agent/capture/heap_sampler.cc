@@ -103,6 +103,7 @@ bool HeapSampler::Draws(size_t size) {
 __attribute__((noinline)) void HeapSampler::Record(void* block, size_t size) {
   Ledger& ledger = *settings_.ledger;
   if (!ledger.CanRecord()) return;
+  live_.Prefetch(block);
   HookFrames collected(&deep_frames_, settings_.max_depth + kExtraFrames);
   std::span<Frame> buffer = collected.buffer();
   StackBounds bounds{t_state.stack_low, t_state.stack_high};

@@ -4,10 +4,15 @@ namespace profagent {
 
 // A bijection of the low kKeyBits bits: steps that can each be undone.
 uint64_t LiveAllocations::Scramble(uintptr_t address) {
-  constexpr uint64_t kMask = (uint64_t{1} << kKeyBits) - 1;
-  uint64_t key = address >> kAlignmentBits & kMask;
-  key = (key ^ key >> 21) * 0x9e3779b97f4a7c15 & kMask;
-  return key ^ key >> 23;
+  constexpr uint64_t kStretchMask = (uint64_t{1} << kStretchBits) - 1;
+  uint64_t in_bucket = address >> kAlignmentBits & ((1 << kNeighbourBits) - 1);
+  uint64_t stretch = address >> (kAlignmentBits + kNeighbourBits + kFirstLog2Buckets) & kStretchMask;
+  stretch = (stretch ^ stretch >> 15) * 0x9e3779b97f4a7c15 & kStretchMask;
+  stretch ^= stretch >> 13;
+  uint64_t first_bucket = stretch >> (kStretchBits - kFirstLog2Buckets);
+  uint64_t bucket =
+      (address >> (kAlignmentBits + kNeighbourBits) ^ first_bucket) & ((1 << kFirstLog2Buckets) - 1);
+  return bucket | stretch << kFirstLog2Buckets | in_bucket << (kFirstLog2Buckets + kStretchBits);
 }
 
 LiveAllocations::Bucket* LiveAllocations::BucketIn(uint32_t level, uint64_t key) const {
@@ -62,6 +67,13 @@ bool LiveAllocations::InsertInto(Bucket* bucket, uint64_t entry) {
     }
   }
   return false;
+}
+
+void LiveAllocations::Prefetch(const void* block) const {
+  uint64_t key = Scramble(reinterpret_cast<uintptr_t>(block));
+  for (uint32_t level = levels_.load(std::memory_order_acquire); level-- > 0;) {
+    __builtin_prefetch(BucketIn(level, key), 1);
+  }
 }
 
 HeapSiteRecord* LiveAllocations::Take(const void* block) {

@@ -6,7 +6,9 @@
 //            two threads ever work on one key at once (a program that frees a block twice has lost anyway).
 // How:       an entry is one word: tag and site. The address is scrambled by a bijection of 45 bits (48-bit addresses,
 //            aligned to 8); the lowest bits choose the bucket, the upper 35 are the tag, so bucket and tag together are
-//            the address, and equal tags in a bucket mean equal addresses. A bucket is one cache line of 8 entries, any
+//            the address, and equal tags in a bucket mean equal addresses. 256 bytes of heap are a bucket, and the 1024 buckets of
+//            256 KiB of it lie together (where, is scrambled): what a program allocates or frees one after the other lies
+//            together for the most part, and meets a cache line that is there already. A bucket is one cache line of 8 entries, any
 //            of which may hold the key: an entry is empty again the moment it is taken, and no tombstones pile up.
 //            When all 8 are full, the next level has four times as many buckets. Levels come out of the ledger as they
 //            are needed, the first one with the first sample. Both ways go from the largest down: there is room, so that
@@ -35,6 +37,8 @@ class LiveAllocations {
     return filter_[FilterClass(reinterpret_cast<uintptr_t>(block))].load(std::memory_order_relaxed) != 0;
   }
 
+  // Insert will follow: what it looks at comes into the cache meanwhile.
+  PROF_SIGNAL_SAFE void Prefetch(const void* block) const;
   // False: no room.
   PROF_SIGNAL_SAFE bool Insert(const void* block, HeapSiteRecord* site);
   // The site of `block`, which is not in here any more; nullptr: it was not.
@@ -50,6 +54,8 @@ class LiveAllocations {
   static constexpr uint32_t kAddressBits = 48;
   static constexpr uint32_t kAlignmentBits = 3;
   static constexpr uint32_t kKeyBits = kAddressBits - kAlignmentBits;
+  static constexpr uint32_t kNeighbourBits = 5;  // of 32 words: eight blocks of malloc's smallest size
+  static constexpr uint32_t kStretchBits = kKeyBits - kNeighbourBits - kFirstLog2Buckets;
   static constexpr uint32_t kTagBits = kKeyBits - kFirstLog2Buckets;
   static constexpr uint32_t kSiteBits = 64 - kTagBits;
   static constexpr uint32_t kSiteUnits = kHeapSiteAlignment / kRecordUnit;

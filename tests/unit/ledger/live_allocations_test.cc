@@ -91,6 +91,34 @@ TEST_F(LiveAllocationsTest, LooksCloserAtFewBlocksThatAreNotHere) {
   }
 }
 
+// What lies together in the heap lies together in the table: a program that goes through its blocks meets few cache lines.
+TEST_F(LiveAllocationsTest, NeighboursShareACacheLine) {
+  HeapSiteRecord* site = Site(1);
+  for (uint64_t i = 0; i < 512; ++i)
+    ASSERT_TRUE(live_->Insert(Block(0x5555'5555'0000 + i * 32), site));  // 16 KiB
+  auto* words = ledger_.At<uint64_t>(ledger_.header()->live_levels[0]);
+  int lines = 0;
+  for (int line = 0; line < 1024; ++line) {
+    lines +=
+        std::any_of(words + line * 8, words + line * 8 + 8, [](uint64_t word) { return word != 0; }) ? 1 : 0;
+  }
+  EXPECT_LE(lines, 65);
+}
+
+// Large blocks lie at the same place in mappings of the same size: they must not meet in a few buckets.
+TEST_F(LiveAllocationsTest, SpreadsBlocksThatAreAlignedAlike) {
+  HeapSiteRecord* site = Site(1);
+  for (uint64_t distance :
+       {uint64_t{1} << 12, uint64_t{1} << 16, uint64_t{1} << 20, uint64_t{1} << 26, uint64_t{0x21000}}) {
+    for (uint64_t i = 0; i < 40'000; ++i)
+      ASSERT_TRUE(live_->Insert(Block(0x7f00'0000'0010 + i * distance), site));
+    for (uint64_t i = 0; i < 40'000; ++i) {
+      ASSERT_EQ(live_->Take(Block(0x7f00'0000'0010 + i * distance)), site) << distance;
+    }
+    EXPECT_EQ(ledger_.header()->live_levels[4].load(), 0u) << distance;  // 2 ^ 18 buckets
+  }
+}
+
 // A long-lived process allocates and frees for months: places must be used again, not pile up.
 TEST_F(LiveAllocationsTest, NeedsNoMoreRoomForBlocksThatComeAndGo) {
   HeapSiteRecord* site = Site(1);
