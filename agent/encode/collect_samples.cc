@@ -40,38 +40,52 @@ bool IsAllocationFunction(std::string_view name) {
           name.ends_with("___rust_realloc") || name.ends_with("___rdl_realloc"));
 }
 
-// A stack whose leaf is the allocator's own says where in the allocator, which nobody asks: Go hides runtime.* likewise.
-void HideAllocatorLeaves(const ModuleTable& modules, Arena& arena, SampleTable* samples) {
-  GrowingArray<Frame> leaves(arena);
-  HashIndex index(arena);
-  for (const SampleRow& row : samples->rows()) {
-    for (uint32_t at = 0; at < std::min(kHiddenLeafRoom, row.stack.size()); ++at) {
-      Frame frame = row.stack[at];
-      if (index.Find(frame.value, [&](uint32_t i) { return leaves[i] == frame; }) != HashIndex::kNone)
+// The frames that may be hidden at a leaf, each once.
+class Leaves {
+ public:
+  explicit Leaves(Arena& arena) : leaves_(arena), index_(arena) {}
+
+  void AddOf(std::span<const Frame> stack) {
+    for (Frame frame : stack.first(std::min<size_t>(kHiddenLeafRoom, stack.size()))) {
+      if (index_.Find(frame.value, [&](uint32_t i) { return leaves_[i] == frame; }) != HashIndex::kNone)
         continue;
-      if (leaves.Add(frame) && !index.Add(frame.value, leaves.size() - 1)) leaves.RemoveLast();
+      if (leaves_.Add(frame) && !index_.Add(frame.value, leaves_.size() - 1)) leaves_.RemoveLast();
     }
   }
-  std::span<Frame> frames = leaves.span();
-  std::sort(frames.begin(), frames.end(), [](Frame a, Frame b) { return a.value < b.value; });
-  auto* names = arena.AllocateArray<FunctionSymbol>(frames.size());
+  std::span<Frame> frames() { return leaves_.span(); }
+
+ private:
+  GrowingArray<Frame> leaves_;
+  HashIndex index_;
+};
+
+// A stack whose leaf is the allocator's own says where in the allocator, which nobody asks: Go hides runtime.* likewise.
+void HideAllocators(std::span<Frame> leaves, const ModuleTable& modules, Arena& arena, SampleTable* samples) {
+  std::sort(leaves.begin(), leaves.end(), [](Frame a, Frame b) { return a.value < b.value; });
+  auto* names = arena.AllocateArray<FunctionSymbol>(leaves.size());
   // Without memory they are shown.
-  if (names == nullptr || !modules.NameFrames(frames, {names, frames.size()})) return;
+  if (names == nullptr || !modules.NameFrames(leaves, {names, leaves.size()})) return;
   size_t hidden = 0;
-  for (size_t i = 0; i < frames.size(); ++i) {
-    if (IsAllocationFunction(names[i].name)) frames[hidden++] = frames[i];
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    if (IsAllocationFunction(names[i].name)) leaves[hidden++] = leaves[i];
   }
-  samples->HideLeaves(frames.first(hidden));
+  samples->HideLeaves(leaves.first(hidden));
 }
 
-uint64_t CollectHeap(const LedgerView& ledger, ProfileKind kind, SampleTable* samples) {
-  return ledger.ForEachHeapSite([&](const LedgerView::HeapSite& site) {
+uint64_t CollectHeap(const LedgerView& ledger, ProfileKind kind, const ModuleTable& modules, Arena& arena,
+                     SampleTable* samples) {
+  Leaves leaves(arena);
+  uint64_t damaged = ledger.ForEachHeapSite([&](const LedgerView::HeapSite& site) {
     SampleCounts counts;
     counts.first = kind == ProfileKind::kHeapPeak ? site.peak : site.allocations;
     counts.second = kind == ProfileKind::kHeapPeak ? 0 : site.inuse;
     counts.weight = Product(kind == ProfileKind::kHeap ? counts.second : counts.first, site.size);
     samples->Add(site.stack.frames, {{}, site.size}, counts);
+    leaves.AddOf(site.stack.frames);
   });
+  HideAllocators(leaves.frames(), modules, arena, samples);
+  samples->CutAt(ledger.header().max_depth);
+  return damaged;
 }
 
 uint64_t CollectContention(const LedgerView& ledger, ContentionKind kind, Nanos now,
@@ -111,12 +125,8 @@ uint64_t CollectSamples(const LedgerView& ledger, ProfileKind kind, Nanos now, c
       });
     case ProfileKind::kHeap:
     case ProfileKind::kAllocs:
-    case ProfileKind::kHeapPeak: {
-      uint64_t damaged = CollectHeap(ledger, kind, samples);
-      HideAllocatorLeaves(modules, arena, samples);
-      samples->CutAt(ledger.header().max_depth);
-      return damaged;
-    }
+    case ProfileKind::kHeapPeak:
+      return CollectHeap(ledger, kind, modules, arena, samples);
     case ProfileKind::kBlock:
       return CollectContention(ledger, ContentionKind::kBlock, now, modules, arena, samples);
     case ProfileKind::kMutex:

@@ -132,7 +132,10 @@ ShownStack SampleTable::Cut(ShownStack stack) {
 }
 
 void SampleTable::Finish() {
-  for (SampleRow& row : rows_.span()) row.stack = Cut(WithoutHiddenLeaves(row.stack));
+  for (uint32_t i = 0; i < rows_.size(); ++i) {
+    if (i + kReadAhead < rows_.size()) rows_[i + kReadAhead].stack.PrefetchLeaf();
+    rows_[i].stack = Cut(WithoutHiddenLeaves(rows_[i].stack));
+  }
   SortFromRoot(rows_.span(), 0, false);
   AddUpNeighbours();
   std::span<SampleRow> rows = rows_.span();

@@ -56,6 +56,7 @@ class ShownStack {
   PROF_ALWAYS_INLINE void PrefetchFromRoot(uint32_t i) const {
     if (i < size_) __builtin_prefetch(frames_ + hidden_ + (size_ - 1u - i));
   }
+  PROF_ALWAYS_INLINE void PrefetchLeaf() const { __builtin_prefetch(frames_); }
   PROF_ALWAYS_INLINE void PrefetchAll() const {
     for (uint32_t i = 0; i < size_; i += kFramesACacheLine) PrefetchFromRoot(i);
   }
