@@ -251,8 +251,8 @@ TEST(PprofEncoder, HidesTheAgentsOwnFrames) {
             "libprofagent.so+0x1");  // nothing else is left
 }
 
-// Threads met the same stacks in another order, hash chains hang another way: the file must not show it.
-TEST(PprofEncoder, GivesEqualBytesForEqualContentInAnyOrder) {
+// The same was recorded in the same order, but hash chains hang another way: the file must not show it.
+TEST(PprofEncoder, GivesEqualBytesWhateverTheHashChains) {
   struct Site {
     std::vector<Frame> frames;
     std::string name;
@@ -268,17 +268,14 @@ TEST(PprofEncoder, GivesEqualBytesForEqualContentInAnyOrder) {
     sites.push_back(site);
   }
   std::string first;
-  for (int round = 0; round < 5; ++round) {
-    TestLedger ledger;
-    if (round % 2) ledger.Add({In(1, 0x1000)}, "t0", 1);  // moves all records
+  for (uint64_t size : {2, 4, 16, 64}) {  // MiB: buckets enough, or few with long chains
+    TestLedger ledger(size << 20);
     ledger.AddProgramAndLibrary();
-    std::shuffle(sites.begin(), sites.end(), random);
     for (const Site& site : sites) {
       for (uint64_t i = 0; i < site.ticks; ++i) ledger.Add(site.frames, site.name, 1);
     }
-    if (round % 2 == 0) ledger.Add({In(1, 0x1000)}, "t0", 1);
     std::string bytes = Encode(ledger.view(), RequestEndingAt(1), PageNames);
-    if (round == 0) first = bytes;
+    if (first.empty()) first = bytes;
     EXPECT_EQ(bytes, first);
   }
 }
