@@ -123,15 +123,16 @@ TEST(SampleTable, LeavesTheHiddenModuleOutWhereverItStands) {
   SampleTable table(arena);
   table.HideModule(kHidden);
   for (const std::vector<Frame>& stack : same) table.Add(stack, {}, {.weight = 1});
-  const std::vector<Frame> others[] = {{a, c}, {x, y}};
-  for (const std::vector<Frame>& stack : others) table.Add(stack, {}, {.weight = 1});
+  const Frame other[] = {a, c}, only_hidden[] = {x, y};
+  table.Add(other, {}, {.weight = 3});
+  table.Add(only_hidden, {}, {.weight = 1});
   table.Finish();
   ASSERT_EQ(table.rows().size(), 3u);
   EXPECT_EQ(table.rows()[0].counts.weight, std::size(same));
   EXPECT_EQ(table.rows()[0].stack, ShownStack(same[0]));
   EXPECT_EQ(table.rows()[0].stack.FromRoot(0), c);
-  EXPECT_EQ(table.rows()[1].stack, ShownStack(others[0]));
-  EXPECT_EQ(table.rows()[2].stack, ShownStack(others[1]));
+  EXPECT_EQ(table.rows()[1].stack, ShownStack(other));
+  EXPECT_EQ(table.rows()[2].stack, ShownStack(only_hidden));
 }
 
 // A full ledger of a program with threads has the frame under which they start in every stack.
