@@ -85,8 +85,9 @@ TEST(SampleTable, AddsUpEqualSamplesWithoutWrappingRound) {
 TEST(SampleTable, CountsWhatItHasNoMemoryFor) {
   Arena arena(64 << 10);
   SampleTable table(arena);
-  std::deque<Frame> frames;
-  for (uint64_t i = 0; i < 10000; ++i) table.Add({&frames.emplace_back(Frame{i}), 1}, {}, {.weight = 1});
+  std::vector<Frame> frames;
+  for (uint64_t i = 0; i < 10000; ++i) frames.push_back(Frame{i});
+  for (const Frame& frame : frames) table.Add({&frame, 1}, {}, {.weight = 1});
   EXPECT_GT(table.left_out(), 0u);
   EXPECT_EQ(table.rows().size() + table.left_out(), 10000u);
   table.Finish();
