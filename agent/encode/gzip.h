@@ -3,7 +3,8 @@
 // Context: `dump`, `offline`. zlib with a zalloc of ours calls nothing but memcpy and memset.
 // Little:  up to kStoredAtMost bytes are wrapped, not compressed (deflate's stored blocks). To compress the 86 KB of a second of
 //          clang takes 0.77 ms and as many page faults as zlib's tables have pages, a fifth of all that ends a profiled program
-//          later than it would; wrapping them takes 0.04 ms, and 56 KB of disk.
+//          later than it would; wrapping them takes 0.04 ms, and 56 KB of disk. Its heap profile of 200 KB would be one
+//          of 62 KB, for 0.12 % of that second.
 // Without memory: the bytes go through as they are. Every reader of pprof files takes plain ones too, so that is
 //          better than no profile.
 #pragma once
@@ -17,7 +18,7 @@ namespace profagent {
 
 class Gzip {
  public:
-  static constexpr size_t kStoredAtMost = 128 * 1024;  // bytes
+  static constexpr size_t kStoredAtMost = 256 * 1024;  // bytes
 
   Gzip(Arena& arena, ByteSink sink);
   Gzip(const Gzip&) = delete;
