@@ -93,8 +93,12 @@ struct LedgerHeader {
   // Frames a stack; a heap stack is recorded a few frames deeper (kHiddenLeafRoom) and cut when it is encoded.
   uint32_t max_depth;
 
+  // 1: some record is in a bucket of its own; 0: a reader need not look at (and so get pages for) more than the near ones.
+  std::atomic<uint8_t> far_stacks;
+  std::atomic<uint8_t> far_heap_sites;
+  uint16_t spare_word;
+
   // Block and mutex profiles. A rate of 0: not taken.
-  uint32_t spare_word;
   std::atomic<uint64_t> block_rate;      // ns
   std::atomic<uint64_t> mutex_fraction;  // 1 in n
 

@@ -105,6 +105,9 @@ Record* Ledger::FindOrMake(const Chains& chains, const Place& place, Same same, 
       fill(*made);
     }
     made->next = head;
+    if (bucket != chains.near && chains.far != nullptr && chains.far->load(std::memory_order_relaxed) == 0) {
+      chains.far->store(1, std::memory_order_relaxed);
+    }
     // release: the record is filled. acquire: a newer head's record will be compared.
     if (bucket->compare_exchange_strong(head, made_id, std::memory_order_acq_rel,
                                         std::memory_order_acquire)) {
@@ -193,8 +196,10 @@ StackId Ledger::InternStack(std::span<const Frame> frames, WalkEnd end, uint64_t
   if (!CanRecord() || frames.empty()) return kNoStack;
   if (frames.size() > kMaxStackRecord) frames = frames.first(kMaxStackRecord);
   uint32_t hash = HashStack(frames, end);
+  Chains chains = ChainsOf(stacks_, hash);
+  chains.far = &header()->far_stacks;
   auto* record = FindOrMake<StackRecord>(
-      ChainsOf(stacks_, hash), {.size = sizeof(StackRecord) + frames.size_bytes(), .lost = ticks},
+      chains, {.size = sizeof(StackRecord) + frames.size_bytes(), .lost = ticks},
       [&](const StackRecord& other) {
         return other.hash == hash && other.depth == frames.size() && other.end == end &&
                AreSame(other.frames(), frames.data(), frames.size());
@@ -230,7 +235,7 @@ HeapSiteRecord* Ledger::FindHeapSite(StackId stack, Bytes size) {
   // Most stacks ask for blocks of one or two sizes. Their records are at hand where the stack's is.
   std::atomic<RecordId>* own = Heads(heap_sites_) + heap_sites_.Own(HashPair(stack.value, size.value));
   return FindOrMake<HeapSiteRecord>(
-      {&At<StackRecord>(stack.value)->heap_sites, own, kSitesOfStack, false},
+      {&At<StackRecord>(stack.value)->heap_sites, own, kSitesOfStack, false, &header()->far_heap_sites},
       {.size = sizeof(HeapSiteRecord), .alignment = kHeapSiteAlignment},
       [&](const HeapSiteRecord& other) { return other.stack == stack.value && other.size == size.value; },
       [&](HeapSiteRecord& made) {

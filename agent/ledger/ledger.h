@@ -157,7 +157,8 @@ class Ledger {
     std::atomic<RecordId>* near;
     std::atomic<RecordId>* own;
     uint32_t near_room;
-    bool own_first;  // `own` is looked into first
+    bool own_first;                       // `own` is looked into first
+    std::atomic<uint8_t>* far = nullptr;  // set when a record goes to `own`
   };
   PROF_ALWAYS_INLINE Chains ChainsOf(const BucketArray& array, uint32_t hash);
   // The record that `same` holds for, or a new one, filled by `fill` before it is published. nullptr: full, counted.

@@ -170,8 +170,12 @@ class LedgerView {
   // run into one another count it twice at most.
   template <class Record, class Read>
   uint64_t ForEachInBuckets(const BucketArray& array, Read&& read) const {
+    return ForEachInBuckets<Record>(array, uint32_t{1} << array.log2_count, read);
+  }
+  // Of its first `buckets`.
+  template <class Record, class Read>
+  uint64_t ForEachInBuckets(const BucketArray& array, uint32_t buckets, Read&& read) const {
     auto* heads = At<std::atomic<RecordId>>(array.first);
-    const uint32_t buckets = uint32_t{1} << array.log2_count;
     uint64_t left_out = 0;
     for (uint32_t i = 0; i < buckets; ++i) {
       if (i + kReadAhead < buckets)

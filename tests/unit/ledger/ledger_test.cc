@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "agent/ledger/heap_sites.h"
 #include "agent/ledger/ledger_view.h"
 #include "tests/unit/in_child.h"
 #include "tests/unit/ledger/ledger_promises.h"
@@ -258,6 +259,32 @@ TEST(Ledger, FewStacksTouchOnePageOfBuckets) {
   }
   EXPECT_LE(pages(stacks, header->stacks.log2_count), 4u);
   EXPECT_EQ(pages(heap_sites, header->heap_sites.log2_count), 0u);
+  ledger.Close();
+}
+
+// Each page of buckets that is looked at is a fault, too, and in a file on tmpfs a page that it takes.
+TEST(Ledger, AReaderOfFewStacksLooksAtOnePageOfBuckets) {
+  Ledger ledger;
+  ASSERT_TRUE(ledger.CreateAnonymous(Bytes{uint64_t{256} << 20}));
+  auto intern = [&](uint64_t i) {
+    Frame frames[] = {Frame{i * 977}, Frame{1}};
+    StackId stack = ledger.InternStack(frames, WalkEnd::kOutermost);
+    CountAllocation(ledger.header(), ledger.FindHeapSite(stack, Bytes{48}));
+  };
+  auto sites_read = [&] {
+    uint64_t sites = 0;
+    LedgerView::Over(ledger.bytes())->ForEachHeapSite([&](const LedgerView::HeapSite&) { ++sites; });
+    return sites;
+  };
+  for (uint64_t i = 1; i <= 100; ++i) intern(i);
+  const uint64_t first = ledger.header()->stacks.first * kRecordUnit;
+  const uint64_t all = (ledger.header()->contention_sites.first * kRecordUnit - first) / 4096;
+  uint64_t before = PagesInMemory(ledger, first + 4096, all);
+  EXPECT_EQ(sites_read(), 100u);
+  EXPECT_LE(PagesInMemory(ledger, first + 4096, all), before + 1);
+  // With many, those in buckets of their own are found as well.
+  for (uint64_t i = 101; i <= 20'000; ++i) intern(i);
+  EXPECT_EQ(sites_read(), 20'000u);
   ledger.Close();
 }
 
