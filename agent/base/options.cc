@@ -225,6 +225,26 @@ bool IsDevice(std::string_view file) {
   return (file.starts_with("/dev/") && !file.starts_with("/dev/shm/")) || file.starts_with("/proc/");
 }
 
+// The next part of a path that leads somewhere: not "" (of "a//b") and not ".". Empty: the end.
+std::string_view TakePart(std::string_view* path) {
+  for (;;) {
+    while (path->starts_with('/')) path->remove_prefix(1);
+    std::string_view part = path->substr(0, path->find('/'));
+    path->remove_prefix(part.size());
+    if (part != ".") return part;
+  }
+}
+
+// By their spelling alone: "x" and "./x".
+bool NameOneFile(std::string_view one, std::string_view other) {
+  if (one.starts_with('/') != other.starts_with('/')) return false;
+  for (;;) {
+    std::string_view part = TakePart(&one);
+    if (part != TakePart(&other)) return false;
+    if (part.empty()) return true;
+  }
+}
+
 // Of two kinds with one file the later would overwrite the earlier.
 void KeepFilesApart(const Source& source, Options* options) {
   const NamedFile files[] = {
@@ -240,7 +260,7 @@ void KeepFilesApart(const Source& source, Options* options) {
     if (!profile.written || named.empty() || IsDevice(named)) continue;
     std::string_view taken_by;
     for (size_t earlier = 0; earlier < later && !profile.file->empty(); ++earlier) {
-      if (!files[earlier].written || *files[earlier].file != *profile.file) continue;
+      if (!files[earlier].written || !NameOneFile(*files[earlier].file, *profile.file)) continue;
       if (taken_by.empty()) taken_by = files[earlier].variable;
       if (!WithKind(*profile.file, profile.kind, options, profile.file)) *profile.file = {};
       earlier = SIZE_MAX;  // the new name may be another one's, too: from the first again

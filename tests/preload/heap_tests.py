@@ -346,9 +346,9 @@ def profile_at_the_end_takes_the_number_after_the_dumps(t, dumps):
 @test()
 def two_kinds_with_one_name_are_two_files(t):
     # The heap profile was written over the CPU profile, without a word.
-    run = t.run("heap", "exact", env={"CPUPROFILE": "x.prof", "HEAPPROFILE": "x.prof", "MEMPROFILERATE": 1})
+    run = t.run("heap", "exact", env={"CPUPROFILE": "x.prof", "HEAPPROFILE": "./x.prof", "MEMPROFILERATE": 1})
     t.expect_exit(run)
-    t.expect_one_error_line(run, "HEAPPROFILE=x.prof", "CPUPROFILE", "x.heap.prof")
+    t.expect_one_error_line(run, "HEAPPROFILE=./x.prof", "CPUPROFILE", "x.heap.prof")
     t.expect(run.profiles() == ["x.heap.prof", "x.prof"], "files %s" % run.profiles(), run)
     t.expect(run.profile("x.heap.prof").sample_types == TYPES and ("cpu", "nanoseconds") in run.profile("x.prof").sample_types,
              "the wrong kind", run)

@@ -168,6 +168,20 @@ TEST_F(OptionsTest, TwoKindsWithOneFileAreKeptApart) {
             "HEAPPROFILE=a/x.prof cannot be used: CPUPROFILE names the same file; using a/x.heap.prof");
 }
 
+// "./x.prof" was written over "x.prof".
+TEST_F(OptionsTest, TwoKindsWithOneFileInTwoSpellingsAreKeptApart) {
+  EXPECT_EQ(Parse({"CPUPROFILE=x.prof", "HEAPPROFILE=./x.prof"}).heap_profile, "./x.heap.prof");
+  EXPECT_EQ(reported_.size(), 1u);
+  EXPECT_EQ(Parse({"CPUPROFILE=././a/.//x", "HEAPPROFILE=a//./x"}).heap_profile, "a//./x.heap");
+  EXPECT_EQ(Parse({"CPUPROFILE=/a/x", "HEAPPROFILE=//a/./x"}).heap_profile, "//a/./x.heap");
+  EXPECT_EQ(Parse({"CPUPROFILE=./x", "HEAPPROFILE=x.mutex", "MUTEXPROFILE=x"}).mutex_profile, "x.mutex.mutex")
+      << "x.mutex is the heap's";
+  const Options& others = Parse(
+      {"CPUPROFILE=a/x", "HEAPPROFILE=/a/x", "PEAKPROFILE=x", "BLOCKPROFILE=.x", "MUTEXPROFILE=a/../x"});
+  EXPECT_EQ(others.mutex_profile, "a/../x") << "what a/.. is, a link may say";
+  EXPECT_TRUE(reported_.empty());
+}
+
 // /dev/shm holds files, which are replaced.
 TEST_F(OptionsTest, TwoKindsWithOneFileInSharedMemoryAreKeptApart) {
   EXPECT_EQ(Parse({"CPUPROFILE=/dev/shm/x.prof", "HEAPPROFILE=/dev/shm/x.prof"}).heap_profile,
