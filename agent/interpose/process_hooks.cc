@@ -35,7 +35,7 @@ using ExecEnvironment = char* const*;
 
 constinit std::atomic<const ProcessEvents*> g_events{nullptr};  // release: what it points to is filled
 
-// More variables than this are passed on without the word: the array is copied to the caller's stack.
+// More variables than this are passed on without the word.
 constexpr size_t kMaxVariables = 4096;
 
 // In which nobody may look at a program's file.
@@ -44,14 +44,37 @@ bool InSandbox() {
   return events != nullptr && events->in_sandbox();
 }
 
+// The array is copied to the caller's stack, but a handler of crashes may have 4 KiB left of its alternate one (and Kubernetes gives
+// a program hundreds of variables).
+constexpr size_t kMaxOnAlternateStack = 64;
+constinit char* g_room[kMaxVariables + 2];
+constinit std::atomic<uintptr_t> g_room_owner{0};  // an address in the frame that has it; 0: none
+
+bool TakeRoom(size_t count) {
+  if (count <= kMaxOnAlternateStack || InSandbox()) return false;
+  stack_t stack;
+  if (RawSyscall(SYS_sigaltstack, nullptr, &stack) != 0 || (stack.ss_flags & SS_ONSTACK) == 0) return false;
+  auto here = reinterpret_cast<uintptr_t>(&stack);
+  uintptr_t owner = g_room_owner.load(std::memory_order_acquire);
+  // A vfork child's frame, which is another program by now, lay where ours does; one that a signal has interrupted lies higher.
+  constexpr size_t kSmallestSignalFrame = 1024;
+  bool is_gone =
+      owner - reinterpret_cast<uintptr_t>(stack.ss_sp) < stack.ss_size && owner < here + kSmallestSignalFrame;
+  return (owner == 0 || is_gone) &&
+         g_room_owner.compare_exchange_strong(owner, here, std::memory_order_acquire);
+}
+
 template <class Call>
 int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) {
   const ProcessEvents* events = g_events.load(std::memory_order_acquire);
   size_t count = CountVariables(environment);
   size_t preload = PreloadSize(environment);
   std::span<char*> room;
-  if (preload != 0 && count <= kMaxVariables)
-    room = {static_cast<char**>(alloca((count + 2) * sizeof(char*))), count + 2};
+  bool room_is_shared = false;
+  if (preload != 0 && count <= kMaxVariables) {
+    room_is_shared = TakeRoom(count);
+    room = {room_is_shared ? g_room : static_cast<char**>(alloca((count + 2) * sizeof(char*))), count + 2};
+  }
   if (!room.empty() && !InSandbox()) {
     FateOfPreload fate = FateIn(program, environment);
     if (fate == FateOfPreload::kKilled)
@@ -59,13 +82,13 @@ int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) 
     // The word of the lineage is for our library only, which takes it out again.
     if (fate != FateOfPreload::kLoaded) room = {};
   }
-  if (events == nullptr) return call(environment);
-  ExecWord word = events->before_exec();
+  ExecWord word = events != nullptr ? events->before_exec() : ExecWord::kNone;
   if (!room.empty() && word != ExecWord::kNone)
     environment = WithLineage(environment, word == ExecWord::kFirst, room);
   int result = call(environment);
   int failed_with = errno;
-  events->exec_failed();
+  if (room_is_shared) g_room_owner.store(0, std::memory_order_release);
+  if (events != nullptr) events->exec_failed();
   errno = failed_with;
   return result;
 }

@@ -121,12 +121,14 @@ def crash_in_a_handler_on_an_alternate_stack(t):
     t.expect_work(run, "work_in_handler", 0.1)
 
 
-@each([(how, kept) for how in ("fork", "execve", "execvp", "posix_spawnp") for kept in ("in memory", "in a file")])
+@each([(how, kept) for how in ("fork", "vfork", "execve", "execvp", "posix_spawnp") for kept in ("in memory", "in a file")])
 def another_program_is_begun_on_an_alternate_stack(t, how, kept):
     # By the handler of a crash, on the 4.7 KiB that the kernel's frame leaves of 8: with us child or process died in the hook.
     plain = t.run("alternate_stack", "begins", how, agent=False)
     t.expect_exit(plain)
-    env = {"PROFAGENT_LEDGER_DIR": t.new_dir("ledgers")} if kept == "in a file" else {}
+    env = {"V%d" % number: "" for number in range(600)}  # the copy of the environment's array alone was too large, too
+    if kept == "in a file":
+        env["PROFAGENT_LEDGER_DIR"] = t.new_dir("ledgers")
     t.expect_exit(t.run("alternate_stack", "begins", how, env=dict(env, CPUPROFILE=None, HEAPPROFILE="heap.prof")))
     # With a CPU profile such a stack is replaced.
     t.expect_exit(t.run("alternate_stack", "begins", how, hz=250, env=env))

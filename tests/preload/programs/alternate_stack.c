@@ -67,6 +67,15 @@ static void BeginAnother(int number) {
   char* const arguments[] = {"true", NULL};
   if (Is(g_how, "execve")) execve("/bin/true", arguments, environ);
   if (Is(g_how, "execvp")) execvp("true", arguments);
+  for (int i = 0; i < 3 && Is(g_how, "vfork"); ++i) {
+    pid_t another = vfork();
+    if (another == 0) {
+      execve("/nonexistent", arguments, environ);
+      execve("/bin/true", arguments, environ);
+      _exit(1);
+    }
+    ExpectExit(another, 0);
+  }
   pid_t child = -1;
   if (Is(g_how, "posix_spawnp")) {
     REQUIRE(posix_spawnp(&child, "true", NULL, NULL, arguments, environ) == 0);
