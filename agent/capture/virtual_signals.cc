@@ -143,14 +143,14 @@ KernelSigaction VirtualSignals::ActionFor(Hold hold, const Entry& entry,
 }
 
 bool VirtualSignals::Take(const AllSignalsBlocked& blocked, int signo, AgentSignalHandler handler, Hold hold,
-                          void (*on_other_handler)(int signo)) {
+                          void (*on_other_action)(int signo)) {
   if (!InRange(signo)) return false;
   Entry& entry = entries_[signo];
   Locked lock(blocked, entry);
   KernelSigaction before;
   NoteProcess();
   entry.handler = handler;
-  entry.on_other_handler = on_other_handler;
+  entry.on_other_action = on_other_action;
   entry.hold.store(hold, std::memory_order_release);
   KernelSigaction ours = OurAction(entry);
   {
@@ -294,7 +294,7 @@ long VirtualSignals::Exchange(int signo, const KernelSigaction* action, KernelSi
     Write(entry, wanted);
   }
   if (old != nullptr) *old = before;
-  if (entry.on_other_handler != nullptr && is_handler) entry.on_other_handler(signo);
+  if (entry.on_other_action != nullptr && !wanted.is_default()) entry.on_other_action(signo);
   return 0;
 }
 
@@ -433,7 +433,7 @@ void VirtualSignals::Return(const AllSignalsBlocked& blocked) {
     if (entry.hold.load(std::memory_order_relaxed) == Hold::kLeftBehind) {
       entry.hold.store(entry.hold_outside, std::memory_order_release);
     } else {
-      Take(blocked, signo, entry.handler, entry.hold_outside, entry.on_other_handler);
+      Take(blocked, signo, entry.handler, entry.hold_outside, entry.on_other_action);
     }
     entry.hold_outside = Hold::kNot;
   }

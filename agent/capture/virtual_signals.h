@@ -145,9 +145,9 @@ class VirtualSignals {
   // Installs `handler` (SA_SIGINFO, SA_ONSTACK, SA_RESTART, every signal masked): now or, with kWhileDefault
   // while another action is in force, as soon as the application returns to SIG_DFL. False: the kernel
   // refused.
-  // `on_other_handler` is called after the application has set a handler of its own, in its thread (`hook`).
+  // `on_other_action` is called after the application has set a handler of its own or SIG_IGN, in its thread (`hook`).
   bool Take(const AllSignalsBlocked&, int signo, AgentSignalHandler handler, Hold hold = Hold::kWhileDefault,
-            void (*on_other_handler)(int signo) = nullptr);
+            void (*on_other_action)(int signo) = nullptr);
   // The kernel gets the application's action again. Not for a signal that may be on its way to us: it could
   // kill.
   void GiveBack(int signo);
@@ -216,7 +216,7 @@ class VirtualSignals {
     Hold hold_outside;  // of one that was given back by Retreat
     AgentSignalHandler guard;
     AgentSignalHandler handler;
-    void (*on_other_handler)(int signo);
+    void (*on_other_action)(int signo);
     // The application's. Words of their own, for a reader may look while a writer is at it: then it looks again.
     std::atomic<uintptr_t> action_handler;
     std::atomic<uint64_t> action_flags;

@@ -19,7 +19,7 @@ namespace {
 
 constinit DumpWriter g_writer{};
 constinit std::atomic<bool> g_requested{false};
-constinit std::atomic<bool> g_said{false};
+constinit std::atomic<bool> g_said{false}, g_said_ignored{false};
 constinit long g_pid = 0;
 constinit int g_signo = 0;  // 0: none is ours
 
@@ -49,10 +49,12 @@ void OnDumpSignal(int signo, siginfo_t* info, void* context) {
   if (RestartInterruptedCall(interrupted)) ContinueWait(interrupted);
 }
 
-void OnHandlerOfTheApplication(int signo) {
-  if (g_said.exchange(true, std::memory_order_relaxed)) return;
-  Log(g_writer.loud ? Verbosity::kErrors : Verbosity::kFiles, "the program handles ",
-      SignalText(signo).view(), " itself: no profile is written on it; choose another with PROFAGENT_SIGNAL");
+void OnActionOfTheApplication(int signo) {
+  bool ignored = g_virtual_signals.ApplicationAction(signo).is_ignored();
+  if ((ignored ? g_said_ignored : g_said).exchange(true, std::memory_order_relaxed)) return;
+  Log(g_writer.loud && !ignored ? Verbosity::kErrors : Verbosity::kFiles, "the program ",
+      ignored ? "ignores " : "handles ", SignalText(signo).view(),
+      " itself: no profile is written on it; choose another with PROFAGENT_SIGNAL");
 }
 
 }  // namespace
@@ -62,12 +64,17 @@ void StartDumpSignal(int signo, const DumpWriter& writer) {
   g_pid = RawSyscall(SYS_getpid);
   if (signo == 0) return;
   if (!g_virtual_signals.Take(AllSignalsBlocked(), signo, OnDumpSignal, VirtualSignals::Hold::kWhileDefault,
-                              OnHandlerOfTheApplication)) {
+                              OnActionOfTheApplication)) {
     Log(Verbosity::kErrors, "no profile on a signal: the kernel refuses a handler for ",
         SignalText(signo).view());
     return;
   }
   g_signo = signo;
+  if (!g_virtual_signals.IsDefault(signo)) OnActionOfTheApplication(signo);  // as who started it left it
+  if ((ChangeSignalMask(SIG_BLOCK, 0) & SignalBit(signo)) != 0) {
+    Log(Verbosity::kFiles, SignalText(signo).view(),
+        " is blocked at the start: no profile is written on it until a thread lets it in");
+  }
 }
 
 // Whoever finds the stack taken leaves its request to its owner; the owner looks after it has left, so none is forgotten.

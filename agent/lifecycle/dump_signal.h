@@ -7,7 +7,8 @@
 //           together by who writes, before it goes on: as the kernel makes one of signals that are pending.
 // Others':  a program that sets a handler for this signal keeps it. Its user is told once how to choose another: in an
 //           error line when dumps are what the agent is here for (`loud`), else at verbosity 1: clang, for one, handles
-//           USR2, and who profiles its CPU time wants its standard error as it is.
+//           USR2, and who profiles its CPU time wants its standard error as it is. One that ignores it (it is inherited, by a
+//           whole tree) or starts with it blocked is told of at verbosity 1 only.
 #pragma once
 
 #include "agent/lifecycle/own_stack.h"

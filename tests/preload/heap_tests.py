@@ -301,6 +301,22 @@ def program_with_its_own_dump_signal_keeps_it(t):
     t.expect_silent(run)
 
 
+@test()
+def dump_signal_that_is_ignored_or_blocked_is_told_of(t):
+    # kill -USR2 wrote nothing, and nothing said why. At verbosity 1 only: whole trees inherit it.
+    ignores, handles, blocked = "ignores SIGUSR2 itself", "handles SIGUSR2 itself", "SIGUSR2 is blocked at the start"
+    for how, prefix, words in (("ignores", [], (ignores, handles)), ("exact", [t.need("env"), "--ignore-signal=USR2"], (ignores,)),
+                               ("exact", [t.need("env"), "--block-signal=USR2"], (blocked,))):
+        for verbosity in 0, 1:
+            env = {"CPUPROFILE": None, "MEMPROFILERATE": 1, "PROFAGENT_VERBOSE": verbosity, "HEAPPROFILE": "h.prof"}
+            run = t.run("heap", how, prefix=prefix, env=env)
+            t.expect_exit(run)
+            err = run.err.decode()
+            for word in (ignores, handles, blocked):
+                expected = word in words and (verbosity > 0 or word == handles)
+                t.expect(err.count(word) == int(expected), "%r: %d times" % (word, err.count(word)), run)
+
+
 @each([(1, b"lived\n", 1), (0, b"died\n", 0)])
 def child_that_is_not_profiled_has_no_dump_signal(t, children, said, files):
     # What is not ours to profile is not ours to keep alive either.

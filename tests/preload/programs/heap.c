@@ -332,6 +332,11 @@ int main(int argc, char** argv) {
     int status;
     REQUIRE(waitpid(child, &status, 0) == child);
     Say(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR2 ? "died\n" : "lived\n");
+  } else if (Is(how, "ignores")) {  // the dump signal, and then handles it
+    REQUIRE(signal(SIGUSR2, SIG_IGN) != SIG_ERR);
+    raise(SIGUSR2);
+    REQUIRE(signal(SIGUSR2, Allocate) == SIG_IGN);
+    raise(SIGUSR2);
   } else if (Is(how, "own_handler")) {
     REQUIRE(signal(SIGUSR2, Allocate) != SIG_ERR);
     REQUIRE(signal(SIGUSR2, Allocate) == Allocate);
