@@ -27,8 +27,7 @@ PROF_SIGNAL_SAFE bool ReadEntryHeader(const MemoryRange& segment, uintptr_t at, 
   ByteReader reader(segment, at);
   entry->at = at;
   uint64_t length = reader.U32();
-  bool wide = length == 0xffffffff;
-  if (wide) length = reader.U64();
+  if (length == 0xffffffff) length = reader.U64();
   if (!reader.ok()) return false;
   if (length == 0) {
     entry->next = 0;
@@ -38,7 +37,7 @@ PROF_SIGNAL_SAFE bool ReadEntryHeader(const MemoryRange& segment, uintptr_t at, 
   ByteReader body = reader.Take(length);
   entry->next = reader.at();
   entry->id_at = body.at();
-  entry->id = wide ? body.U64() : body.U32();
+  entry->id = body.U32();  // behind a length of 64 bits, too (LSB; .debug_frame differs)
   entry->body = body;
   return body.ok();
 }

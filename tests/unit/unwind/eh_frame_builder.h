@@ -15,7 +15,9 @@ class EhFrameBuilder {
   // Code that the entries cover: addresses only, nothing is there.
   static constexpr uintptr_t kCode = 0x10000;
 
-  EhFrameBuilder() { bytes_.reserve(kSize); }
+  enum class Lengths { k32Bits, k64Bits };
+
+  explicit EhFrameBuilder(Lengths lengths = Lengths::k32Bits) : lengths_(lengths) { bytes_.reserve(kSize); }
 
   EhFrameBuilder& U8(uint64_t value) { return Raw(&value, 1); }
   EhFrameBuilder& U16(uint64_t value) { return Raw(&value, 2); }
@@ -107,18 +109,21 @@ class EhFrameBuilder {
   static constexpr size_t kSize = 1 << 16;  // never reallocated: entries hold addresses
   void Begin() {
     length_at_ = bytes_.size();
+    if (lengths_ == Lengths::k64Bits) U32(0xffffffff).U32(0);
     U32(0);
   }
   void End() {
     while (bytes_.size() % 4 != 0) U8(0);  // DW_CFA_nop
-    auto length = static_cast<uint32_t>(bytes_.size() - length_at_ - 4);
-    memcpy(bytes_.data() + length_at_, &length, 4);
+    bool wide = lengths_ == Lengths::k64Bits;
+    uint64_t length = bytes_.size() - length_at_ - (wide ? 12 : 4);
+    memcpy(bytes_.data() + length_at_ + (wide ? 4 : 0), &length, wide ? 8 : 4);
   }
 
   struct Placed {
     uintptr_t start;
     size_t at;
   };
+  Lengths lengths_;
   std::vector<uint8_t> bytes_;
   std::vector<Placed> fdes_;
   size_t cie_ = 0;

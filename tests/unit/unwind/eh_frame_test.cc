@@ -194,6 +194,22 @@ TEST(EhFrame, ReadsEveryAugmentationAndVersion) {
   EXPECT_FALSE(FindFrameEntry(unknown.Linear(), nullptr, kCode, &entry));
 }
 
+// The CIE's id was read as 8 bytes.
+TEST(EhFrame, ReadsLengthsOf64Bits) {
+  EhFrameBuilder builder(EhFrameBuilder::Lengths::k64Bits);
+  builder.Cie("zR", {kPointerAbsolute}, kAtCall);
+  builder.Fde(kCode, 16, {0x0e, 24}, true);
+  builder.Fde(kCode + 16, 16, {0x0e, 32}, true);
+  EhFrameTables sorted = builder.WithHeader();
+  for (const EhFrameTables& tables : {sorted, builder.Linear()}) {
+    FrameEntry entry;
+    UnwindRow row;
+    ASSERT_TRUE(FindFrameEntry(tables, nullptr, kCode + 16, &entry));
+    ASSERT_TRUE(FindRow(tables, entry, kCode + 16, &row));
+    EXPECT_EQ(row.cfa_offset, 32);
+  }
+}
+
 TEST(EhFrame, ReadsEveryPointerEncoding) {
   struct Case {
     uint8_t encoding;
