@@ -234,9 +234,13 @@ void CpuCapture::CountTimeNotSeen() {
   uint64_t period = Period().value;
   uint64_t spent = (ReadClock(CLOCK_PROCESS_CPUTIME_ID) - spent_before_).value / period;
   uint64_t seen = settings_.ledger->header()->cpu_ticks.load(std::memory_order_relaxed);
-  // Samples are within 5 % of what was spent (10 of threads of 0.3 ms), and each thread's within a period.
-  if (spent > seen + kLeastPeriods + slots_.in_use() && spent - seen > spent / 5)
-    settings_.ledger->Count(Loss::kTimeNotSeen, spent - seen);
+  if (spent <= seen + kLeastPeriods) return;
+  uint64_t unseen = spent - seen;
+  // Samples are within 5 % of what was spent (10 of threads of 0.3 ms), and each thread's within a period. Of many that have ended
+  // the periods are no small part.
+  bool few_threads = unseen > kLeastPeriods + slots_.births() && engines_.measures_each_thread();
+  if (unseen > slots_.in_use() + kLeastPeriods && unseen > spent / (few_threads ? 20 : 5))
+    settings_.ledger->Count(Loss::kTimeNotSeen, unseen);
 }
 
 void CpuCapture::Settle(ThreadSlot* slot, bool is_calling_thread) {

@@ -38,6 +38,10 @@ class CpuEngines {
   void Begin();
   // Some engine is left.
   bool any() const { return engine_.load(std::memory_order_relaxed) != Engine::kNone; }
+  // By timers whose account the thread's own clock settles.
+  bool measures_each_thread() const {
+    return engine_.load(std::memory_order_relaxed) == Engine::kThreadTimers;
+  }
 
   // The slot's thread ticks from now on, or from its birth a moment ago. Refused: another engine is found, or the slot is
   // left untimed, which is counted and said.

@@ -100,6 +100,7 @@ class ThreadSlots {
   // Slots that were ever used stand below.
   uint32_t limit() const { return limit_.load(std::memory_order_acquire); }
   uint32_t in_use() const { return in_use_.load(std::memory_order_relaxed); }
+  uint64_t births() const { return births_.load(std::memory_order_relaxed); }  // slots ever handed out
 
  private:
   static constexpr uint64_t kProcessIndex = 0xffffffff;
