@@ -309,12 +309,15 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
 
   ReadText(source, "BLOCKPROFILE", &Options::block_profile, options);
   options->block_rate = kDefaultBlockRate;
-  bool block_rate_set = ReadNumber(source, "BLOCKRATE", 0, kMaxRate, &options->block_rate);
+  ReadNumber(source, "BLOCKRATE", 0, kMaxRate, &options->block_rate);
+  // A typing error in the rate costs the rate, not the profile.
+  bool block_rate_set = !source.Find("BLOCKRATE").text.empty();
   options->block_wanted = (block_rate_set || !options->block_profile.empty()) && options->block_rate > 0;
 
   ReadText(source, "MUTEXPROFILE", &Options::mutex_profile, options);
   options->mutex_fraction = kDefaultMutexFraction;
-  bool fraction_set = ReadNumber(source, "MUTEXFRACTION", 0, kMaxRate, &options->mutex_fraction);
+  ReadNumber(source, "MUTEXFRACTION", 0, kMaxRate, &options->mutex_fraction);
+  bool fraction_set = !source.Find("MUTEXFRACTION").text.empty();
   options->mutex_wanted = (fraction_set || !options->mutex_profile.empty()) && options->mutex_fraction > 0;
 
   if (options->block_wanted && options->block_profile.empty()) options->block_profile = "block.prof";

@@ -31,12 +31,24 @@ def frequencies_at_the_edges(t, hz):
 
 @each([("PROFAGENT_MEMORY", "abc"), ("PROFAGENT_MEMORY", "-5"), ("PROFAGENT_MEMORY", "1"), ("PROFAGENT_MAXDEPTH", "0"),
        ("PROFAGENT_MAXDEPTH", "1025"), ("PROFAGENT_CHILDREN", "2"), ("PROFAGENT_CHILDREN", "yes"), ("PROFAGENT_VERBOSE", "9"),
-       ("PROFAGENT_CPU_ENGINE", "sundial")])
+       ("PROFAGENT_CPU_ENGINE", "sundial"), ("PROFAGENT_SIGNAL", "USR3"), ("PROFAGENT_CPU_SIGNAL", "KILL"),
+       ("PROFAGENT_LOCK_LABELS", "yes"), ("MEMPROFILERATE", "512k"), ("BLOCKRATE", "10us"), ("MUTEXFRACTION", "1.5")])
 def bad_value_is_one_line(t, name, value):
     run = t.run("worker", 300, 7, hz=100, env={name: value})
     t.expect_exit(run, 7)
-    t.expect_one_error_line(run, name, value)
+    t.expect_one_error_line(run, name, value, "accepted", "using")
     t.expect_work(run, "app_work", 0.3, slack=0.05)
+
+
+@each([("BLOCKRATE", "10us", "block.prof", "waits_for_the_lock", 10000), ("MUTEXFRACTION", "1.5", "mutex.prof", "lets_others_wait", 10)])
+def bad_rate_costs_the_rate_and_not_the_profile(t, name, value, file, function, rate):
+    # "using 10000", said the line, and there was no profile.
+    run = t.run("keeps", "return", env={"CPUPROFILE": None, name: value})
+    t.expect_exit(run, 7)
+    t.expect_one_error_line(run, name, value, "using %d" % rate)
+    t.expect(run.profiles() == [file], "files: %s" % run.profiles(), run)
+    if name == "BLOCKRATE":  # one contention in ten is drawn
+        t.expect(run.profile(file).cum(function, "delay") > 0, "the wait is not in it", run)
 
 
 @test()

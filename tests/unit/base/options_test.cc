@@ -120,7 +120,11 @@ TEST_F(OptionsTest, EveryBadValueGetsOneLineThatNamesItAndTheDefaultIsUsed) {
              "PROFAGENT_CPU_SIGNAL=SEGV", "PROFAGENT_SIGNAL=65", "PROFAGENT_CHILDREN=2",
              "PROFAGENT_MAXDEPTH=1", "PROFAGENT_MEMORY=1K", "PROFAGENT_VERBOSE=3"});
   EXPECT_EQ(options.heap_rate, 524288u);
-  EXPECT_FALSE(options.block_wanted);
+  // Whoever sets a rate wants the profile: what the line says is used is used.
+  EXPECT_TRUE(options.block_wanted);
+  EXPECT_EQ(options.block_rate, 10000u);
+  EXPECT_TRUE(options.mutex_wanted);
+  EXPECT_EQ(options.mutex_fraction, 10u);
   EXPECT_EQ(options.cpu_engine, WantedCpuEngine::kTimer);
   EXPECT_EQ(options.cpu_signal, SIGPROF);
   EXPECT_EQ(options.dump_signal, SIGUSR2);
