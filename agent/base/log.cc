@@ -62,6 +62,9 @@ void WriteLogLine(std::string_view line) {
   char memory[1100];
   TextWriter text(memory, sizeof memory);
   text.Add("profagent: ", line.substr(0, 1024), '\n');
+  // Names and values are the user's: a line break in them would make two lines, other controls drive a terminal.
+  for (size_t at = 0; at + 1 < text.size(); ++at)
+    if (static_cast<unsigned char>(memory[at]) < ' ' || memory[at] == 0x7f) memory[at] = '?';
   WriteSignalsHeld held;
   RawSyscall(SYS_write, kStandardError, text.c_str(), text.size());
 }

@@ -51,6 +51,15 @@ def bad_rate_costs_the_rate_and_not_the_profile(t, name, value, file, function, 
         t.expect(run.profile(file).cum(function, "delay") > 0, "the wait is not in it", run)
 
 
+@each(["PROFAGENT_MEMORY", "CPUPROFILE"])
+def control_characters_in_a_value_stay_out_of_the_line(t, name):
+    # What is said about a value with a line break in it was two lines, and an escape sequence painted the terminal.
+    run = t.run("worker", 100, 7, hz=100, env={name: "missing\n\x1b[31m/cpu.prof"})
+    t.expect_exit(run, 7)
+    t.expect_one_error_line(run, "?", "?[31m")
+    t.expect(b"\x1b" not in run.err, "an escape sequence", run)
+
+
 @test()
 def agent_without_cpuprofile_is_silent(t):
     run = t.run("secure", env={"CPUPROFILE": None})
