@@ -289,10 +289,11 @@ class Checker {
   void CheckAllocatorBesideLibcs() {
     for (const char* name : {"_rjem_malloc", "_rjem_je_malloc", "je_malloc", "mi_malloc", "tc_malloc"}) {
       if (!Defines(name)) continue;
+      const std::string what = std::string("has an allocator linked into it (") + name + ")";
       Add(Verdict::kLimited,
-          std::string("has an allocator linked into it (") + name +
-              "): heap profiles see only what it allocates by malloc; CPU profiles are complete",
+          what + ": heap profiles see only what it allocates by malloc; CPU profiles are complete",
           "build it with the system's allocator, or link the allocator as a shared library");
+      report_->findings.back().small_heap = what;
       return;
     }
   }

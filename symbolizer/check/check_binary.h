@@ -22,6 +22,7 @@ struct Finding {
   std::string meaning;          // the fact, and what follows from it
   std::string remedy;           // "" when there is nothing to do
   std::string empty_heap = {};  // why a heap profile is empty; "" when it is not
+  std::string small_heap = {};  // why it has only what comes by malloc; "" when that is all
   bool dies_of_agent = false;   // its loader does not ignore a library that it cannot load
 
   std::string Text() const;  // one line

@@ -67,7 +67,9 @@ Obstacles FindObstacles(const std::string& program) {
     if (finding.verdict == Verdict::kBlocked && obstacles.any_profile.empty())
       obstacles.any_profile = finding.meaning;
     obstacles.dies_of_agent |= finding.dies_of_agent;
-    if (!finding.empty_heap.empty()) obstacles.heap_profile = finding.empty_heap;
+    if (!finding.empty_heap.empty()) obstacles.heap_profile = "will be empty: it " + finding.empty_heap;
+    if (!finding.small_heap.empty())
+      obstacles.heap_profile = "will have only what it allocates by malloc: it " + finding.small_heap;
   }
   return obstacles;
 }
@@ -78,8 +80,7 @@ void TellObstacles(const Obstacles& obstacles, const RunOptions& options, RunRep
         options.command[0] + " cannot be profiled: " + obstacles.any_profile +
         (obstacles.dies_of_agent ? "; running it without the agent" : "; running it all the same"));
   } else if (!obstacles.heap_profile.empty() && options.kinds.heap.taken) {
-    const std::string sentence =
-        "the heap profile of " + options.command[0] + " will be empty: it " + obstacles.heap_profile;
+    const std::string sentence = "the heap profile of " + options.command[0] + " " + obstacles.heap_profile;
     options.kinds.heap.asked ? report.Problem(sentence) : report.Line(sentence);
   }
 }

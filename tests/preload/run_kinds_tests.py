@@ -330,6 +330,19 @@ def own_allocator_is_said_before_the_program_starts(t):
 
 
 @test()
+def allocator_under_names_of_its_own_is_said_before_the_program_starts(t):
+    # Rust with jemallocator, redis with its own jemalloc: the profile had next to nothing, and nobody said why.
+    source = t.dir / "own.c"
+    source.write_text("#include <unistd.h>\nstatic char memory[1 << 20];\nvoid* _rjem_malloc(unsigned long n) { return memory + n; }\n"
+                      "int main(void) { return write(2, \"started\\n\", 8) != 8 || _rjem_malloc(1) == 0; }\n")
+    t.expect_exit(t.run(t.need("gcc"), "-fno-builtin", "-o", t.dir / "own", source, agent=False))
+    outcome = run(t, ["--heap"], t.dir / "own")
+    t.expect_exit(outcome)
+    t.expect(re.match(r"profagent: the heap profile of \S+/own will have only what it allocates by malloc: it has an allocator linked into it "
+                      r"\(_rjem_malloc\)\nstarted\n", said(outcome)) is not None, "said otherwise", outcome)
+
+
+@test()
 def dumps_on_a_signal_are_left_where_they_are(t):
     # kill -USR2 of profagent is passed on. The dump is the user's: it is neither merged nor taken for a process's own profile.
     outcome = start(t, ["--heap=1", "--merge"], "keeps", "wait")

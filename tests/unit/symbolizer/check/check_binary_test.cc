@@ -177,6 +177,7 @@ void* _rjem_malloc(size_t size) { (void)size; return 0; }
 )");
   ASSERT_TRUE(Build("-g -fno-builtin allocator.c"));
   EXPECT_TRUE(Has(Check(), Verdict::kLimited, "(_rjem_malloc)"));
+  EXPECT_TRUE(std::ranges::any_of(Check().findings, [](const Finding& f) { return !f.small_heap.empty(); }));
   ASSERT_TRUE(Build("-g"));
   EXPECT_FALSE(Has(Check(), Verdict::kLimited, "allocator"));
 }
