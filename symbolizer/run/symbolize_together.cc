@@ -121,6 +121,7 @@ Status SymbolizeTogether(std::span<Profile* const> profiles, const SymbolizeOpti
     for (Location& location : *profile->mutable_location()) {
       functions.CopyLines(bundle.location(next_location++), &location);
     }
+    HideInlinedAllocators(profile);
     if (options.demangle) DemangleLocks(profile);
     *profile = Compact(*profile);  // names that nothing uses any more go
   }

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "symbolizer/symbolize/binaries.h"
 #include "symbolizer/symbolize/demangle.h"
@@ -416,12 +417,36 @@ std::string ModuleReport::Text() const {
 Status Symbolize(Profile* profile, const SymbolizeOptions& options, SymbolizeReport* report) {
   if (profile->string_table_size() == 0) return Error::Of("not a valid profile: no string table");
   if (options.demangle) DemangleLocks(profile);
-  return Rewriter(profile, options).Run(report);
+  if (Status status = Rewriter(profile, options).Run(report); !status) return status;
+  HideInlinedAllocators(profile);
+  return Done{};
 }
 
 Status NameByPerfMap(Profile* profile, const std::string& map, PerfMapRules rules) {
   const SymbolizeOptions options;
   return Rewriter(profile, options).RunPerfMap(map, rules);
+}
+
+void HideInlinedAllocators(Profile* profile) {
+  ProfileTables tables(profile);
+  const bool is_heap = std::ranges::any_of(profile->sample_type(), [&](const auto& type) {
+    return tables.Text(type.type()) == "alloc_space" || tables.Text(type.type()) == "peak_space";
+  });
+  if (!is_heap) return;
+  std::unordered_set<uint64_t> leaves;
+  for (const Sample& sample : profile->sample()) {
+    if (sample.location_id_size() > 0) leaves.insert(sample.location_id(0));
+  }
+  for (Location& location : *profile->mutable_location()) {
+    if (!leaves.contains(location.id())) continue;
+    int hidden = 0;
+    while (hidden + 1 < location.line_size()) {
+      const std::string& name = tables.NameOf(location.line(hidden).function_id());
+      if (name != "malloc" && name != "calloc" && name != "realloc") break;
+      ++hidden;
+    }
+    location.mutable_line()->DeleteSubrange(0, hidden);
+  }
 }
 
 void DemangleLocks(Profile* profile) {

@@ -62,4 +62,8 @@ Status NameByPerfMap(perftools::profiles::Profile* profile, const std::string& m
 // Symbolize's share in the samples: the agent's label `lock` is a variable's name, maybe with a distance behind it.
 void DemangleLocks(perftools::profiles::Profile* profile);
 
+// Symbolize's share in the leaves of heap profiles, from which the agent has taken the allocator's frames: inlined functions of its
+// names go, too. The loader has such, which call libc's (glibc's rtld-malloc.h).
+void HideInlinedAllocators(perftools::profiles::Profile* profile);
+
 }  // namespace profagent

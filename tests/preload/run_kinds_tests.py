@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 
+import pprof_reader
 from harness import Skip
 from runner import each, test
 
@@ -233,6 +234,23 @@ def end_of_a_heap_run_says_what_it_held(t):
         t.expect(abs(float(line.group(at)) - total / 2**20) < 0.006, "%s is not %d bytes" % (line.group(at), total), outcome)
     t.expect("  976.56kB  100 objects  kept_memory < main\n" in text, "the largest leak is not named", outcome)
     expect_hints_work(t, text)
+
+
+@test()
+def inlined_malloc_is_no_leak(t):
+    # The loader has a malloc of its own, inlined, that calls libc's: with libc's debug information installed the largest leak of a
+    # program with plug-ins was `malloc`.
+    source = t.dir / "inlined.c"
+    source.write_text("#define _GNU_SOURCE\n#include <dlfcn.h>\nstatic void* (*real)(unsigned long); static void* volatile keep;\n"
+                      "static inline __attribute__((always_inline)) void* malloc(unsigned long n) { return real(n); }\n"
+                      "__attribute__((noinline)) void holds(void) { keep = malloc(5000); }\n"
+                      "int main(void) { *(void**)&real = dlsym(RTLD_DEFAULT, \"malloc\"); holds(); return 0; }\n")
+    t.expect_exit(t.run(t.need("gcc"), "-w", "-g", "-O1", "-fno-builtin", "-o", t.dir / "inlined", source, agent=False))
+    outcome = run(t, ["--heap=1"], t.dir / "inlined")
+    t.expect_exit(outcome)
+    for name in "heap.prof", "heap-peak.prof":
+        stacks = [pprof_reader.names_of(s)[:2] for s in outcome.profile(name).samples if s.numbers.get("bytes") == 5000]
+        t.expect(stacks == [["holds", "main"]], "%s: %s" % (name, stacks), outcome)
 
 
 @each([False, True])
