@@ -147,6 +147,33 @@ def memory_limit_is_kept_and_losses_are_counted(t):
     t.expect_near("kept and lost ticks a CPU second", (profile.ticks() + lost) / run.cpu_seconds, 1000, 60, run)
 
 
+@each([(1, 12), (16, 48)])
+def memory_stays_below_its_limit(t, limit, most):
+    # 400 000 calls in a row whose stacks are nearly all distinct, each recorded: the ledger alone would be 200 MiB. Writing the profile
+    # takes memory beside it.
+    def megabytes(agent):
+        env = {"CPUPROFILE": None, "HEAPPROFILE": "heap.prof", "MEMPROFILERATE": 1, "PROFAGENT_MEMORY": "%dM" % limit} if agent else None
+        run = t.run(t.dir / "stacks", agent=agent, env=env)
+        t.expect_exit(run)
+        return run, run.usage.ru_maxrss / 1024
+
+    source = t.dir / "stacks.c"
+    source.write_text("#include <stdlib.h>\nstatic unsigned long seed = 1; static void* volatile keep;\n"
+                      "static int Coin(void) { seed = seed * 6364136223846793005UL + 1442695040888963407UL; return seed >> 33 & 1; }\n"
+                      "void two(int left);\n"
+                      "__attribute__((noinline)) void one(int left) {\n"
+                      "  if (left == 0) free(keep = malloc(100)); else if (Coin()) one(left - 1); else two(left - 1); }\n"
+                      "__attribute__((noinline)) void two(int left) {\n"
+                      "  if (left == 0) free(keep = malloc(100)); else if (Coin()) one(left - 1); else two(left - 1); }\n"
+                      "int main(void) { for (int i = 0; i < 400000; ++i) one(40); return 0; }\n")
+    t.expect_exit(t.run(t.need("gcc"), "-O1", "-fno-builtin", "-fno-optimize-sibling-calls", "-o", t.dir / "stacks", source, agent=False))
+    _, before = megabytes(False)
+    run, after = megabytes(True)
+    t.note("%.1f MiB more than without the agent" % (after - before))
+    t.expect(after - before <= most, "%.1f MiB more than without the agent" % (after - before), run)
+    t.expect(run.profile("heap.prof").losses().get("samples_ledger_full", 0) > 0, "the ledger was not filled: the test is too small", run)
+
+
 @test()
 def default_memory_is_small(t):
     # 256 MiB are address space; what is touched is what samples need.

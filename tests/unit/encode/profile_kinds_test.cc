@@ -79,6 +79,7 @@ TEST(HeapProfile, IsUnsampledAsGoDoesIt) {
   ledger.AddBlocks({In(1, 0x1001)}, 1024, 4);
   ledger.AddBlocks({In(1, 0x1001), In(1, 0x1002)}, 512 * 1024, 1);
   ledger.AddBlocks({In(1, 0x1003)}, 1024, 4, 1);
+  ledger.AddBlocks({In(1, 0x1001), In(1, 0x1002), In(1, 0x1003)}, 512 * 1024, 1, 1);
   for (ProfileKind kind : {ProfileKind::kHeap, ProfileKind::kAllocs}) {
     Profile profile = Parse(Encode(ledger.view(), Of(kind)));
     EXPECT_EQ(TypesOf(profile), (std::vector<std::string>{"alloc_objects/count", "alloc_space/bytes",
@@ -98,6 +99,7 @@ TEST(HeapProfile, IsUnsampledAsGoDoesIt) {
     EXPECT_EQ(by_stack.at("1024 1 2050"), (std::vector<int64_t>{2050, 2099200, 2050, 2099200}));
     EXPECT_EQ(by_stack.at("1024 1 1537"), (std::vector<int64_t>{2050, 2099200, 1537, 1574400}));
     EXPECT_EQ(by_stack.at("524288 2 1"), (std::vector<int64_t>{1, 829411, 1, 829411}));
+    EXPECT_EQ(by_stack.at("524288 3 0"), (std::vector<int64_t>{1, 829411, 0, 0}));
   }
 }
 
