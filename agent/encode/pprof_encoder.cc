@@ -458,6 +458,8 @@ void Encoder::AddComments() {
   for (uint32_t i = 0; i < static_cast<uint32_t>(Loss::kCount); ++i) {
     auto loss = static_cast<Loss>(i);
     uint64_t times = ledger_.losses(loss);
+    if (loss == Loss::kHeapNotFollowed && !IsHeap(request_.kind))
+      continue;  // nothing is missing from the others
     if (times != 0) AddComment(LossName(loss), "=", times, " (", LossMeaning(loss), ")");
   }
   if (ledger_.missing_bytes() != 0) {

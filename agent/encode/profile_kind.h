@@ -23,6 +23,10 @@ enum class ProfileKind : uint8_t {
   kMutex,     // the same time, at the stack of who unlocked
 };
 
+constexpr bool IsHeap(ProfileKind kind) {
+  return kind == ProfileKind::kHeap || kind == ProfileKind::kAllocs || kind == ProfileKind::kHeapPeak;
+}
+
 struct ValueType {
   std::string_view type, unit;
 };

@@ -30,6 +30,7 @@ enum class Loss : uint32_t {
   kWaitersFull,      // waits: no room to remember who waits
   kChildHidden,      // forked children that a chroot keeps from the directory of `profagent run`
   kTimeNotSeen,      // sampling periods of CPU time that no timer measured
+  kHeapNotFollowed,  // 1: the program has an allocator of its own, or a sanitizer's
   kCount,
 };
 inline constexpr uint32_t kLossSlots = 32;  // room in the header; a new reason does not move anything
@@ -42,7 +43,7 @@ constexpr std::string_view LossName(Loss loss) {
       "stacks_depth_limit",  "stacks_unreadable",      "stacks_no_unwind_info", "stacks_no_progress",
       "modules_table_full",  "threads_without_timer",  "handler_replaced",      "timers_refused",
       "foreign_ticks",       "walks_library_unloaded", "heap_live_table_full",  "heap_missed_frees",
-      "waits_table_full",    "children_hidden",        "periods_not_seen",
+      "waits_table_full",    "children_hidden",        "periods_not_seen",      "heap_not_followed",
   };
   static_assert(sizeof kNames / sizeof kNames[0] == static_cast<size_t>(Loss::kCount));
   return kNames[static_cast<uint32_t>(loss)];
@@ -71,6 +72,7 @@ constexpr std::string_view LossMeaning(Loss loss) {
       "waits not considered: no room to remember who waits",
       "forked children in no profile: a chroot hides the directory of profagent run from them",
       "sampling periods of CPU time in threads not found: raw clones, pthread_create from dlsym, io_uring",
+      "the program has an allocator of its own, or a sanitizer's: its heap is in no profile",
   };
   static_assert(sizeof kMeanings / sizeof kMeanings[0] == static_cast<size_t>(Loss::kCount));
   return kMeanings[static_cast<uint32_t>(loss)];

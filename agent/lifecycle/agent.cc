@@ -196,6 +196,7 @@ void Agent::StartHeapSampler(uint64_t rate) {
                        (!g_options.heap_profile.empty() || g_options.heap_rate_given);
       Log(asked_for ? Verbosity::kErrors : Verbosity::kFiles,
           "the heap profile will be empty: ", WhyNoHeap(allocator));
+      ledger_.Count(Loss::kHeapNotFollowed);
       rate = 0;
     }
   }

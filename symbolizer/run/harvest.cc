@@ -147,6 +147,7 @@ Result<ProcessProfiles> ReadLedger(const LedgerDirectory::LedgerFile& file, Nano
   process.lost_nanos = LostNanos(*view);
   process.unseen_nanos = NanosOf(*view, view->losses(Loss::kTimeNotSeen));
   process.hidden_children = view->losses(Loss::kChildHidden);
+  process.has_own_allocator = view->losses(Loss::kHeapNotFollowed) != 0;
   const Nanos end = EndOf(*view, released);
   for (const ProfileKind kind : kinds) {
     Result<Profile> profile = ProfileOf(*view, end, kind);

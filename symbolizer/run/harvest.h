@@ -36,6 +36,7 @@ struct ProcessProfiles {
   uint64_t lost_nanos = 0;
   uint64_t unseen_nanos = 0;          // CPU time of threads that the agent did not find
   uint64_t hidden_children = 0;       // forked where they could not reach the records
+  bool has_own_allocator = false;     // whose blocks the agent does not see
   bool has_samples = false;           // of any kind
   std::vector<KindProfile> profiles;  // of each wanted kind, those without samples too
 

@@ -143,7 +143,7 @@ ShortList RunningWithoutRecords(const Harvest& harvest, const std::string& ledge
 
 // How the processes ended, as far as it says something about their profiles, and what is missing from these.
 void TellProcesses(const std::string& command, const Harvest& harvest, const ShortList& without_records,
-                   pid_t main_pid, int wait_status, RunReport& report) {
+                   pid_t main_pid, int wait_status, bool heap_is_told, RunReport& report) {
   for (const std::string& problem : harvest.problems) report.Problem(problem);
   const ProcessProfiles* main_image = MainImage(harvest, main_pid);
   if (WIFSIGNALED(wait_status)) TellDeath(command, main_image, wait_status, report);
@@ -151,6 +151,7 @@ void TellProcesses(const std::string& command, const Harvest& harvest, const Sho
   ShortList running;
   ShortList abrupt;
   ShortList sandboxed;
+  ShortList with_own_allocator;
   for (const ProcessProfiles& process : harvest.processes) {
     if (process.still_records) running.Add(ProcessText(process));
     // Of others than our own child nobody tells us how they ended.
@@ -159,6 +160,9 @@ void TellProcesses(const std::string& command, const Harvest& harvest, const Sho
     // What a process was before an exec is no process.
     if (!process.has_samples && !process.became_another && &process != main_image) ++empty;
     if (process.end == ProcessEnd::kSandboxed && process.has_samples) sandboxed.Add(ProcessText(process));
+    // Of the command itself it was said before it started.
+    if (process.has_own_allocator && !(heap_is_told && is_child))
+      with_own_allocator.Add(ProcessText(process));
     if (process.lost_nanos > 0) {
       report.Line(ProcessText(process) + ": " + SecondsText(process.lost_nanos) +
                   " of CPU time could not be recorded; the profile's comments say why");
@@ -177,6 +181,10 @@ void TellProcesses(const std::string& command, const Harvest& harvest, const Sho
   if (abrupt.count() > 0) {
     report.Line(Counted(abrupt.count(), "process was", "processes were") +
                 " killed or ended past libc: " + abrupt.text() + "; all samples up to then are there");
+  }
+  if (with_own_allocator.count() > 0) {
+    report.Line("the heap of " + Counted(with_own_allocator.count(), "process", "processes") +
+                " is in no profile, with an allocator of its own: " + with_own_allocator.text());
   }
   if (sandboxed.count() > 0) {
     report.Line(Counted(sandboxed.count(), "process", "processes") +
@@ -231,9 +239,9 @@ void KeepRecords(LedgerDirectory& directory, RunReport& report) {
   directory.Keep();
 }
 
-// All that comes after the command's end. `is_hopeless`: it was known, and said, that there would be no records.
+// All that comes after the command's end. `obstacles`: what was said before, so that no records may be no surprise.
 void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& directory, LedgerWatch& watch,
-              ChildProcess& child, int wait_status, bool is_hopeless, RunReport& report) {
+              ChildProcess& child, int wait_status, const Obstacles& obstacles, RunReport& report) {
   watch.Note();
   Harvest harvest = HarvestLedgers(directory.List(), watch, options.kinds.Written());
   Outputs outputs(options.kinds);
@@ -261,10 +269,11 @@ void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& di
   const bool symbolized = options.symbolize && (written || once) && SymbolizeAll(outputs.all(), report);
   if (symbolized || once) written = WriteAll(outputs.all(), report);
   if (once) let_records_go();
-  if (outputs.all().empty() && !is_hopeless) {
+  if (outputs.all().empty() && obstacles.any_profile.empty()) {
     report.Problem("the command left no records: the agent was not loaded into it, or could not start");
   }
-  TellProcesses(options.command[0], harvest, without_records, child.pid(), wait_status, report);
+  TellProcesses(options.command[0], harvest, without_records, child.pid(), wait_status,
+                !obstacles.heap_profile.empty(), report);
   Summarize(outputs.all(), options.kinds, child.cpu_time(), options.top, report);
 }
 
@@ -325,7 +334,7 @@ int Run(const RunOptions& wanted) {
   if (options.wait_for_all) child->WaitForOrphans(&watch);
 
   try {
-    Conclude(options, *names, *directory, watch, *child, wait_status, !obstacles.any_profile.empty(), report);
+    Conclude(options, *names, *directory, watch, *child, wait_status, obstacles, report);
   } catch (const std::exception& error) {
     // The command's end stands, whatever becomes of its profiles.
     const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;

@@ -358,8 +358,15 @@ def own_allocator_is_said_before_the_program_starts(t):
     t.expect(re.fullmatch(r"profagent: the heap profile of \S+/own will be empty: it defines malloc and free itself \(its own\)", lines[0])
              is not None and lines[1] == "started", "said otherwise", outcome)
     t.expect(sum("heap profile" in line for line in lines) == 1, "said twice", outcome)
-    outcome = run(t, ["--cpu"], t.dir / "own")
-    t.expect("will be empty" not in said(outcome), "nobody asked for a heap profile", outcome)
+    for command in ([t.dir / "own"], ["/bin/sh", "-c", "%s; :" % (t.dir / "own")]):
+        outcome = run(t, ["--cpu"], *command)
+        t.expect("heap" not in said(outcome), "nobody asked for a heap profile", outcome)
+    # Nobody looked at what a shell starts: an empty profile, and not a word.
+    for script, count in ("exec %s", 1), ("%s; :", 1), ("%s; %s", 2):
+        outcome = run(t, ["--heap"], "/bin/sh", "-c", script.replace("%s", str(t.dir / "own")))
+        found = re.search(r"^profagent: the heap of %d process(?:es)? is in no profile, with an allocator of its own: own \(pid \d+\)" % count,
+                          said(outcome), re.M)
+        t.expect(found is not None, "not said after `%s`" % script, outcome)
 
 
 @test()
