@@ -138,9 +138,10 @@ void WriteAll(WrittenAt when, Remember remember) {
 }
 
 void WriteDump() {
-  uint32_t number = ++g_life->dumps;
-  g_agent.SettleCpu();
   const WantedProfiles wanted = WantedBy(g_agent.options());
+  uint32_t number = NextDumpNumber(g_agent.ledger(), wanted, Name(), g_life->dumps);
+  g_life->dumps = number;
+  g_agent.SettleCpu();
   for (const WantedProfile& profile : wanted.profiles) {
     if (!profile.taken) continue;
     WriteProfile(g_agent.ledger(), profile, DumpPath(profile, Name(), number).view(), WhenEmpty::kWrite,

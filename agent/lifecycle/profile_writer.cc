@@ -24,10 +24,42 @@ constexpr uint64_t kLeastEncoderMemory = uint64_t{16} << 20;
 
 constexpr uint32_t kMostNames = 1000;
 
-Nanos MonotonicNow() {
+uint64_t NanosOf(const struct timespec& time) {
+  return static_cast<uint64_t>(time.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(time.tv_nsec);
+}
+
+uint64_t Now(clockid_t clock) {
   struct timespec now = {};
-  RawSyscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
-  return Nanos{static_cast<uint64_t>(now.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(now.tv_nsec)};
+  RawSyscall(SYS_clock_gettime, clock, &now);
+  return NanosOf(now);
+}
+
+Nanos MonotonicNow() { return Nanos{Now(CLOCK_MONOTONIC)}; }
+
+// When a regular file was written; 0: there is none.
+uint64_t TimeOf(const PathText& path) {
+  struct stat file = {};
+  bool found = RawSyscall(SYS_newfstatat, AT_FDCWD, path.c_str(), &file, 0) == 0 && S_ISREG(file.st_mode);
+  return found ? NanosOf(file.st_mtim) : 0;
+}
+
+// When the process began, not the program that it is now, to a hundredth of a second; without /proc: never.
+uint64_t ProcessStart() {
+  constexpr int kFieldsBetween =
+      20;  // from the name's end to field 22, in units of 10 ms since boot (proc(5))
+  char text[1024];
+  long fd = RawSyscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  if (SyscallError(fd) != 0) return UINT64_MAX;
+  long size = RawSyscall(SYS_read, fd, text, sizeof text);
+  RawSyscall(SYS_close, fd);
+  std::string_view rest(text, size > 0 ? static_cast<size_t>(size) : 0);
+  rest.remove_prefix(std::min(rest.rfind(')'), rest.size()));
+  for (int i = 0; i < kFieldsBetween; ++i) rest.remove_prefix(std::min(rest.find(' ') + 1, rest.size()));
+  uint64_t ticks = 0;
+  for (; !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; rest.remove_prefix(1))
+    ticks = ticks * 10 + static_cast<uint64_t>(rest[0] - '0');
+  if (ticks == 0) return UINT64_MAX;
+  return Now(CLOCK_REALTIME) - Now(CLOCK_BOOTTIME) + ticks * (kNanosPerSecond / 100);
 }
 
 // Room for the files that are opened to write a profile, where the program has used its descriptors up: the soft limit is moved up
@@ -173,6 +205,21 @@ uint32_t UnusedNumber(const Ledger& ledger, const WantedProfiles& wanted, const 
   return number;
 }
 
+uint32_t NextDumpNumber(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,
+                        uint32_t last) {
+  const uint64_t start = ProcessStart();
+  uint32_t number = last + 1;
+  for (size_t i = 0; i < kWantedProfiles && number < last + kMostNames;) {
+    const WantedProfile& profile = wanted.profiles[i++];
+    if (!profile.taken) continue;
+    PathText path = AbsolutePath(ledger, DumpPath(profile, process, number).view());
+    if (TimeOf(path) < start) continue;
+    ++number;
+    i = 0;
+  }
+  return number;
+}
+
 PlainNameTurn::PlainNameTurn(const Ledger& ledger, const WantedProfiles& wanted) {
   PathText directory;
   for (const WantedProfile& profile : wanted.profiles) {
@@ -205,11 +252,7 @@ bool AppearedMeanwhile(const Ledger& ledger, const WantedProfiles& wanted, const
     if (!profile.taken || profile.file.empty()) continue;
     PathText path =
         AbsolutePath(ledger, ProfilePath(profile.file, process, WrittenAt::kEnd, dump_number).view());
-    struct stat file = {};
-    if (RawSyscall(SYS_newfstatat, AT_FDCWD, path.c_str(), &file, 0) != 0 || !S_ISREG(file.st_mode)) continue;
-    uint64_t written = static_cast<uint64_t>(file.st_mtim.tv_sec) * kNanosPerSecond +
-                       static_cast<uint64_t>(file.st_mtim.tv_nsec);
-    if (written <= ledger.header()->start_realtime_ns) continue;
+    if (TimeOf(path) <= ledger.header()->start_realtime_ns) continue;
     Log(Verbosity::kErrors, path.view(), " is another process's, written since this one began: .",
         process.program, '.', process.pid, " is behind the names of this one's profiles");
     return true;

@@ -359,6 +359,29 @@ def profile_at_the_end_takes_the_number_after_the_dumps(t, dumps):
     t.expect(times == sorted(times) and times[-1] > 0.8e9, "not in their order: %s" % times, run)
 
 
+@each(["heap.prof", "h.%n.prof", None])
+def dumps_before_an_exec_stay(t, pattern):
+    # The new program counted from 1 again and wrote over them. Those of an earlier run are written over, as ever.
+    source = t.dir / "twice.c"
+    source.write_text("#include <signal.h>\n#include <stdlib.h>\n#include <unistd.h>\nstatic void* volatile keep;\n"
+                      "__attribute__((noinline)) void first(void) { keep = malloc(1000); }\n"
+                      "__attribute__((noinline)) void second(void) { keep = malloc(2000); }\n"
+                      "int main(int argc, char** argv) {\n"
+                      "  if (argc > 1) { first(); raise(SIGUSR2); execl(argv[0], argv[0], (char*)0); }\n"
+                      "  second(); raise(SIGUSR2); raise(SIGUSR2); return 0; }\n")
+    t.expect_exit(t.run(t.need("gcc"), "-O1", "-fno-builtin", "-fno-optimize-sibling-calls", "-o", t.dir / "twice", source, agent=False))
+    old = t.dir / (pattern or "unused.prof").replace("heap.prof", "heap.prof.2").replace("%n", "2")
+    old.write_text("of an earlier run")
+    os.utime(old, (1, 1))
+    run = t.run(t.dir / "twice", "x", env={"CPUPROFILE": None, "MEMPROFILERATE": 1, "HEAPPROFILE": pattern})
+    t.expect_exit(run)
+    t.expect_silent(run)
+    dumps = {"heap.prof": r"heap\.prof\.(\d)", "h.%n.prof": r"h\.(\d)\.prof", None: r"heap\.twice\.\d+\.(\d)\.prof"}[pattern]
+    found = {int(m.group(1)): run.profile(name) for name in run.profiles() for m in [re.fullmatch(dumps, name)] if m}
+    shown = [[f for f in ("first", "second") if found[n].cum(f, "alloc_space")] for n in sorted(found) if n < 4]
+    t.expect(shown == [["first"], ["second"], ["second"]], "dumps %s of %s" % (shown, run.profiles()), run)
+
+
 @test()
 def two_kinds_with_one_name_are_two_files(t):
     # The heap profile was written over the CPU profile, without a word.
