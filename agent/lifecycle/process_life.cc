@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include <algorithm>
 #include <atomic>
 #include <optional>
 
@@ -117,6 +118,9 @@ void WriteAll(WrittenAt when, Remember remember) {
   // process.
   uint32_t dump_number = g_life->dumps + 1;
   ProcessName name = Name();
+  if (std::ranges::any_of(wanted.profiles, [](const auto& profile) { return NamesTheDump(profile.file); })) {
+    dump_number = NextDumpNumber(ledger, wanted, name, g_life->dumps, WhoseDumps::kBeforeExec);
+  }
   bool plain = when == WrittenAt::kEnd && name.first;
   std::optional<PlainNameTurn> turn;
   if (plain) turn.emplace(ledger, wanted);
@@ -139,7 +143,7 @@ void WriteAll(WrittenAt when, Remember remember) {
 
 void WriteDump() {
   const WantedProfiles wanted = WantedBy(g_agent.options());
-  uint32_t number = NextDumpNumber(g_agent.ledger(), wanted, Name(), g_life->dumps);
+  uint32_t number = NextDumpNumber(g_agent.ledger(), wanted, Name(), g_life->dumps, WhoseDumps::kAll);
   g_life->dumps = number;
   g_agent.SettleCpu();
   for (const WantedProfile& profile : wanted.profiles) {

@@ -206,14 +206,16 @@ uint32_t UnusedNumber(const Ledger& ledger, const WantedProfiles& wanted, const 
 }
 
 uint32_t NextDumpNumber(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,
-                        uint32_t last) {
+                        uint32_t last, WhoseDumps whose) {
   const uint64_t start = ProcessStart();
+  const uint64_t end = whose == WhoseDumps::kAll ? UINT64_MAX : ledger.header()->start_realtime_ns;
   uint32_t number = last + 1;
   for (size_t i = 0; i < kWantedProfiles && number < last + kMostNames;) {
     const WantedProfile& profile = wanted.profiles[i++];
     if (!profile.taken) continue;
     PathText path = AbsolutePath(ledger, DumpPath(profile, process, number).view());
-    if (TimeOf(path) < start) continue;
+    const uint64_t written = TimeOf(path);
+    if (written < start || written > end) continue;
     ++number;
     i = 0;
   }

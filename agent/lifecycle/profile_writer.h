@@ -32,9 +32,11 @@ uint32_t UnusedNumber(const Ledger& ledger, const WantedProfiles& wanted, const 
                       WrittenAt when, uint32_t dump_number);
 
 // The first number behind `last` that no dump has which is newer than this process. Such a dump is one of what the process was before
-// an exec (which counted from 1, too), or of another first process: it stays. Older ones are an earlier run's.
+// an exec (which counted from 1, too), or of another first process: it stays. Older ones are an earlier run's. `kBeforeExec`: only what
+// the process was before counts, not who writes meanwhile.
+enum class WhoseDumps { kAll, kBeforeExec };
 uint32_t NextDumpNumber(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,
-                        uint32_t last);
+                        uint32_t last, WhoseDumps whose);
 
 // Held from the question whether a plain name has appeared until ours are written: the ranks of an MPI program end together, and
 // each found none of the other's. A lock of the directory (flock), which goes with the process; who does not get it writes all the same.

@@ -368,8 +368,13 @@ def dumps_before_an_exec_stay(t, pattern):
                       "__attribute__((noinline)) void second(void) { keep = malloc(2000); }\n"
                       "int main(int argc, char** argv) {\n"
                       "  if (argc > 1) { first(); raise(SIGUSR2); execl(argv[0], argv[0], (char*)0); }\n"
-                      "  second(); raise(SIGUSR2); raise(SIGUSR2); return 0; }\n")
+                      "  second(); if (!getenv(\"NO_DUMPS\")) { raise(SIGUSR2); raise(SIGUSR2); } return 0; }\n")
     t.expect_exit(t.run(t.need("gcc"), "-O1", "-fno-builtin", "-fno-optimize-sibling-calls", "-o", t.dir / "twice", source, agent=False))
+    if pattern == "h.%n.prof":  # nor does the profile at the end
+        run = t.run(t.dir / "twice", "x", env={"CPUPROFILE": None, "MEMPROFILERATE": 1, "HEAPPROFILE": pattern, "NO_DUMPS": 1}, cwd=t.new_dir("end"))
+        t.expect_exit(run)
+        for name, function in ("h.1.prof", "first"), ("h.2.prof", "second"):
+            t.expect(run.profile(name).cum(function, "alloc_space") > 0, "%s is not of %s: %s" % (name, function, run.profiles()), run)
     old = t.dir / (pattern or "unused.prof").replace("heap.prof", "heap.prof.2").replace("%n", "2")
     old.write_text("of an earlier run")
     os.utime(old, (1, 1))
