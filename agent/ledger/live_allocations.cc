@@ -12,6 +12,9 @@ uint64_t LiveAllocations::Scramble(uintptr_t address) {
   uint64_t first_bucket = stretch >> (kStretchBits - kFirstLog2Buckets);
   uint64_t bucket =
       (address >> (kAlignmentBits + kNeighbourBits) ^ first_bucket) & ((1 << kFirstLog2Buckets) - 1);
+  // Where blocks are smaller than 32 bytes, or all of a large heap is here, 256 bytes of it would fill their buckets on level after
+  // level: halves of 16 bytes are apart from level 1 on, of 32 from level 2 on, the rest on the large levels from 4 on.
+  stretch ^= (in_bucket & 1) | (in_bucket & 2) << 1 | in_bucket >> 2 << 6;
   return bucket | stretch << kFirstLog2Buckets | in_bucket << (kFirstLog2Buckets + kStretchBits);
 }
 

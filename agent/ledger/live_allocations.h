@@ -8,7 +8,8 @@
 //            aligned to 8); the lowest bits choose the bucket, the upper 35 are the tag, so bucket and tag together are
 //            the address, and equal tags in a bucket mean equal addresses. 256 bytes of heap are a bucket, and the 1024 buckets of
 //            256 KiB of it lie together (where, is scrambled): what a program allocates or frees one after the other lies
-//            together for the most part, and meets a cache line that is there already. A bucket is one cache line of 8 entries, any
+//            together for the most part, and meets a cache line that is there already. Blocks below 32 bytes, and those on the large
+//            levels, are spread further (Scramble). A bucket is one cache line of 8 entries, any
 //            of which may hold the key: an entry is empty again the moment it is taken, and no tombstones pile up.
 //            When all 8 are full, the next level has four times as many buckets. Levels come out of the ledger as they
 //            are needed, the first one with the first sample. Both ways go from the largest down: there is room, so that
@@ -54,7 +55,7 @@ class LiveAllocations {
   static constexpr uint32_t kAddressBits = 48;
   static constexpr uint32_t kAlignmentBits = 3;
   static constexpr uint32_t kKeyBits = kAddressBits - kAlignmentBits;
-  static constexpr uint32_t kNeighbourBits = 5;  // of 32 words: eight blocks of malloc's smallest size
+  static constexpr uint32_t kNeighbourBits = 5;  // of 32 words: eight blocks of glibc's smallest size
   static constexpr uint32_t kStretchBits = kKeyBits - kNeighbourBits - kFirstLog2Buckets;
   static constexpr uint32_t kTagBits = kKeyBits - kFirstLog2Buckets;
   static constexpr uint32_t kSiteBits = 64 - kTagBits;

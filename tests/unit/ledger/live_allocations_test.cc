@@ -119,6 +119,29 @@ TEST_F(LiveAllocationsTest, SpreadsBlocksThatAreAlignedAlike) {
   }
 }
 
+// Allocators with classes of 8 and 16 bytes put up to 32 blocks where a table of neighbours has room for 8.
+TEST_F(LiveAllocationsTest, SpreadsSmallBlocksThatLieTogether) {
+  HeapSiteRecord* site = Site(1);
+  for (uint64_t distance : {8, 16, 24, 32, 48}) {
+    for (uint64_t i = 0; i < 100'000; ++i)
+      ASSERT_TRUE(live_->Insert(Block(0x7f00'0000'0000 + i * distance), site)) << distance;
+    for (uint64_t i = 0; i < 100'000; ++i)
+      ASSERT_EQ(live_->Take(Block(0x7f00'0000'0000 + i * distance)), site) << distance;
+    EXPECT_EQ(ledger_.header()->live_levels[4].load(), 0u) << distance;
+  }
+}
+
+// What the default memory holds at a sample for each block: the index takes 85 MiB of it.
+TEST_F(LiveAllocationsTest, HoldsMillionsOfSmallBlocks) {
+  HeapSiteRecord* site = Site(1);
+  for (uint64_t distance : {24, 32}) {
+    for (uint64_t i = 0; i < 3'000'000; ++i)
+      ASSERT_TRUE(live_->Insert(Block(0x5555'5555'0000 + i * distance), site)) << distance << ' ' << i;
+    for (uint64_t i = 0; i < 3'000'000; ++i)
+      ASSERT_EQ(live_->Take(Block(0x5555'5555'0000 + i * distance)), site) << distance << ' ' << i;
+  }
+}
+
 // A long-lived process allocates and frees for months: places must be used again, not pile up.
 TEST_F(LiveAllocationsTest, NeedsNoMoreRoomForBlocksThatComeAndGo) {
   HeapSiteRecord* site = Site(1);
