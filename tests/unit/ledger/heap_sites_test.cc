@@ -123,6 +123,52 @@ TEST_F(HeapSitesTest, AStackHasASiteForEachSize) {
   for (auto& [size, allocations] : read) EXPECT_EQ(allocations, size);
 }
 
+// Sites of several stacks meet in one bucket, with the same sizes. Few hang in a stack's record: with a thousand sizes each sample
+// would go through a thousand of them.
+TEST_F(HeapSitesTest, SitesOfManyStacksDoNotMix) {
+  std::map<std::pair<uint64_t, uint64_t>, HeapSiteRecord*> sites;
+  std::vector<StackId> stacks;
+  for (uint64_t number = 1; number <= 40; ++number) {
+    Frame frame{number};
+    stacks.push_back(ledger_.InternStack({&frame, 1}, WalkEnd::kOutermost));
+    for (uint64_t size = 1; size <= 20; ++size) {
+      HeapSiteRecord* site = ledger_.FindHeapSite(stacks.back(), Bytes{size});
+      ASSERT_EQ(site->stack, stacks.back().value);
+      ASSERT_EQ(site->size, size);
+      sites[{number, size}] = site;
+    }
+  }
+  for (auto& [key, site] : sites)
+    ASSERT_EQ(ledger_.FindHeapSite(stacks[key.first - 1], Bytes{key.second}), site);
+  for (StackId stack : stacks) {
+    int length = 0;
+    for (RecordId id = ledger_.At<StackRecord>(stack.value)->heap_sites; id != 0;
+         id = ledger_.At<HeapSiteRecord>(id)->next)
+      ++length;
+    EXPECT_EQ(length, 4);
+  }
+}
+
+// Of a stack that is not what its hash says, the sites cannot be shown: they are counted, those in its record as one.
+TEST_F(HeapSitesTest, SitesOfADamagedStackAreLeftOutAndCounted) {
+  Frame good[] = {Frame{1}}, bad[] = {Frame{2}};
+  StackId kept = ledger_.InternStack(good, WalkEnd::kOutermost),
+          damaged = ledger_.InternStack(bad, WalkEnd::kOutermost);
+  for (uint64_t size = 1; size <= 7; ++size) {  // three in buckets
+    Allocate(ledger_.FindHeapSite(kept, Bytes{size}));
+    Allocate(ledger_.FindHeapSite(damaged, Bytes{size}));
+  }
+  ledger_.At<StackRecord>(damaged.value)->frames()[0] = Frame{3};
+  uint64_t read = 0;
+  LedgerView view = *LedgerView::Over(ledger_.bytes());
+  EXPECT_EQ(view.ForEachHeapSite([&](const LedgerView::HeapSite& site) {
+    EXPECT_EQ(site.stack_id, kept.value);
+    ++read;
+  }),
+            4u);
+  EXPECT_EQ(read, 7u);
+}
+
 // A damaged file: a site counts where it says that it belongs, or not at all.
 TEST_F(HeapSitesTest, ASiteInAnotherStacksRecordIsLeftOut) {
   HeapSiteRecord *first = Site(10), *second = Site(20);
