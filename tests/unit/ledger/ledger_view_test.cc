@@ -206,6 +206,25 @@ TEST_F(LedgerViewTest, StopsAtAnIdThatLeadsOutside) {
   }
 }
 
+// Where all buckets lead into one chain, its records count once.
+TEST_F(LedgerViewTest, BelievesARecordInItsOwnBucketOnly) {
+  Fill();
+  std::vector<uint64_t> words = Copy();
+  BucketArray array = ledger_.header()->cpu_sites;
+  auto* heads = At<RecordId>(words, array.first);
+  const uint32_t buckets = uint32_t{1} << array.log2_count;
+  ASSERT_LT(array.log2_count, BucketArray::kLog2Near);  // a record has one bucket
+  std::fill(heads, heads + buckets, heads[3]);
+  Result<LedgerView> view = LedgerView::Over(BytesOf(words));
+  ASSERT_TRUE(view);
+  std::multiset<RecordId> stacks;
+  uint64_t left_out =
+      view->ForEachCpuSite([&](const LedgerView::CpuSite& site) { stacks.insert(site.stack_id); });
+  EXPECT_EQ(left_out, buckets - 1);
+  EXPECT_GT(stacks.size(), 0u);
+  for (RecordId stack : stacks) EXPECT_EQ(stacks.count(stack), 1u);
+}
+
 // A stack whose frames were hit by the damage is not a stack that ran.
 TEST_F(LedgerViewTest, LeavesOutAStackThatDoesNotMatchItsHash) {
   StackId good, bad;
