@@ -10,6 +10,7 @@
 #include <random>
 #include <thread>
 
+#include "agent/ledger/heap_sites.h"
 #include "tests/unit/encode/test_ledger.h"
 
 namespace profagent {
@@ -393,6 +394,61 @@ TEST(PprofEncoder, KeepsMemoryForThePlacesOfTheSamplesThatFit) {
     EXPECT_GT(profile.sample_size(), 0);
     EXPECT_FALSE(HasComment(profile, "frames_no_encoder_memory=")) << limit;
     for (const auto& sample : profile.sample()) ASSERT_GE(sample.location_id_size(), 4);
+  }
+}
+
+// Where frames have no place for want of memory, the others of their stacks keep theirs.
+TEST(PprofEncoder, LeavesOutFramesWithoutMemoryAndNothingElse) {
+  constexpr uint64_t kSites = 20000, kBias = 0x5555'0000'0000;
+  TestLedger ledger(16 << 20);
+  ledger.AddProgramAndLibrary();
+  auto stack_of = [](uint64_t i) {
+    return std::vector<uint64_t>{10'000'000 + i, 7, 20'000'000 + i, 30'000'000 + i / 3, 9};
+  };
+  for (uint64_t i = 1; i <= kSites; ++i) {
+    std::vector<Frame> frames;
+    for (uint64_t offset : stack_of(i)) frames.push_back(In(1, offset));
+    ledger.Add(frames, "", i);
+  }
+  Arena arena(3 << 20);
+  std::string bytes;
+  auto sink = [&](std::span<const std::byte> part) {
+    bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
+    return true;
+  };
+  ASSERT_TRUE(EncodeProfile(ledger.view(), RequestEndingAt(0), NoSymbols, arena, sink));
+  Profile profile = Parse(bytes);
+  ASSERT_TRUE(HasComment(profile, "frames_no_encoder_memory="));
+  int incomplete = 0;
+  for (const auto& sample : profile.sample()) {
+    std::vector<uint64_t> left = stack_of(static_cast<uint64_t>(sample.value(0)));
+    incomplete += sample.location_id_size() < 5 ? 1 : 0;
+    auto at = left.begin();
+    for (uint64_t id : sample.location_id()) {
+      ASSERT_TRUE(id >= 1 && id <= static_cast<uint64_t>(profile.location_size())) << id;
+      at = std::find(at, left.end(), profile.location(static_cast<int>(id - 1)).address() - kBias);
+      ASSERT_NE(at, left.end());
+      ++at;
+    }
+  }
+  EXPECT_GT(incomplete, 1000);
+}
+
+// A ledger's deepest stack, where its header does not say (or not truly) at what depth it is cut.
+TEST(PprofEncoder, WritesNoStackDeeperThanTheLimit) {
+  for (uint32_t max_depth : {0u, 100'000u}) {
+    TestLedger ledger;
+    ledger.AddProgramAndLibrary();
+    ledger.ledger().header()->max_depth = max_depth;
+    std::vector<Frame> frames;
+    for (uint64_t i = 0; i < kMaxStackRecord; ++i) frames.push_back(In(1, i));
+    StackId stack = ledger.ledger().InternStack(frames, WalkEnd::kOutermost);
+    CountAllocation(ledger.ledger().header(), ledger.ledger().FindHeapSite(stack, Bytes{8}));
+    EncodeRequest request = RequestEndingAt(0);
+    request.kind = ProfileKind::kHeap;
+    Profile profile = Parse(Encode(ledger.view(), request));
+    ASSERT_EQ(profile.sample_size(), 1);
+    EXPECT_EQ(profile.sample(0).location_id_size(), static_cast<int>(kMaxDepthLimit));
   }
 }
 
