@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <random>
+#include <set>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -142,6 +143,19 @@ TEST_F(LiveAllocationsTest, HoldsMillionsOfSmallBlocks) {
   }
 }
 
+// What is scrambled stays one to one: of so many stretches of heap, some come to lie next to each other.
+TEST_F(LiveAllocationsTest, NoBlockAnswersForOneOfAnotherStretch) {
+  HeapSiteRecord* site = Site(1);
+  std::mt19937_64 random(3);
+  std::set<uint64_t> blocks;
+  while (blocks.size() < 60'000) blocks.insert(random() % (1 << 29) << 18);  // 256 KiB each, in 2 ^ 47 bytes
+  for (uint64_t block : blocks) ASSERT_TRUE(live_->Insert(Block(block), site));
+  for (uint64_t block : blocks) {
+    for (uint64_t word = 1; word < 32; ++word) ASSERT_EQ(live_->Take(Block(block + word * 8)), nullptr);
+  }
+  for (uint64_t block : blocks) ASSERT_EQ(live_->Take(Block(block)), site);
+}
+
 // A long-lived process allocates and frees for months: places must be used again, not pile up.
 TEST_F(LiveAllocationsTest, NeedsNoMoreRoomForBlocksThatComeAndGo) {
   HeapSiteRecord* site = Site(1);
@@ -213,7 +227,8 @@ TEST_F(SmallLiveAllocationsTest, SaysWhenThereIsNoRoomAndKeepsTheRest) {
 
 // A child starts with nothing of its parent's; blocks that it inherited are simply not in it.
 TEST_F(LiveAllocationsTest, IsEmptyAfterFork) {
-  ASSERT_TRUE(live_->Insert(Block(0x4000), Site(1)));
+  for (uint64_t i = 1; i <= 20'000; ++i) ASSERT_TRUE(live_->Insert(Block(0x4000 * i), Site(1)));
+  ASSERT_NE(ledger_.header()->live_levels[1].load(), 0u);
   Ledger child;
   ASSERT_TRUE(child.CreateAnonymous(Bytes{kLedgerMinSize}));
   ledger_.Close();
@@ -223,6 +238,8 @@ TEST_F(LiveAllocationsTest, IsEmptyAfterFork) {
   EXPECT_EQ(live_->Take(Block(0x4000)), nullptr);
   ASSERT_TRUE(live_->Insert(Block(0x4000), Site(2)));
   EXPECT_EQ(live_->Take(Block(0x4000)), Site(2));
+  EXPECT_NE(ledger_.header()->live_levels[0].load(), 0u);
+  EXPECT_EQ(ledger_.header()->live_levels[1].load(), 0u);  // it begins small again
 }
 
 }  // namespace
