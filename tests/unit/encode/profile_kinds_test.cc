@@ -145,6 +145,25 @@ TEST(HeapProfile, IsCutAtTheDepthAfterHiding) {
   EXPECT_EQ(samples[1].stack.back(), "[truncated]");
 }
 
+// What a reader of the profile learns of records that were left out.
+TEST(HeapProfile, SaysThatTheLedgerIsDamaged) {
+  HeapLedger ledger(1);
+  ledger.AddBlocks({In(1, 0x1000)}, 16, 1);
+  StackId bad = ledger.ledger().InternStack(std::vector<Frame>{In(1, 0x5000)}, WalkEnd::kOutermost);
+  ledger.AddBlocks({In(1, 0x5000)}, 16, 1);
+  ledger.Add({In(1, 0x5000)}, "", 1);
+  ledger.Add({In(1, 0x1000)}, "", 1);
+  ContentionSiteRecord* waits = ledger.ledger().FindContentionSite(ContentionKind::kBlock, bad, kNoText);
+  waits->count = waits->nanos = 1;
+  ledger.ledger().At<StackRecord>(bad.value)->frames()[0] = In(1, 0x5001);
+  for (ProfileKind kind :
+       {ProfileKind::kHeap, ProfileKind::kHeapPeak, ProfileKind::kCpu, ProfileKind::kBlock}) {
+    Profile profile = Parse(Encode(ledger.view(), Of(kind)));
+    EXPECT_EQ(profile.sample_size(), kind == ProfileKind::kBlock ? 0 : 1);
+    EXPECT_TRUE(HasComment(profile, "ledger_records_damaged=1 (left out)"));
+  }
+}
+
 std::string EncodeAsText(const LedgerView& view, ProfileKind kind, SymbolSource symbols = NoSymbols) {
   Arena arena;
   std::string text;
