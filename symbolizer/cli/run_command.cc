@@ -50,6 +50,18 @@ bool IsNumber(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
+// The option of `word` that may take the next word: of `-qo` that is `-o`; of `-ofile`, which has its value, none.
+const CLI::Option* FindLastOption(const CLI::App& run, std::string_view word) {
+  if (word.starts_with("--")) return run.get_option_no_throw(std::string(word));
+  const CLI::Option* option = nullptr;
+  for (const char letter : word.substr(1)) {
+    if (option != nullptr && option->get_expected_max() > 0) return nullptr;
+    option = run.get_option_no_throw({'-', letter});
+    if (option == nullptr) return nullptr;
+  }
+  return option;
+}
+
 // Words that belong to `run` itself. Which options take the next word as their value is asked of the options.
 int CountOwnWords(const CLI::App& run, int argc, char** argv) {
   int i = 2;  // profagent run
@@ -57,7 +69,7 @@ int CountOwnWords(const CLI::App& run, int argc, char** argv) {
     const std::string_view word = argv[i];
     if (word == "--" || word == "-" || !word.starts_with('-')) break;
     if (word.find('=') != std::string_view::npos || i + 1 == argc) continue;
-    const CLI::Option* option = run.get_option_no_throw(std::string(word));
+    const CLI::Option* option = FindLastOption(run, word);
     if (option == nullptr || option->get_expected_max() == 0) continue;
     if (option->get_expected_min() > 0 || IsNumber(argv[i + 1])) ++i;
   }

@@ -291,6 +291,16 @@ def command_keeps_its_own_options(t):
 
 
 @test()
+def short_options_in_one_word_keep_their_value(t):
+    for options in ["-qo", "x.prof"], ["-qox.prof"], ["-qo", "x.prof", "--"], ["-qox.prof", "--"]:
+        outcome = t.run(t.profagent, "run", "--cpu", *options, "/bin/echo", "-qo", "y", agent=False)
+        t.expect_exit(outcome, 0)
+        t.expect(outcome.out == b"-qo y\n", "the command was not found", outcome)
+        t.expect((t.dir / "x.prof").exists(), "the profile has another name", outcome)
+        (t.dir / "x.prof").unlink()
+
+
+@test()
 def script_without_a_first_line_runs(t):
     script = t.dir / "script"
     script.write_text("exit 4\n")
