@@ -1,6 +1,8 @@
 """Bad input, full disks, closed descriptors: one clear line, never a failure of the program."""
 
+import json
 import os
+import pathlib
 import shutil
 import stat
 
@@ -369,3 +371,15 @@ def shell_builtins_and_missing_program(t):
     plain = t.run("/bin/sh", "-c", "/nonexistent; echo $?", agent=False)
     run = t.run("/bin/sh", "-c", "/nonexistent; echo $?", hz=1000)
     t.expect((run.out, run.err, run.status) == (plain.out, plain.err, plain.status), "the shell's answer differs", run)
+
+
+@test()
+def installed_library_is_found_by_its_name(t):
+    options = {option["name"]: option["value"] for option in json.loads((t.tools.build / "meson-info/intro-buildoptions.json").read_text())}
+    if options["prefix"] != "/usr/local":
+        raise Skip("the build has a prefix of its own")
+    searched = [line.strip() for file in pathlib.Path("/etc/ld.so.conf.d").glob("*.conf") for line in file.read_text().splitlines()]
+    if "/usr/local/lib" not in searched:
+        raise Skip("no Debian: the loader looks into nothing of /usr/local")
+    directory = os.path.join(options["prefix"], options["libdir"])
+    t.expect(directory in searched, "the loader does not look into " + directory)
