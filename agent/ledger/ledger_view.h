@@ -167,7 +167,7 @@ class LedgerView {
   }
 
   // All chains of a table. A record is believed in its own buckets only, its near one and its own: chains of a damaged file that
-  // run into one another count it twice at most.
+  // run into one another count it twice at most (a heap site, which hangs in its stack's, four times).
   template <class Record, class Read>
   uint64_t ForEachInBuckets(const BucketArray& array, Read&& read) const {
     return ForEachInBuckets<Record>(array, uint32_t{1} << array.log2_count, read);
