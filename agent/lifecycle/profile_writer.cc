@@ -43,7 +43,8 @@ uint64_t TimeOf(const PathText& path) {
   return found ? NanosOf(file.st_mtim) : 0;
 }
 
-// When the process began, not the program that it is now, to a hundredth of a second; without /proc: never.
+// When the process began, not the program that it is now, or up to two hundredths of a second before: it is known to a hundredth, and
+// the times of files are of the kernel's last tick, which may be another before they are written. Without /proc: never.
 uint64_t ProcessStart() {
   constexpr int kFieldsBetween =
       20;  // from the name's end to field 22, in units of 10 ms since boot (proc(5))
@@ -59,7 +60,7 @@ uint64_t ProcessStart() {
   for (; !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; rest.remove_prefix(1))
     ticks = ticks * 10 + static_cast<uint64_t>(rest[0] - '0');
   if (ticks == 0) return UINT64_MAX;
-  return Now(CLOCK_REALTIME) - Now(CLOCK_BOOTTIME) + ticks * (kNanosPerSecond / 100);
+  return Now(CLOCK_REALTIME) - Now(CLOCK_BOOTTIME) + (ticks - 1) * (kNanosPerSecond / 100);
 }
 
 // Room for the files that are opened to write a profile, where the program has used its descriptors up: the soft limit is moved up

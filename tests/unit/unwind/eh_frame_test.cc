@@ -200,7 +200,7 @@ TEST(EhFrame, ReadsLengthsOf64Bits) {
   builder.Cie("zR", {kPointerAbsolute}, kAtCall);
   builder.Fde(kCode, 16, {0x0e, 24}, true);
   builder.Fde(kCode + 16, 16, {0x0e, 32}, true);
-  EhFrameTables sorted = builder.WithHeader();
+  EhFrameTables sorted = builder.WithHeader(true);
   for (const EhFrameTables& tables : {sorted, builder.Linear()}) {
     FrameEntry entry;
     UnwindRow row;
