@@ -44,24 +44,21 @@ bool InSandbox() {
   return events != nullptr && events->in_sandbox();
 }
 
-// The array is copied to the caller's stack, but a handler of crashes may have 4 KiB left of its alternate one (and Kubernetes gives
-// a program hundreds of variables).
+// The array is copied to the caller's stack. But a handler of crashes may have 4 KiB left of its alternate one, and Kubernetes gives
+// a program hundreds of variables: then it gets pages of its own. (A vfork child that becomes another program leaves them behind.)
 constexpr size_t kMaxOnAlternateStack = 64;
-constinit char* g_room[kMaxVariables + 2];
-constinit std::atomic<uintptr_t> g_room_owner{0};  // an address in the frame that has it; 0: none
 
-bool TakeRoom(size_t count) {
-  if (count <= kMaxOnAlternateStack || InSandbox()) return false;
+bool IsOnAlternateStack() {
   stack_t stack;
-  if (RawSyscall(SYS_sigaltstack, nullptr, &stack) != 0 || (stack.ss_flags & SS_ONSTACK) == 0) return false;
-  auto here = reinterpret_cast<uintptr_t>(&stack);
-  uintptr_t owner = g_room_owner.load(std::memory_order_acquire);
-  // A vfork child's frame, which is another program by now, lay where ours does; one that a signal has interrupted lies higher.
-  constexpr size_t kSmallestSignalFrame = 1024;
-  bool is_gone =
-      owner - reinterpret_cast<uintptr_t>(stack.ss_sp) < stack.ss_size && owner < here + kSmallestSignalFrame;
-  return (owner == 0 || is_gone) &&
-         g_room_owner.compare_exchange_strong(owner, here, std::memory_order_acquire);
+  return RawSyscall(SYS_sigaltstack, nullptr, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
+}
+
+// nullptr: not needed, or not to be had.
+char** MapRoom(size_t count) {
+  if (count <= kMaxOnAlternateStack || InSandbox() || !IsOnAlternateStack()) return nullptr;
+  long pages = RawSyscall(SYS_mmap, nullptr, count * sizeof(char*), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return SyscallError(pages) == 0 ? reinterpret_cast<char**>(pages) : nullptr;
 }
 
 template <class Call>
@@ -70,10 +67,10 @@ int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) 
   size_t count = CountVariables(environment);
   size_t preload = PreloadSize(environment);
   std::span<char*> room;
-  bool room_is_shared = false;
+  char** pages = nullptr;
   if (preload != 0 && count <= kMaxVariables) {
-    room_is_shared = TakeRoom(count);
-    room = {room_is_shared ? g_room : static_cast<char**>(alloca((count + 2) * sizeof(char*))), count + 2};
+    pages = MapRoom(count + 2);
+    room = {pages != nullptr ? pages : static_cast<char**>(alloca((count + 2) * sizeof(char*))), count + 2};
   }
   if (!room.empty() && !InSandbox()) {
     FateOfPreload fate = FateIn(program, environment);
@@ -87,7 +84,7 @@ int Execute(const ProgramFile& program, ExecEnvironment environment, Call call) 
     environment = WithLineage(environment, word == ExecWord::kFirst, room);
   int result = call(environment);
   int failed_with = errno;
-  if (room_is_shared) g_room_owner.store(0, std::memory_order_release);
+  if (pages != nullptr) RawSyscall(SYS_munmap, pages, (count + 2) * sizeof(char*));
   if (events != nullptr) events->exec_failed();
   errno = failed_with;
   return result;

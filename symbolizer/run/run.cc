@@ -183,8 +183,8 @@ void TellProcesses(const std::string& command, const Harvest& harvest, const Sho
                 " killed or ended past libc: " + abrupt.text() + "; all samples up to then are there");
   }
   if (with_own_allocator.count() > 0) {
-    report.Line("the heap of " + Counted(with_own_allocator.count(), "process", "processes") +
-                " is in no profile, with an allocator of its own: " + with_own_allocator.text());
+    report.Line(Counted(with_own_allocator.count(), "process has", "processes have") +
+                " an allocator inside, and no heap profile: " + with_own_allocator.text());
   }
   if (sandboxed.count() > 0) {
     report.Line(Counted(sandboxed.count(), "process", "processes") +

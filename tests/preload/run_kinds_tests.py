@@ -364,7 +364,7 @@ def own_allocator_is_said_before_the_program_starts(t):
     # Nobody looked at what a shell starts: an empty profile, and not a word.
     for script, count in ("exec %s", 1), ("%s; :", 1), ("%s; %s", 2):
         outcome = run(t, ["--heap"], "/bin/sh", "-c", script.replace("%s", str(t.dir / "own")))
-        found = re.search(r"^profagent: the heap of %d process(?:es)? is in no profile, with an allocator of its own: own \(pid \d+\)" % count,
+        found = re.search(r"^profagent: %d process(?: has|es have) an allocator inside, and no heap profile: own \(pid \d+\)" % count,
                           said(outcome), re.M)
         t.expect(found is not None, "not said after `%s`" % script, outcome)
 
