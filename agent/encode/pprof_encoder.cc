@@ -176,7 +176,7 @@ void Encoder::WriteValueType(uint32_t field, const ValueType& type) {
 void Encoder::WriteSamples() {
   std::span<const SampleRow> rows = samples_.rows();
   for (size_t i = 0; i < rows.size(); ++i) {
-    if (i + kReadAhead < rows.size()) rows[i + kReadAhead].stack.PrefetchAll();
+    if (i + kReadAhead < rows.size()) rows[i + kReadAhead].stack.Prefetch();
     WriteSample(rows[i]);
     if (out_.refused()) return;
   }

@@ -52,12 +52,9 @@ class ShownStack {
   }
   void KeepFirst(uint32_t count) { size_ = Count(count); }
   PROF_ALWAYS_INLINE Frame FromRoot(uint32_t i) const { return (*this)[size_ - 1u - i]; }
-  // FromRoot will be asked for that frame (of a large profile, a cache miss).
-  PROF_ALWAYS_INLINE void PrefetchFromRoot(uint32_t i) const {
-    if (i < size_) __builtin_prefetch(frames_ + hidden_ + (size_ - 1u - i));
-  }
-  PROF_ALWAYS_INLINE void PrefetchAll() const {
-    for (uint32_t i = 0; i < size_; i += kFramesACacheLine) PrefetchFromRoot(i);
+  // All of it will be read soon, and is not in the cache where a profile is large.
+  PROF_ALWAYS_INLINE void Prefetch() const {
+    for (uint32_t i = 0; i < size_; i += kFramesACacheLine) __builtin_prefetch(&frames_[i]);
   }
 
   bool operator==(const ShownStack& other) const;

@@ -53,8 +53,10 @@ struct BucketArray {
   RecordId first;
   uint32_t log2_count;
 
-  uint32_t Own(uint32_t hash) const { return hash & ((uint32_t{1} << log2_count) - 1); }
-  uint32_t Near(uint32_t hash) const { return Own(hash) & ((uint32_t{1} << kLog2Near) - 1); }
+  uint32_t count() const { return uint32_t{1} << log2_count; }
+  uint32_t near_count() const { return uint32_t{1} << (log2_count < kLog2Near ? log2_count : kLog2Near); }
+  uint32_t Own(uint32_t hash) const { return hash & (count() - 1); }
+  uint32_t Near(uint32_t hash) const { return hash & (near_count() - 1); }
 };
 
 inline constexpr uint32_t kLiveLevels = 10;

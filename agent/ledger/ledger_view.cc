@@ -1,7 +1,5 @@
 #include "agent/ledger/ledger_view.h"
 
-#include <algorithm>
-
 #include "agent/ledger/record_hash.h"
 
 namespace profagent {
@@ -146,18 +144,17 @@ std::optional<LedgerView::CpuSite> LedgerView::ReadCpuSite(RecordId id) const {
 
 // A stack's first few sites hang in its record, the others in buckets.
 uint64_t LedgerView::ForEachHeapSite(FunctionRef<void(const HeapSite&)> visit) const {
-  auto all = [](const BucketArray& array) { return uint32_t{1} << array.log2_count; };
-  uint32_t of_sites = header().far_heap_sites.load(std::memory_order_acquire) != 0 ? all(heap_sites_) : 0;
-  uint64_t left_out = ForEachInBuckets<HeapSiteRecord>(heap_sites_, of_sites, [&](RecordId id) {
+  bool far_sites = header().far_heap_sites.load(std::memory_order_acquire) != 0;
+  bool far_stacks = header().far_stacks.load(std::memory_order_acquire) != 0;
+  uint32_t site_buckets = far_sites ? heap_sites_.count() : 0;
+  uint32_t stack_buckets = far_stacks ? stacks_.count() : stacks_.near_count();
+  uint64_t left_out = ForEachInBuckets<HeapSiteRecord>(heap_sites_, site_buckets, [&](RecordId id) {
     std::optional<Stack> stack = FindStack(At<HeapSiteRecord>(id)->stack);
     if (stack) visit(ReadHeapSite(id, *stack));
     return stack.has_value();
   });
   uint64_t of_stacks = 0;
-  uint32_t buckets = all(stacks_);
-  if (header().far_stacks.load(std::memory_order_acquire) == 0)
-    buckets = std::min(buckets, uint32_t{1} << BucketArray::kLog2Near);
-  left_out += ForEachInBuckets<StackRecord>(stacks_, buckets, [&](RecordId stack_id) {
+  left_out += ForEachInBuckets<StackRecord>(stacks_, stack_buckets, [&](RecordId stack_id) {
     const std::atomic<RecordId>& sites = At<StackRecord>(stack_id)->heap_sites;
     if (sites.load(std::memory_order_acquire) == 0) return true;
     std::optional<Stack> stack = FindStack(stack_id);

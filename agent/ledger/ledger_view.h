@@ -170,7 +170,7 @@ class LedgerView {
   // run into one another count it twice at most (a heap site, which hangs in its stack's, four times).
   template <class Record, class Read>
   uint64_t ForEachInBuckets(const BucketArray& array, Read&& read) const {
-    return ForEachInBuckets<Record>(array, uint32_t{1} << array.log2_count, read);
+    return ForEachInBuckets<Record>(array, array.count(), read);
   }
   // Of its first `buckets`.
   template <class Record, class Read>
