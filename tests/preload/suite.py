@@ -27,6 +27,7 @@ import run_tests  # noqa: E402,F401
 import sandbox_tests  # noqa: E402,F401
 import signal_tests  # noqa: E402,F401
 import stack_tests  # noqa: E402,F401
+import started_program_tests  # noqa: E402,F401
 import thread_tests  # noqa: E402,F401
 
 if __name__ == "__main__":
