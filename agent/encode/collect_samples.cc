@@ -10,6 +10,10 @@
 namespace profagent {
 namespace {
 
+// Up to so many samples, all frames of a heap profile are named at once. Of many, most frames are met in most samples, and meeting
+// them once more takes longer than a second pass over the symbols.
+constexpr size_t kFewRows = 4096;
+
 // By which name programs, compilers and Rust's runtime ask for memory.
 bool IsAllocationFunction(std::string_view name) {
   static constexpr std::string_view kNames[] = {"malloc",
@@ -40,50 +44,36 @@ bool IsAllocationFunction(std::string_view name) {
           name.ends_with("___rust_realloc") || name.ends_with("___rdl_realloc"));
 }
 
-// The frames that may be hidden at a leaf, each once.
-class Leaves {
- public:
-  explicit Leaves(Arena& arena) : leaves_(arena), index_(arena) {}
-
-  void AddOf(std::span<const Frame> stack) {
-    for (Frame frame : stack.first(std::min<size_t>(kHiddenLeafRoom, stack.size()))) {
-      if (index_.Find(frame.value, [&](uint32_t i) { return leaves_[i] == frame; }) != HashIndex::kNone)
-        continue;
-      if (leaves_.Add(frame) && !index_.Add(frame.value, leaves_.size() - 1)) leaves_.RemoveLast();
-    }
-  }
-  std::span<Frame> frames() { return leaves_.span(); }
-
- private:
-  GrowingArray<Frame> leaves_;
-  HashIndex index_;
-};
-
 // A stack whose leaf is the allocator's own says where in the allocator, which nobody asks: Go hides runtime.* likewise.
-void HideAllocators(std::span<Frame> leaves, const ModuleTable& modules, Arena& arena, SampleTable* samples) {
-  std::sort(leaves.begin(), leaves.end(), [](Frame a, Frame b) { return a.value < b.value; });
-  auto* names = arena.AllocateArray<FunctionSymbol>(leaves.size());
-  // Without memory they are shown.
-  if (names == nullptr || !modules.NameFrames(leaves, {names, leaves.size()})) return;
-  size_t hidden = 0;
-  for (size_t i = 0; i < leaves.size(); ++i) {
-    if (IsAllocationFunction(names[i].name)) leaves[hidden++] = leaves[i];
+void HideAllocators(FrameTable* frames, SampleTable* samples) {
+  const bool few = samples->rows().size() <= kFewRows;
+  ShownStack last;
+  for (const SampleRow& row : samples->rows()) {
+    // What a stack shares with the one before it, from the root on, is there already.
+    uint32_t from =
+        few ? row.stack.size() - row.stack.SharedWith(last) : std::min(kHiddenLeafRoom, row.stack.size());
+    for (uint32_t i = 0; i < from; ++i) frames->Add(row.stack[i]);
+    last = row.stack;
   }
-  samples->HideLeaves(leaves.first(hidden));
+  if (!frames->Name()) return;  // without memory they are shown
+  for (FrameTable::Entry& entry : frames->entries())
+    entry.allocates = IsAllocationFunction(entry.symbol.name);
+  samples->HideLeaves([&](Frame frame) {
+    uint32_t number = frames->Find(frame);
+    return number != FrameTable::kNone && (*frames)[number].allocates;
+  });
 }
 
-uint64_t CollectHeap(const LedgerView& ledger, ProfileKind kind, const ModuleTable& modules, Arena& arena,
-                     SampleTable* samples) {
-  Leaves leaves(arena);
+uint64_t CollectHeap(const LedgerView& ledger, ProfileKind kind, FrameTable* frames, SampleTable* samples) {
   uint64_t damaged = ledger.ForEachHeapSite([&](const LedgerView::HeapSite& site) {
     SampleCounts counts;
     counts.first = kind == ProfileKind::kHeapPeak ? site.peak : site.allocations;
     counts.second = kind == ProfileKind::kHeapPeak ? 0 : site.inuse;
     counts.weight = Product(kind == ProfileKind::kHeap ? counts.second : counts.first, site.size);
     samples->Add(site.stack.frames, {{}, site.size}, counts);
-    leaves.AddOf(site.stack.frames);
   });
-  HideAllocators(leaves.frames(), modules, arena, samples);
+  samples->SortByPlace();
+  HideAllocators(frames, samples);
   samples->CutAt(ledger.header().max_depth);
   return damaged;
 }
@@ -114,7 +104,7 @@ uint64_t CollectContention(const LedgerView& ledger, ContentionKind kind, Nanos 
 }  // namespace
 
 uint64_t CollectSamples(const LedgerView& ledger, ProfileKind kind, Nanos now, const ModuleTable& modules,
-                        Arena& arena, SampleTable* samples) {
+                        Arena& arena, FrameTable* frames, SampleTable* samples) {
   samples->HideModule(modules.agent());
   switch (kind) {
     case ProfileKind::kCpu:
@@ -126,7 +116,7 @@ uint64_t CollectSamples(const LedgerView& ledger, ProfileKind kind, Nanos now, c
     case ProfileKind::kHeap:
     case ProfileKind::kAllocs:
     case ProfileKind::kHeapPeak:
-      return CollectHeap(ledger, kind, modules, arena, samples);
+      return CollectHeap(ledger, kind, frames, samples);
     case ProfileKind::kBlock:
       return CollectContention(ledger, ContentionKind::kBlock, now, modules, arena, samples);
     case ProfileKind::kMutex:

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "agent/base/units.h"
+#include "agent/encode/frame_table.h"
 #include "agent/encode/module_table.h"
 #include "agent/encode/profile_kind.h"
 #include "agent/encode/sample_table.h"
@@ -11,9 +12,9 @@
 
 namespace profagent {
 
-// Adds every sample of `kind` to `samples`. Waits that have not ended are counted up to `now` on the monotonic clock.
-// Returns how many records were damaged and left out.
+// Adds every sample of `kind` to `samples`, and to `frames` those whose names decide what is shown. Waits that have not ended are
+// counted up to `now` on the monotonic clock. Returns how many records were damaged and left out.
 uint64_t CollectSamples(const LedgerView& ledger, ProfileKind kind, Nanos now, const ModuleTable& modules,
-                        Arena& arena, SampleTable* samples);
+                        Arena& arena, FrameTable* frames, SampleTable* samples);
 
 }  // namespace profagent

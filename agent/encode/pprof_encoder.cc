@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/encode/collect_samples.h"
+#include "agent/encode/frame_table.h"
 #include "agent/encode/gzip.h"
 #include "agent/encode/module_table.h"
 #include "agent/encode/sample_table.h"
@@ -45,8 +46,8 @@ class Encoder {
         out_(sink),
         strings_(arena),
         samples_(arena),
+        frames_(modules_, arena),
         locations_(arena),
-        location_index_(arena),
         functions_(arena),
         function_index_(arena),
         comment_memory_(arena.AllocateArray<char>(kCommentMemory)),
@@ -57,7 +58,7 @@ class Encoder {
  private:
   // In the tables below an entry's id in the profile is its number + 1.
   struct Location {
-    Frame frame;
+    uint32_t frame;     // number
     uint32_t function;  // id
   };
   bool CollectModules();
@@ -76,7 +77,7 @@ class Encoder {
   void MeetModule(Frame frame);
   void NameLocations();
   uint32_t FunctionId(uint32_t name);
-  uint32_t NameOf(Frame frame, std::string_view symbol);
+  uint32_t NameOf(const FrameTable::Entry& entry);
 
   void AddComments();
   void AddRates();
@@ -93,8 +94,8 @@ class Encoder {
 
   StringTable strings_;
   SampleTable samples_;
+  FrameTable frames_;
   GrowingArray<Location> locations_;
-  HashIndex location_index_;
   ShownStack last_stack_;  // of the sample written last
   // Its location ids, as they are written: the root's stands at the end. What i frames from the root take begins at ids_start_[i].
   static constexpr uint32_t kIdsSize = kMaxDepthLimit * VarintSize(UINT32_MAX);
@@ -124,7 +125,7 @@ Status Encoder::Run() {
   // Where the ledger is full, the samples would take all memory there is, and not one would have a place to name.
   arena_.HoldBack(arena_.limit() / kPlacesShare);
   damaged_records_ +=
-      CollectSamples(ledger_, request_.kind, request_.end_monotonic, modules_, arena_, &samples_);
+      CollectSamples(ledger_, request_.kind, request_.end_monotonic, modules_, arena_, &frames_, &samples_);
   samples_.Finish();
   arena_.HoldBack(0);
 
@@ -185,11 +186,7 @@ void Encoder::WriteSamples() {
 void Encoder::WriteSample(const SampleRow& row) {
   // What a stack shares with the one before it, from the root on, need not be looked up again.
   const uint32_t depth = std::min(row.stack.size(), kMaxDepthLimit);
-  uint32_t known = 0;
-  while (known < depth && known < last_stack_.size() &&
-         row.stack.FromRoot(known) == last_stack_.FromRoot(known)) {
-    ++known;
-  }
+  uint32_t known = std::min(depth, row.stack.SharedWith(last_stack_));
   last_stack_ = row.stack;
   for (uint32_t i = known; i < depth; ++i) {
     uint32_t id = LocationId(row.stack.FromRoot(i));
@@ -233,18 +230,14 @@ void Encoder::WriteSample(const SampleRow& row) {
 }
 
 uint32_t Encoder::LocationId(Frame frame) {
-  uint64_t hash = frame.value;
-  uint32_t found = location_index_.Find(hash, [&](uint32_t i) { return locations_[i].frame == frame; });
-  if (found != HashIndex::kNone) return found + 1;
-  if (locations_.Add(Location{frame, 0})) {
-    if (location_index_.Add(hash, locations_.size() - 1)) {
-      MeetModule(frame);
-      return locations_.size();
-    }
-    locations_.RemoveLast();
+  uint32_t number = frames_.Add(frame);
+  if (number != FrameTable::kNone && frames_[number].location != 0) return frames_[number].location;
+  if (number == FrameTable::kNone || !locations_.Add(Location{number, 0})) {
+    ++unplaced_frames_;
+    return 0;
   }
-  ++unplaced_frames_;
-  return 0;
+  MeetModule(frame);
+  return frames_[number].location = locations_.size();
 }
 
 void Encoder::MeetModule(Frame frame) {
@@ -306,36 +299,21 @@ std::string_view Encoder::AbsolutePath(std::string_view path) {
 }
 
 void Encoder::NameLocations() {
-  uint32_t count = locations_.size();
-  auto* order = arena_.AllocateArray<uint32_t>(count);
-  auto* frames = arena_.AllocateArray<Frame>(count);
-  auto* names = arena_.AllocateArray<FunctionSymbol>(count);
-  auto* name_of = arena_.AllocateArray<std::string_view>(count);
-  if (order == nullptr || frames == nullptr || names == nullptr || name_of == nullptr) {
-    names_incomplete_ = true;
-    for (uint32_t i = 0; i < count; ++i) locations_[i].function = FunctionId(NameOf(locations_[i].frame, {}));
-    return;
-  }
-  for (uint32_t i = 0; i < count; ++i) order[i] = i;
-  std::sort(order, order + count,
-            [&](uint32_t a, uint32_t b) { return locations_[a].frame.value < locations_[b].frame.value; });
-  for (uint32_t i = 0; i < count; ++i) frames[i] = locations_[order[i]].frame;
-  if (!modules_.NameFrames({frames, count}, {names, count})) names_incomplete_ = true;
-  // Function ids are given in the order of the locations.
-  for (uint32_t i = 0; i < count; ++i) name_of[order[i]] = names[i].name;
-  for (uint32_t i = 0; i < count; ++i) {
-    locations_[i].function = FunctionId(NameOf(locations_[i].frame, name_of[i]));
+  if (!frames_.Name()) names_incomplete_ = true;
+  for (Location& location : locations_.span()) {
+    location.function = FunctionId(NameOf(frames_[location.frame]));
   }
 }
 
-uint32_t Encoder::NameOf(Frame frame, std::string_view symbol) {
-  if (!symbol.empty()) return strings_.Add(symbol);
+uint32_t Encoder::NameOf(const FrameTable::Entry& entry) {
+  const Frame frame = entry.frame;
+  if (!entry.symbol.name.empty()) return strings_.Add(entry.symbol.name);
   if (frame.module() == ModuleId::kSynthetic) return strings_.Add(SyntheticFrameName(frame));
   if (frame.module() == ModuleId::kNone)
     return strings_.AddCopy(FixedText<24>().Add(Hex{frame.offset()}).view());
   FixedText<320> name;
-  ModuleTable::Entry* entry = modules_.Find(frame.module());
-  std::string_view file = entry != nullptr ? LastComponent(entry->module.path) : std::string_view();
+  const ModuleTable::Entry* module = modules_.Find(frame.module());
+  std::string_view file = module != nullptr ? LastComponent(module->module.path) : std::string_view();
   if (!file.empty()) {
     name.Add(file.substr(0, 255));
   } else {
@@ -358,10 +336,11 @@ uint32_t Encoder::FunctionId(uint32_t name) {
 void Encoder::WriteLocations() {
   for (uint32_t i = 0; i < locations_.size(); ++i) {
     const Location& location = locations_[i];
-    ModuleTable::Entry* entry = modules_.Find(location.frame);
+    const Frame frame = frames_[location.frame].frame;
+    ModuleTable::Entry* entry = modules_.Find(frame);
     uint64_t mapping = entry != nullptr ? entry->mapping : 0;
-    uint64_t address = location.frame.offset();
-    if (location.frame.module() == ModuleId::kSynthetic) address = 0;
+    uint64_t address = frame.offset();
+    if (frame.module() == ModuleId::kSynthetic) address = 0;
     if (entry != nullptr) address += entry->module.load_bias;
     size_t line = IntegerSize(location.function);
     out_.Block(4, IntegerSize(i + 1) + IntegerSize(mapping) + IntegerSize(address) +

@@ -60,15 +60,12 @@ ShownStack SampleTable::WithoutHiddenModule(std::span<const Frame> stack) {
   return ShownStack({kept, end});
 }
 
-ShownStack SampleTable::WithoutHiddenLeaves(ShownStack stack) {
-  uint32_t leaves = 0;
-  while (leaves < stack.size() &&
-         std::binary_search(hidden_leaves_.begin(), hidden_leaves_.end(), stack[leaves],
-                            [](Frame a, Frame b) { return a.value < b.value; })) {
-    ++leaves;
+void SampleTable::HideLeaves(FunctionRef<bool(Frame)> is_hidden) {
+  for (SampleRow& row : rows_.span()) {
+    uint32_t leaves = 0;
+    while (leaves < row.stack.size() && is_hidden(row.stack[leaves])) ++leaves;
+    if (leaves < row.stack.size()) row.stack.RemoveLeaves(leaves);
   }
-  if (leaves < stack.size()) stack.RemoveLeaves(leaves);
-  return stack;
 }
 
 ShownStack SampleTable::Cut(ShownStack stack) {
@@ -83,11 +80,16 @@ ShownStack SampleTable::Cut(ShownStack stack) {
   return ShownStack({kept, max_depth_});
 }
 
-void SampleTable::Finish() {
-  // In the order of the ledger's memory: a large one is read from front to back then.
+void SampleTable::SortByPlace() {
   std::span<SampleRow> rows = rows_.span();
   std::sort(rows.begin(), rows.end(), Before{.by_weight = false});
-  for (SampleRow& row : rows) row.stack = Cut(WithoutHiddenLeaves(row.stack));
+  by_place_ = true;
+}
+
+void SampleTable::Finish() {
+  if (!by_place_) SortByPlace();
+  std::span<SampleRow> rows = rows_.span();
+  for (SampleRow& row : rows) row.stack = Cut(row.stack);
   AddUp();
   rows = rows_.span();
   std::sort(rows.begin(), rows.end(), Before{.by_weight = true});

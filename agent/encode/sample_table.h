@@ -11,6 +11,7 @@
 #include <span>
 #include <string_view>
 
+#include "agent/base/function_ref.h"
 #include "agent/base/signal_safe.h"
 #include "agent/encode/tables.h"
 #include "agent/ledger/ledger_view.h"
@@ -57,6 +58,13 @@ class ShownStack {
     for (uint32_t i = 0; i < size_; i += kFramesACacheLine) __builtin_prefetch(&frames_[i]);
   }
 
+  // Frames from the root on that are the same in both.
+  PROF_ALWAYS_INLINE uint32_t SharedWith(const ShownStack& other) const {
+    uint32_t shared = 0;
+    while (shared < size_ && shared < other.size_ && FromRoot(shared) == other.FromRoot(shared)) ++shared;
+    return shared;
+  }
+
   bool operator==(const ShownStack& other) const;
 
  private:
@@ -91,13 +99,15 @@ class SampleTable {
   // `frames` must outlive the table.
   void Add(std::span<const Frame> frames, const SampleKey& key, const SampleCounts& counts);
 
-  // Frames in this list (sorted by value; it must outlive the table) are left out at the leaf's end, as long as any other
-  // frame is left.
-  void HideLeaves(std::span<const Frame> frames) { hidden_leaves_ = frames; }
+  // After the last Add: such frames are left out at the leaf's end, as long as any other frame is left.
+  void HideLeaves(FunctionRef<bool(Frame)> is_hidden);
   // Stacks are cut to this, [truncated] being the last frame then. 0: not at all.
   void CutAt(uint32_t max_depth) { max_depth_ = max_depth != 0 ? max_depth : kMaxStackRecord; }
 
-  // After the last Add: hides leaves, cuts, adds up, sorts.
+  // After the last Add, Finish does it otherwise: in the order of the ledger's memory, which is read from front to back then.
+  // Neighbours share most of their stacks.
+  void SortByPlace();
+  // After the last Add: cuts, adds up, sorts.
   void Finish();
 
   std::span<const SampleRow> rows() { return rows_.span(); }
@@ -105,16 +115,15 @@ class SampleTable {
 
  private:
   ShownStack WithoutHiddenModule(std::span<const Frame> stack);
-  ShownStack WithoutHiddenLeaves(ShownStack stack);
   ShownStack Cut(ShownStack stack);
   void AddUp();
 
   Arena& arena_;
   GrowingArray<SampleRow> rows_;
   ModuleId hidden_module_ = ModuleId::kNone;
-  std::span<const Frame> hidden_leaves_;
   uint32_t max_depth_ = kMaxDepthLimit;
   uint64_t left_out_ = 0;
+  bool by_place_ = false;  // rows_ is sorted
 };
 
 }  // namespace profagent

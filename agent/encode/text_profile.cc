@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/encode/collect_samples.h"
+#include "agent/encode/frame_table.h"
 #include "agent/encode/module_table.h"
 #include "agent/encode/profile_kind.h"
 #include "agent/encode/sample_table.h"
@@ -28,7 +29,7 @@ class TextEncoder {
         request_(request),
         modules_(ledger, symbols, arena),
         samples_(arena),
-        frames_(arena),
+        frames_(modules_, arena),
         arena_(arena),
         sink_(sink),
         line_(arena.AllocateArray<char>(kLineSize)) {}
@@ -36,11 +37,6 @@ class TextEncoder {
   Status Run();
 
  private:
-  struct Place {
-    Frame frame;
-    FunctionSymbol symbol;
-  };
-
   bool NameAllFrames();
   void WriteHead();
   void WriteRecord(const SampleRow& row);
@@ -48,7 +44,6 @@ class TextEncoder {
   void WriteMappings();
   uint64_t AddressOf(Frame frame) const;
   std::string_view FunctionCell(Frame frame, char* memory, size_t size) const;
-  const FunctionSymbol& SymbolOf(Frame frame) const;
   template <class... Parts>
   void Write(const Parts&... parts) {
     TextWriter text(line_, kLineSize);
@@ -61,8 +56,7 @@ class TextEncoder {
   const EncodeRequest& request_;
   ModuleTable modules_;
   SampleTable samples_;
-  GrowingArray<Frame> frames_;  // each once, by value
-  FunctionSymbol* symbols_ = nullptr;
+  FrameTable frames_;
   Arena& arena_;
   ByteSink sink_;
   char* line_;
@@ -71,7 +65,7 @@ class TextEncoder {
 
 Status TextEncoder::Run() {
   if (line_ == nullptr || !modules_.Collect()) return Error::Of("no memory to write a profile as text");
-  CollectSamples(ledger_, request_.kind, request_.end_monotonic, modules_, arena_, &samples_);
+  CollectSamples(ledger_, request_.kind, request_.end_monotonic, modules_, arena_, &frames_, &samples_);
   samples_.Finish();
   if (!NameAllFrames()) return Error::Of("no memory to write a profile as text");
   WriteHead();
@@ -86,19 +80,12 @@ Status TextEncoder::Run() {
 }
 
 bool TextEncoder::NameAllFrames() {
-  HashIndex index(arena_);
   for (const SampleRow& row : samples_.rows()) {
     for (uint32_t i = 0; i < row.stack.size(); ++i) {
-      Frame frame = row.stack[i];
-      auto same = [&](uint32_t other) { return frames_[other] == frame; };
-      if (index.Find(frame.value, same) != HashIndex::kNone) continue;
-      if (!frames_.Add(frame) || !index.Add(frame.value, frames_.size() - 1)) return false;
+      if (frames_.Add(row.stack[i]) == FrameTable::kNone) return false;
     }
   }
-  std::span<Frame> frames = frames_.span();
-  std::sort(frames.begin(), frames.end(), [](Frame a, Frame b) { return a.value < b.value; });
-  symbols_ = arena_.AllocateArray<FunctionSymbol>(frames.size() + 1);
-  return symbols_ != nullptr && modules_.NameFrames(frames, {symbols_, frames.size()});
+  return frames_.Name();
 }
 
 void TextEncoder::WriteHead() {
@@ -182,18 +169,11 @@ uint64_t TextEncoder::AddressOf(Frame frame) const {
   return frame.offset() + (entry != nullptr ? entry->module.load_bias : 0);
 }
 
-const FunctionSymbol& TextEncoder::SymbolOf(Frame frame) const {
-  std::span<const Frame> frames{&frames_[0], frames_.size()};
-  auto at = std::lower_bound(frames.begin(), frames.end(), frame,
-                             [](Frame a, Frame b) { return a.value < b.value; });
-  return symbols_[at - frames.begin()];
-}
-
 // "function+0x1f"; a frame that no code stands behind: its name alone.
 std::string_view TextEncoder::FunctionCell(Frame frame, char* memory, size_t size) const {
   TextWriter cell(memory, size);
   if (frame.module() == ModuleId::kSynthetic) return cell.Add(SyntheticFrameName(frame)).view();
-  const FunctionSymbol& symbol = SymbolOf(frame);
+  const FunctionSymbol& symbol = frames_[frames_.Find(frame)].symbol;
   if (symbol.name.empty()) return {};
   return cell.Add(symbol.name.substr(0, 400), "+", Hex{frame.offset() - symbol.start}).view();
 }

@@ -128,6 +128,33 @@ TEST(HeapProfile, BeginsWithTheCallerOfTheAllocator) {
   EXPECT_EQ(samples[1].stack, (std::vector<std::string>{"_Znwm"}));
 }
 
+// A pass over the symbols of a large library takes milliseconds: one of each module; two, where going through all stacks for their
+// frames would take longer. No address is asked for twice.
+TEST(HeapProfile, AsksForNamesTogether) {
+  for (uint64_t stacks : {100, 5000}) {
+    HeapLedger ledger(1);
+    for (uint64_t i = 0; i < stacks; ++i)
+      ledger.AddBlocks(
+          {In(2, 0x2010), In(1, 0x5000 + i), In(1, 0x1001), In(1, 0x1002), In(1, 0x1003), In(1, 0x1004)}, 16,
+          1);
+    std::map<ModuleId, uint64_t> requests;
+    std::map<std::pair<ModuleId, uint64_t>, uint64_t> asked;
+    auto names = [&](const SymbolRequest& request, std::span<FunctionSymbol> symbols) {
+      ++requests[request.module.id];
+      for (uint64_t address : request.addresses) ++asked[{request.module.id, address}];
+      AllocatorNames(request, symbols);
+    };
+    std::vector<Values> samples = SamplesOf(Parse(Encode(ledger.view(), Of(ProfileKind::kHeap), names)));
+    ASSERT_EQ(samples.size(), stacks);
+    EXPECT_EQ(samples[0].stack.size(), 5u);
+    EXPECT_EQ(samples[0].stack[4], "main");
+    EXPECT_EQ(asked.size(), stacks + 5);
+    for (const auto& [address, times] : asked) EXPECT_EQ(times, 1u) << address.second;
+    EXPECT_EQ(requests[ModuleId{2}], 1u);
+    EXPECT_EQ(requests[ModuleId{1}], stacks < 4096 ? 1u : 2u);
+  }
+}
+
 // TestProfilerStackDepth: 128 frames that count, however many were hidden.
 TEST(HeapProfile, IsCutAtTheDepthAfterHiding) {
   HeapLedger ledger(1);

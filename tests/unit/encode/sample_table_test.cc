@@ -98,14 +98,13 @@ TEST(SampleTable, CountsWhatItHasNoMemoryFor) {
 TEST(SampleTable, HidesLeavesButNeverAWholeStack) {
   Arena arena;
   SampleTable table(arena);
-  Frame hidden[] = {Frame{3}, Frame{5}};
-  table.HideLeaves(hidden);
   Frame stack[] = {Frame{5}, Frame{3}, Frame{7}, Frame{3}, Frame{9}};
   Frame same[] = {Frame{7}, Frame{3}, Frame{9}};
   Frame all[] = {Frame{3}, Frame{5}};
   table.Add(stack, {}, {.weight = 1});
   table.Add(same, {}, {.weight = 2});
   table.Add(all, {}, {.weight = 1});
+  table.HideLeaves([](Frame frame) { return frame == Frame{3} || frame == Frame{5}; });
   table.Finish();
   ASSERT_EQ(table.rows().size(), 2u);
   EXPECT_EQ(table.rows()[0].counts.weight, 3u);
@@ -161,13 +160,12 @@ TEST(SampleTable, HidingTakesNoMemory) {
 TEST(SampleTable, CutsAfterHiding) {
   Arena arena;
   SampleTable table(arena);
-  Frame hidden[] = {Frame{1}};
-  table.HideLeaves(hidden);
   table.CutAt(3);
   Frame fits[] = {Frame{1}, Frame{2}, Frame{3}, Frame{4}};
   Frame deep[] = {Frame{1}, Frame{2}, Frame{3}, Frame{4}, Frame{5}};
   table.Add(fits, {}, {.weight = 2});
   table.Add(deep, {}, {.weight = 1});
+  table.HideLeaves([](Frame frame) { return frame == Frame{1}; });
   table.Finish();
   ASSERT_EQ(table.rows().size(), 2u);
   EXPECT_EQ(table.rows()[0].stack.size(), 3u);
