@@ -62,6 +62,12 @@ Arena::Block** Arena::OnlyOf(void* array) {
 void* Arena::Extend(void* array, size_t size, size_t wanted) {
   Block** link = OnlyOf(array);
   if (link == nullptr) {
+    auto start = reinterpret_cast<uintptr_t>(array);
+    // The last one of those that share a block.
+    if (array != nullptr && start + size == at_ && wanted <= end_ - start) {
+      at_ = start + wanted;
+      return array;
+    }
     void* longer = Allocate(wanted);
     if (longer != nullptr && size > 0) std::memcpy(longer, array, size);
     return longer;
