@@ -47,23 +47,30 @@ class AddressIndex {
   // False: no memory.
   bool Build(std::span<const uint64_t> addresses, Arena& arena) {
     addresses_ = addresses;
-    size_t buckets = std::min(std::bit_ceil(8 * addresses.size()), kMaxBuckets);
+    size_t most = std::min(std::bit_ceil(8 * addresses.size()), kMaxBuckets);
     uint64_t range = addresses.back() - addresses.front();
-    while (range >> shift_ >= buckets) ++shift_;
-    starts_ = arena.AllocateArray<uint32_t>(buckets + 1);
+    while (range >> shift_ >= most) ++shift_;
+    last_bucket_ = (range >> shift_) + 2;
+    starts_ = arena.AllocateArray<uint32_t>(last_bucket_ + 2);
     if (starts_ == nullptr) return false;
     size_t i = 0;
-    for (size_t bucket = 0; bucket <= buckets; ++bucket) {
-      while (i < addresses.size() && (addresses[i] - addresses.front()) >> shift_ < bucket) ++i;
+    for (size_t bucket = 0; bucket < last_bucket_ + 2; ++bucket) {
+      while (i < addresses.size() && BucketOf(addresses[i]) < bucket) ++i;
       starts_[bucket] = static_cast<uint32_t>(i);
     }
     return true;
   }
 
+  // Whether there may be an address in these bytes; `size` > 0. No branch: functions and variables stand in a table as they come, and
+  // to guess wrong which one is next takes longer than all the rest.
+  PROF_ALWAYS_INLINE bool MayHold(uint64_t start, uint64_t size) const {
+    return starts_[BucketOf(start)] != starts_[BucketOf(start + size - 1) + 1];
+  }
+
   // Of the first address that is not below `start`, which is not above the last one.
   size_t FirstFrom(uint64_t start) const {
     if (start <= addresses_.front()) return 0;
-    uint64_t bucket = (start - addresses_.front()) >> shift_;
+    uint64_t bucket = BucketOf(start);
     const uint64_t* data = addresses_.data();
     return static_cast<size_t>(std::lower_bound(data + starts_[bucket], data + starts_[bucket + 1], start) -
                                data);
@@ -72,8 +79,15 @@ class AddressIndex {
  private:
   static constexpr size_t kMaxBuckets = 8192;
 
+  // The first bucket is what lies before all addresses, the last one what lies behind the stretch of the last one.
+  PROF_ALWAYS_INLINE uint64_t BucketOf(uint64_t address) const {
+    uint64_t bucket = std::min(((address - addresses_.front()) >> shift_) + 1, last_bucket_);
+    return address < addresses_.front() ? 0 : bucket;
+  }
+
   std::span<const uint64_t> addresses_;
   uint32_t shift_ = 0;
+  uint64_t last_bucket_ = 0;
   uint32_t* starts_ = nullptr;  // [b]: the first address of bucket b or of one behind it
 };
 
@@ -93,12 +107,13 @@ class Scan {
     return covering_ != nullptr && nearest_ != nullptr && index_.Build(addresses, arena);
   }
 
-  void Offer(const Elf64_Sym& raw);
+  PROF_ALWAYS_INLINE void Offer(const Elf64_Sym& raw);
   // The choice for addresses[i]; ask in ascending order. nullptr: none.
   const Symbol* For(size_t i);
 
  private:
   bool Read(const Elf64_Sym& raw, Symbol* symbol) const;
+  void OfferNear(const Elf64_Sym& raw);
 
   Choice choice_;
   std::span<const Elf64_Shdr> sections_;
@@ -113,11 +128,17 @@ class Scan {
   uint64_t patience_ = 4'000'000;
 };
 
+// Nearly all of a large table: it covers nothing that was asked for, and is no label, or the end of one, that reaches so far.
 void Scan::Offer(const Elf64_Sym& raw) {
+  if (label_reach_ == UINT64_MAX || index_.MayHold(raw.st_value, std::max(raw.st_size, label_reach_)))
+    OfferNear(raw);
+}
+
+void Scan::OfferNear(const Elf64_Sym& raw) {
   const uint64_t start = raw.st_value;
   if (start > addresses_.back()) return;
   size_t first = index_.FirstFrom(start);
-  // Nearly all of a large table: it covers nothing that was asked for, and is not the nearest to anything.
+  // It covers nothing that was asked for, and is not the nearest to anything.
   if (raw.st_size != 0 && addresses_[first] - start >= raw.st_size && start < nearest_[first].start) return;
   Symbol symbol;
   if (!Read(raw, &symbol)) return;
