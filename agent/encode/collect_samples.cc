@@ -44,24 +44,14 @@ bool IsAllocationFunction(std::string_view name) {
           name.ends_with("___rust_realloc") || name.ends_with("___rdl_realloc"));
 }
 
-// A stack whose leaf is the allocator's own says where in the allocator, which nobody asks: Go hides runtime.* likewise.
-void HideAllocators(FrameTable* frames, SampleTable* samples) {
-  const bool few = samples->rows().size() <= kFewRows;
+void AddAllFrames(std::span<const SampleRow> rows, FrameTable* frames) {
   ShownStack last;
-  for (const SampleRow& row : samples->rows()) {
+  for (const SampleRow& row : rows) {
     // What a stack shares with the one before it, from the root on, is there already.
-    uint32_t from =
-        few ? row.stack.size() - row.stack.SharedWith(last) : std::min(kHiddenLeafRoom, row.stack.size());
-    for (uint32_t i = 0; i < from; ++i) frames->Add(row.stack[i]);
+    uint32_t others = row.stack.size() - row.stack.SharedWith(last);
+    for (uint32_t i = 0; i < others; ++i) frames->Add(row.stack[i]);
     last = row.stack;
   }
-  if (!frames->Name()) return;  // without memory they are shown
-  for (FrameTable::Entry& entry : frames->entries())
-    entry.allocates = IsAllocationFunction(entry.symbol.name);
-  samples->HideLeaves([&](Frame frame) {
-    uint32_t number = frames->Find(frame);
-    return number != FrameTable::kNone && (*frames)[number].allocates;
-  });
 }
 
 uint64_t CollectHeap(const LedgerView& ledger, ProfileKind kind, FrameTable* frames, SampleTable* samples) {
@@ -70,10 +60,21 @@ uint64_t CollectHeap(const LedgerView& ledger, ProfileKind kind, FrameTable* fra
     counts.first = kind == ProfileKind::kHeapPeak ? site.peak : site.allocations;
     counts.second = kind == ProfileKind::kHeapPeak ? 0 : site.inuse;
     counts.weight = Product(kind == ProfileKind::kHeap ? counts.second : counts.first, site.size);
-    samples->Add(site.stack.frames, {{}, site.size}, counts);
+    std::span<const Frame> stack = site.stack.frames;
+    samples->Add(stack, {{}, site.size}, counts);
+    // Here, while they are in the cache.
+    for (Frame frame : stack.first(std::min<size_t>(kHiddenLeafRoom, stack.size()))) frames->Add(frame);
   });
-  samples->SortByPlace();
-  HideAllocators(frames, samples);
+  if (samples->rows().size() <= kFewRows) {
+    samples->SortByPlace();
+    AddAllFrames(samples->rows(), frames);
+  }
+  // A stack whose leaf is the allocator's own says where in the allocator, which nobody asks: Go hides runtime.* likewise. Without
+  // memory it is shown.
+  if (frames->Name()) {
+    for (uint32_t i = 0; i < frames->size(); ++i)
+      (*frames)[i].allocates = IsAllocationFunction(frames->SymbolOf(i).name);
+  }
   samples->CutAt(ledger.header().max_depth);
   return damaged;
 }

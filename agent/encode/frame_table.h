@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 
+#include "agent/base/signal_safe.h"
 #include "agent/encode/module_table.h"
 #include "agent/encode/symbol_source.h"
 #include "agent/encode/tables.h"
@@ -22,31 +23,45 @@ class FrameTable {
     Frame frame;
     uint32_t location = 0;   // id in the profile; 0: no sample was written that has it
     bool allocates = false;  // it is hidden where it is a heap profile's leaf
-    FunctionSymbol symbol;   // without a name: not known, or Name was not called since
   };
+  static_assert(sizeof(Entry) == 16);  // every frame of every sample is looked up in here
 
   FrameTable(const ModuleTable& modules, Arena& arena)
       : modules_(modules), arena_(arena), entries_(arena), index_(arena) {}
 
   // The frame's number, a new one if need be: they are given from 0 on. kNone: no memory.
-  uint32_t Add(Frame frame);
+  PROF_ALWAYS_INLINE uint32_t Add(Frame frame) {
+    uint32_t number = Find(frame);
+    return number != kNone ? number : AddNew(frame);
+  }
   // kNone: it was not added.
-  uint32_t Find(Frame frame) const {
+  PROF_ALWAYS_INLINE uint32_t Find(Frame frame) const {
     return index_.Find(frame.value, [&](uint32_t i) { return entries_[i].frame == frame; });
+  }
+  bool Allocates(Frame frame) const {
+    uint32_t number = Find(frame);
+    return number != kNone && entries_[number].allocates;
   }
   Entry& operator[](uint32_t number) { return entries_[number]; }
   const Entry& operator[](uint32_t number) const { return entries_[number]; }
-  std::span<Entry> entries() { return entries_.span(); }
+  uint32_t size() const { return entries_.size(); }
 
   // Names all that were added since the last time. False: no memory.
   [[nodiscard]] bool Name();
+  // Without a name: not known, or Name was not called since.
+  FunctionSymbol SymbolOf(uint32_t number) const {
+    return number < named_ ? symbols_[number] : FunctionSymbol();
+  }
 
  private:
+  uint32_t AddNew(Frame frame);
+
   const ModuleTable& modules_;
   Arena& arena_;
   GrowingArray<Entry> entries_;
   HashIndex index_;
-  uint32_t named_ = 0;  // of the entries, the first ones
+  FunctionSymbol* symbols_ = nullptr;
+  uint32_t named_ = 0;  // of the entries: the first ones, whose symbols those are
 };
 
 }  // namespace profagent

@@ -77,7 +77,7 @@ class Encoder {
   void MeetModule(Frame frame);
   void NameLocations();
   uint32_t FunctionId(uint32_t name);
-  uint32_t NameOf(const FrameTable::Entry& entry);
+  uint32_t NameOf(uint32_t frame_number);
 
   void AddComments();
   void AddRates();
@@ -126,7 +126,7 @@ Status Encoder::Run() {
   arena_.HoldBack(arena_.limit() / kPlacesShare);
   damaged_records_ +=
       CollectSamples(ledger_, request_.kind, request_.end_monotonic, modules_, arena_, &frames_, &samples_);
-  samples_.Finish();
+  samples_.Finish([&](Frame frame) { return frames_.Allocates(frame); });
   arena_.HoldBack(0);
 
   for (const ValueType& type : kind_.sample_types) WriteValueType(1, type);
@@ -301,13 +301,14 @@ std::string_view Encoder::AbsolutePath(std::string_view path) {
 void Encoder::NameLocations() {
   if (!frames_.Name()) names_incomplete_ = true;
   for (Location& location : locations_.span()) {
-    location.function = FunctionId(NameOf(frames_[location.frame]));
+    location.function = FunctionId(NameOf(location.frame));
   }
 }
 
-uint32_t Encoder::NameOf(const FrameTable::Entry& entry) {
-  const Frame frame = entry.frame;
-  if (!entry.symbol.name.empty()) return strings_.Add(entry.symbol.name);
+uint32_t Encoder::NameOf(uint32_t frame_number) {
+  const Frame frame = frames_[frame_number].frame;
+  if (std::string_view symbol = frames_.SymbolOf(frame_number).name; !symbol.empty())
+    return strings_.Add(symbol);
   if (frame.module() == ModuleId::kSynthetic) return strings_.Add(SyntheticFrameName(frame));
   if (frame.module() == ModuleId::kNone)
     return strings_.AddCopy(FixedText<24>().Add(Hex{frame.offset()}).view());

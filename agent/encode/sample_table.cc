@@ -60,14 +60,6 @@ ShownStack SampleTable::WithoutHiddenModule(std::span<const Frame> stack) {
   return ShownStack({kept, end});
 }
 
-void SampleTable::HideLeaves(FunctionRef<bool(Frame)> is_hidden) {
-  for (SampleRow& row : rows_.span()) {
-    uint32_t leaves = 0;
-    while (leaves < row.stack.size() && is_hidden(row.stack[leaves])) ++leaves;
-    if (leaves < row.stack.size()) row.stack.RemoveLeaves(leaves);
-  }
-}
-
 ShownStack SampleTable::Cut(ShownStack stack) {
   if (stack.size() <= max_depth_) return stack;
   auto* kept = arena_.AllocateArray<Frame>(max_depth_);
@@ -86,21 +78,17 @@ void SampleTable::SortByPlace() {
   by_place_ = true;
 }
 
-void SampleTable::Finish() {
+void SampleTable::Finish(FunctionRef<bool(Frame)> is_hidden) {
   if (!by_place_) SortByPlace();
-  std::span<SampleRow> rows = rows_.span();
-  for (SampleRow& row : rows) row.stack = Cut(row.stack);
-  AddUp();
-  rows = rows_.span();
-  std::sort(rows.begin(), rows.end(), Before{.by_weight = true});
-}
-
-// Hiding makes some equal, and two threads that met a stack in the same instant.
-void SampleTable::AddUp() {
   HashIndex index(arena_);
   uint32_t kept = 0;
   for (uint32_t i = 0; i < rows_.size(); ++i) {
-    const SampleRow& row = rows_[i];
+    SampleRow& row = rows_[i];
+    uint32_t leaves = 0;
+    while (leaves < row.stack.size() && is_hidden(row.stack[leaves])) ++leaves;
+    if (leaves < row.stack.size()) row.stack.RemoveLeaves(leaves);
+    row.stack = Cut(row.stack);
+    // Hiding makes some equal, and two threads that met a stack in the same instant.
     uint64_t hash = Hash(row.stack, row.key);
     uint32_t same = index.Find(hash, [&](uint32_t other) { return row.IsSameAs(rows_[other]); });
     if (same == HashIndex::kNone) {
@@ -114,6 +102,8 @@ void SampleTable::AddUp() {
     sum.second = SaturatingSum(sum.second, row.counts.second);
   }
   while (rows_.size() > kept) rows_.RemoveLast();
+  std::span<SampleRow> rows = rows_.span();
+  std::sort(rows.begin(), rows.end(), Before{.by_weight = true});
 }
 
 }  // namespace profagent

@@ -99,16 +99,14 @@ class SampleTable {
   // `frames` must outlive the table.
   void Add(std::span<const Frame> frames, const SampleKey& key, const SampleCounts& counts);
 
-  // After the last Add: such frames are left out at the leaf's end, as long as any other frame is left.
-  void HideLeaves(FunctionRef<bool(Frame)> is_hidden);
   // Stacks are cut to this, [truncated] being the last frame then. 0: not at all.
   void CutAt(uint32_t max_depth) { max_depth_ = max_depth != 0 ? max_depth : kMaxStackRecord; }
 
   // After the last Add, Finish does it otherwise: in the order of the ledger's memory, which is read from front to back then.
   // Neighbours share most of their stacks.
   void SortByPlace();
-  // After the last Add: cuts, adds up, sorts.
-  void Finish();
+  // After the last Add: leaves such frames out at the leaf's end, as long as any other frame is left, cuts, adds up, sorts.
+  void Finish(FunctionRef<bool(Frame)> is_hidden);
 
   std::span<const SampleRow> rows() { return rows_.span(); }
   uint64_t left_out() const { return left_out_; }  // for want of memory
@@ -116,7 +114,6 @@ class SampleTable {
  private:
   ShownStack WithoutHiddenModule(std::span<const Frame> stack);
   ShownStack Cut(ShownStack stack);
-  void AddUp();
 
   Arena& arena_;
   GrowingArray<SampleRow> rows_;

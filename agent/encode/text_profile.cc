@@ -66,7 +66,7 @@ class TextEncoder {
 Status TextEncoder::Run() {
   if (line_ == nullptr || !modules_.Collect()) return Error::Of("no memory to write a profile as text");
   CollectSamples(ledger_, request_.kind, request_.end_monotonic, modules_, arena_, &frames_, &samples_);
-  samples_.Finish();
+  samples_.Finish([&](Frame frame) { return frames_.Allocates(frame); });
   if (!NameAllFrames()) return Error::Of("no memory to write a profile as text");
   WriteHead();
   for (const SampleRow& row : samples_.rows()) {
@@ -173,7 +173,7 @@ uint64_t TextEncoder::AddressOf(Frame frame) const {
 std::string_view TextEncoder::FunctionCell(Frame frame, char* memory, size_t size) const {
   TextWriter cell(memory, size);
   if (frame.module() == ModuleId::kSynthetic) return cell.Add(SyntheticFrameName(frame)).view();
-  const FunctionSymbol& symbol = frames_[frames_.Find(frame)].symbol;
+  const FunctionSymbol symbol = frames_.SymbolOf(frames_.Find(frame));
   if (symbol.name.empty()) return {};
   return cell.Add(symbol.name.substr(0, 400), "+", Hex{frame.offset() - symbol.start}).view();
 }

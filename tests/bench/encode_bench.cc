@@ -1,7 +1,8 @@
 // What it costs to write a profile of 100 000 distinct stacks: must stay <= 300 ms (design.md, section 4).
 //
 // Each stack is 10 to 50 frames deep, in 30 000 distinct places of 12 modules: more places than a program of clang's
-// size shows in an hour. Run: build/tests/bench/encode_bench. Compare within one run only.
+// size shows in an hour. A heap sample has one or two sizes a stack, and operator new at its leaf, which is hidden.
+// Run: build/tests/bench/encode_bench. Compare within one run only.
 
 #include <benchmark/benchmark.h>
 
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "agent/encode/pprof_encoder.h"
+#include "agent/ledger/heap_sites.h"
 #include "agent/ledger/ledger.h"
 
 namespace profagent {
@@ -20,6 +22,9 @@ constexpr int kStacks = 100'000;
 constexpr uint64_t kPlacesPerModule = 2'500;
 constexpr uint16_t kModules = 12;
 constexpr size_t kShallowest = 10, kDeepest = 50;
+constexpr uint64_t kNewPlace = kPlacesPerModule;  // of module 1, behind all others
+
+Frame PlaceIn(ModuleId module, uint64_t number) { return Frame::Of(module, 0x1000 + number * 64); }
 
 Ledger& BigLedger() {
   static Ledger ledger = [] {
@@ -40,8 +45,7 @@ Ledger& BigLedger() {
     auto place = [&] {
       uint64_t number = random() % (kModules * kPlacesPerModule);
       if (random() % 2) number = number * number / (kModules * kPlacesPerModule);
-      return Frame::Of(ModuleId{static_cast<uint16_t>(1 + number % kModules)},
-                       0x1000 + number / kModules * 64);
+      return PlaceIn(ModuleId{static_cast<uint16_t>(1 + number % kModules)}, number / kModules);
     };
     std::vector<std::vector<Frame>> stacks;  // root first
     std::vector<Frame> leaf_first;
@@ -56,6 +60,14 @@ Ledger& BigLedger() {
       leaf_first.assign(stack.rbegin(), stack.rend());
       ++made.header()->cpu_ticks;  // not 0: there are samples
       made.AddCpuTicks(made.InternStack(leaf_first, WalkEnd::kOutermost), kNoText, 1 + random() % 4);
+      leaf_first.insert(leaf_first.begin(), PlaceIn(ModuleId{1}, kNewPlace));
+      StackId allocates = made.InternStack(leaf_first, WalkEnd::kOutermost);
+      for (uint64_t sizes = 1 + random() % 2; sizes > 0; --sizes) {
+        HeapSiteRecord* site = made.FindHeapSite(allocates, Bytes{16 << random() % 8});
+        if (site == nullptr) std::abort();
+        CountAllocation(made.header(), site);
+        if (random() % 2) CountFree(made.header(), site);
+      }
       stacks.push_back(std::move(stack));
     }
     return made;
@@ -71,20 +83,23 @@ void Names(const SymbolRequest& request, std::span<FunctionSymbol> names) {
       made.push_back("_ZN4llvm12_GLOBAL__N_1L20someFunctionOfNumber" + std::to_string(i) +
                      "ERKNS_8FunctionERNS_5ValueE");
     }
+    made.push_back("_Znwm");
     return made;
   }();
   for (size_t i = 0; i < names.size(); ++i)
     names[i].name = all[(request.addresses[i] - 0x1000) / 64 % all.size()];
 }
 
-template <auto kEncode>
+template <ProfileKind kKind, auto kEncode>
 void WriteProfile(benchmark::State& state) {
   Result<LedgerView> view = LedgerView::Over(BigLedger().bytes());
   size_t bytes = 0, memory = 0;
   for (auto _ : state) {
     Arena arena;
     bytes = 0;
-    Status status = kEncode(*view, EncodeRequest{}, Names, arena, [&](std::span<const std::byte> part) {
+    EncodeRequest request{};
+    request.kind = kKind;
+    Status status = kEncode(*view, request, Names, arena, [&](std::span<const std::byte> part) {
       bytes += part.size();
       return true;
     });
@@ -94,8 +109,19 @@ void WriteProfile(benchmark::State& state) {
   state.counters["bytes"] = static_cast<double>(bytes);
   state.counters["arena_bytes"] = static_cast<double>(memory);
 }
-BENCHMARK(WriteProfile<EncodeProfile>)->Name("encode 100000 stacks, plain")->Unit(benchmark::kMillisecond);
-BENCHMARK(WriteProfile<EncodeProfileGzip>)->Name("encode 100000 stacks, gzip")->Unit(benchmark::kMillisecond);
+constexpr ProfileKind kCpu = ProfileKind::kCpu, kHeap = ProfileKind::kHeap;
+BENCHMARK(WriteProfile<kCpu, EncodeProfile>)
+    ->Name("cpu, 100000 stacks, plain")
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(WriteProfile<kCpu, EncodeProfileGzip>)
+    ->Name("cpu, 100000 stacks, gzip")
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(WriteProfile<kHeap, EncodeProfile>)
+    ->Name("heap, 100000 stacks, plain")
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(WriteProfile<kHeap, EncodeProfileGzip>)
+    ->Name("heap, 100000 stacks, gzip")
+    ->Unit(benchmark::kMillisecond);
 
 // For scale: only looking at every record.
 void ReadLedger(benchmark::State& state) {

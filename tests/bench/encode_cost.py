@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What it costs to write a profile of 100 000 distinct stacks: judges what tests/bench/encode_bench measures.
+"""What it costs to write a CPU or heap profile of 100 000 distinct stacks: judges what tests/bench/encode_bench measures.
 
 Bound (design.md section 4): 300 ms, compressed. What writing the profile of a real program costs is in cpu_cost.py's tables.
 """
@@ -10,7 +10,7 @@ import subprocess
 from common import Bench, median, quantile
 
 BOUND_MS = 300
-CASE = "encode 100000 stacks, gzip"
+CASES = ["cpu, 100000 stacks, gzip", "heap, 100000 stacks, gzip"]
 
 
 def main():
@@ -29,8 +29,9 @@ def main():
             ms = [r["cpu_time"] for r in mine]
             more = "".join(", %s %.1f MB" % (what, mine[0][what] / 1e6) for what in ("bytes", "arena_bytes") if what in mine[0])
             print("%-28s %10.1f %10.1f %10.1f%s" % (case, median(ms), quantile(ms, 0.1), quantile(ms, 0.9), more))
-        ms = [r["cpu_time"] for r in runs if r["run_name"] == CASE]
-        bench.verdict(median(ms) <= BOUND_MS, min(ms) > BOUND_MS, "%s: %.1f ms, bound %d ms" % (CASE, median(ms), BOUND_MS))
+        for case in CASES:
+            ms = [r["cpu_time"] for r in runs if r["run_name"] == case]
+            bench.verdict(median(ms) <= BOUND_MS, min(ms) > BOUND_MS, "%s: %.1f ms, bound %d ms" % (case, median(ms), BOUND_MS))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@
 namespace profagent {
 namespace {
 
+bool NoFrame(Frame) { return false; }
+
 // Equal samples may stand anywhere, and are added up where the first of them stands.
 TEST(SampleTable, SortsByValueThenByPlaceThenByKey) {
   using Plain = std::tuple<uint64_t, size_t, uint64_t, std::string>;  // ~weight, place, size, name
@@ -54,7 +56,7 @@ TEST(SampleTable, SortsByValueThenByPlaceThenByKey) {
     for (auto& [key, row] : rows)
       expected.emplace_back(~row.second, row.first, std::get<1>(key), std::get<2>(key));
     std::sort(expected.begin(), expected.end());
-    table.Finish();
+    table.Finish(NoFrame);
     for (const SampleRow& row : table.rows()) {
       found.emplace_back(~row.counts.weight, static_cast<size_t>(row.recorded - memory.data()) / 12,
                          row.key.size, std::string(row.key.name));
@@ -73,7 +75,7 @@ TEST(SampleTable, AddsUpEqualSamplesWithoutWrappingRound) {
   table.Add(frames, {"v"}, {.weight = 0});
   table.Add(frames, {"u", 1}, {.weight = UINT64_MAX - 1});
   table.Add(frames, {"u", 1}, {.weight = 2});
-  table.Finish();
+  table.Finish(NoFrame);
   ASSERT_EQ(table.rows().size(), 3u);
   EXPECT_EQ(table.rows()[0].counts.weight, UINT64_MAX);
   EXPECT_EQ(table.rows()[1].counts.weight, 11u);
@@ -90,7 +92,7 @@ TEST(SampleTable, CountsWhatItHasNoMemoryFor) {
   for (const Frame& frame : frames) table.Add({&frame, 1}, {}, {.weight = 1});
   EXPECT_GT(table.left_out(), 0u);
   EXPECT_EQ(table.rows().size() + table.left_out(), 10000u);
-  table.Finish();
+  table.Finish(NoFrame);
   EXPECT_EQ(table.rows()[0].stack[0], Frame{0});
 }
 
@@ -104,8 +106,7 @@ TEST(SampleTable, HidesLeavesButNeverAWholeStack) {
   table.Add(stack, {}, {.weight = 1});
   table.Add(same, {}, {.weight = 2});
   table.Add(all, {}, {.weight = 1});
-  table.HideLeaves([](Frame frame) { return frame == Frame{3} || frame == Frame{5}; });
-  table.Finish();
+  table.Finish([](Frame frame) { return frame == Frame{3} || frame == Frame{5}; });
   ASSERT_EQ(table.rows().size(), 2u);
   EXPECT_EQ(table.rows()[0].counts.weight, 3u);
   EXPECT_EQ(table.rows()[0].stack, ShownStack(same));
@@ -126,7 +127,7 @@ TEST(SampleTable, LeavesTheHiddenModuleOutWhereverItStands) {
   const Frame other[] = {a, c}, only_hidden[] = {x, y};
   table.Add(other, {}, {.weight = 3});
   table.Add(only_hidden, {}, {.weight = 1});
-  table.Finish();
+  table.Finish(NoFrame);
   ASSERT_EQ(table.rows().size(), 3u);
   EXPECT_EQ(table.rows()[0].counts.weight, std::size(same));
   EXPECT_EQ(table.rows()[0].stack, ShownStack(same[0]));
@@ -150,7 +151,7 @@ TEST(SampleTable, HidingTakesNoMemory) {
   SampleTable table(arena);
   table.HideModule(ModuleId{2});
   for (const std::vector<Frame>& stack : stacks) table.Add(stack, {}, {.weight = 1});
-  table.Finish();
+  table.Finish(NoFrame);
   EXPECT_EQ(table.left_out(), 0u);
   EXPECT_EQ(table.rows().size(), kStacks);
   EXPECT_EQ(table.rows()[0].stack.size(), 39u);
@@ -165,8 +166,7 @@ TEST(SampleTable, CutsAfterHiding) {
   Frame deep[] = {Frame{1}, Frame{2}, Frame{3}, Frame{4}, Frame{5}};
   table.Add(fits, {}, {.weight = 2});
   table.Add(deep, {}, {.weight = 1});
-  table.HideLeaves([](Frame frame) { return frame == Frame{1}; });
-  table.Finish();
+  table.Finish([](Frame frame) { return frame == Frame{1}; });
   ASSERT_EQ(table.rows().size(), 2u);
   EXPECT_EQ(table.rows()[0].stack.size(), 3u);
   EXPECT_EQ(table.rows()[0].stack[2], Frame{4});
