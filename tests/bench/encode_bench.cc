@@ -64,7 +64,7 @@ Ledger& BigLedger() {
       leaf_first.insert(leaf_first.begin(), PlaceIn(ModuleId{1}, kNewPlace));
       StackId allocates = made.InternStack(leaf_first, WalkEnd::kOutermost);
       for (int sizes = random() % 5 == 0 ? 2 : 1; sizes > 0; --sizes) {
-        HeapSiteRecord* site = made.FindHeapSite(allocates, Bytes{16 << random() % 8});
+        HeapSiteRecord* site = made.FindHeapSite(allocates, Bytes{uint64_t{16} << random() % 8});
         if (site == nullptr) std::abort();
         CountAllocation(made.header(), site);
         if (random() % 2) CountFree(made.header(), site);
