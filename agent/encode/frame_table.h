@@ -46,7 +46,7 @@ class FrameTable {
   const Entry& operator[](uint32_t number) const { return entries_[number]; }
   uint32_t size() const { return entries_.size(); }
 
-  // Names all that were added since the last time. False: no memory.
+  // Names all that have no symbol yet. False: no memory, and it may be tried again.
   [[nodiscard]] bool Name();
   // Without a name: not known, or Name was not called since.
   FunctionSymbol SymbolOf(uint32_t number) const {
