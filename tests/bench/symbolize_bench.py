@@ -4,7 +4,7 @@
     tests/bench/symbolize_bench.py [--build BUILD] [--compiler g++] [--runs 5] [--addresses 10000]
 
 Makes the binary (about a minute the first time, kept in BUILD/bench-symbolize/), then runs BUILD/tests/bench/symbolize_bench,
-which prints times, memory and agreement, and fails when profagent is slower than llvm-symbolizer, needs more than
+which prints times, memory and agreement, and fails when profagent is slower than llvm-symbolizer, needs more than a second or
 1.5 GB, or says something else on more than 0.1 % of the addresses.
 
 Compiling 100 MB of DWARF would take ten minutes. So two units are compiled, a huge one and a small one, each in a
