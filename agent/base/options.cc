@@ -1,11 +1,14 @@
 #include "agent/base/options.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <cstring>
 #include <iterator>
 #include <span>
 
+#include "agent/base/raw_syscall.h"
 #include "agent/base/signal_text.h"
 
 namespace profagent {
@@ -34,9 +37,17 @@ struct Source {
 
   template <class... Parts>
   void Refuse(const Value& value, const Parts&... what_is_accepted) const {
-    FixedText<1024> line;
-    line.Add(value.name, "=", value.text.substr(0, 256), " cannot be used: ", what_is_accepted...);
+    char memory[1024];
+    TextWriter line(memory, sizeof memory);
+    BeginRefusal(value, line);
+    line.Add(what_is_accepted...);
     report(line.view());
+  }
+
+ private:
+  // Once, not for each line that there is: half a kilobyte of the library.
+  __attribute__((noinline)) static void BeginRefusal(const Value& value, TextWriter& line) {
+    line.Add(value.name, "=", value.text.substr(0, 256), " cannot be used: ");
   }
 };
 
@@ -235,14 +246,38 @@ std::string_view TakePart(std::string_view* path) {
   }
 }
 
-// By their spelling alone: "x" and "./x".
-bool NameOneFile(std::string_view one, std::string_view other) {
+// "x" and "./x".
+bool AreSpelledAlike(std::string_view one, std::string_view other) {
   if (one.starts_with('/') != other.starts_with('/')) return false;
   for (;;) {
     std::string_view part = TakePart(&one);
     if (part != TakePart(&other)) return false;
     if (part.empty()) return true;
   }
+}
+
+void Look(std::string_view path, struct stat* status) {
+  static constinit char memory[kMaxOptionText + 3];  // the stack may be a small one
+  TextWriter text(memory, sizeof memory);
+  text.Add(path.starts_with('/') ? "" : "./", path);
+  RawSyscall(SYS_newfstatat, AT_FDCWD, memory, status, 0);
+}
+
+// Whether both lead to one that is there, and of that type.
+bool LeadToOne(mode_t type, std::string_view one, std::string_view other) {
+  struct stat status[2] = {};
+  Look(one, &status[0]);
+  Look(other, &status[1]);
+  return (status[0].st_mode & S_IFMT) == type && status[0].st_ino == status[1].st_ino &&
+         status[0].st_dev == status[1].st_dev;
+}
+
+// By their spelling, by a link, or of one directory under two names ("x" and "$PWD/x").
+bool NameOneFile(std::string_view one, std::string_view other) {
+  if (AreSpelledAlike(one, other) || LeadToOne(S_IFREG, one, other)) return true;
+  const size_t name = one.rfind('/') + 1, others = other.rfind('/') + 1;
+  return one.substr(name) == other.substr(others) &&
+         LeadToOne(S_IFDIR, one.substr(0, name), other.substr(0, others));
 }
 
 // Of two kinds with one file the later would overwrite the earlier.

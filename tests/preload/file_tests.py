@@ -357,6 +357,20 @@ def symbolic_link_as_profile(t):
     t.expect_work(run, "app_work", 0.2)
 
 
+@each(["absolute", "link"])
+def two_kinds_with_one_file_have_two(t, how):
+    # The heap's was written over the CPU's, in silence.
+    name = t.dir / "cpu.prof"
+    if how == "link":
+        os.symlink(".", t.dir / "here")
+        name = "here/cpu.prof"
+    run = t.run("worker", 200, 7, hz=250, env={"CPUPROFILE": "cpu.prof", "HEAPPROFILE": name, "MEMPROFILERATE": 1})
+    t.expect_exit(run, 7)
+    t.expect_one_error_line(run, "HEAPPROFILE", "CPUPROFILE names the same file", "cpu.heap.prof")
+    t.expect(run.profiles() == ["cpu.heap.prof", "cpu.prof"], "the files are %s" % run.profiles(), run)
+    t.expect_work(run, "app_work", 0.2)
+
+
 @test()
 def profile_with_no_samples_is_readable(t):
     run = t.run("/bin/true", hz=1)

@@ -1,13 +1,18 @@
 #include "agent/base/options.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "agent/base/signal_text.h"
+#include "tests/unit/scratch_directory.h"
 
 namespace profagent {
 namespace {
@@ -184,6 +189,33 @@ TEST_F(OptionsTest, TwoKindsWithOneFileInTwoSpellingsAreKeptApart) {
       {"CPUPROFILE=a/x", "HEAPPROFILE=/a/x", "PEAKPROFILE=x", "BLOCKPROFILE=.x", "MUTEXPROFILE=a/../x"});
   EXPECT_EQ(others.mutex_profile, "a/../x") << "what a/.. is, a link may say";
   EXPECT_TRUE(reported_.empty());
+}
+
+// "$PWD/x.prof" was written over "x.prof", and a link's over the file that it means.
+TEST_F(OptionsTest, TwoKindsWithOneFileOnTwoWaysAreKeptApart) {
+  const testing::ScratchDirectory directory;
+  const std::string path = directory.path();
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(path);
+  ASSERT_EQ(mkdir("a", 0700), 0);
+  ASSERT_EQ(symlink("a", "to_a"), 0);
+  close(open("old", O_CREAT | O_WRONLY, 0600));
+  ASSERT_EQ(symlink("../old", "a/to_old"), 0);
+  ASSERT_EQ(symlink("/dev/null", "null1"), 0);
+  ASSERT_EQ(symlink("/dev/null", "null2"), 0);
+  const std::string absolute = "HEAPPROFILE=" + path + "/x.prof";
+  EXPECT_EQ(Parse({"CPUPROFILE=x.prof", absolute.c_str()}).heap_profile, path + "/x.heap.prof");
+  ASSERT_EQ(reported_.size(), 1u);
+  EXPECT_NE(reported_[0].find("CPUPROFILE names the same file"), std::string::npos) << reported_[0];
+  EXPECT_EQ(Parse({"CPUPROFILE=to_a/x", "HEAPPROFILE=a/x"}).heap_profile, "a/x.heap");
+  EXPECT_EQ(Parse({"CPUPROFILE=a/../x", "HEAPPROFILE=x"}).heap_profile, "x.heap");
+  EXPECT_EQ(Parse({"CPUPROFILE=old", "HEAPPROFILE=a/to_old"}).heap_profile, "a/to_old.heap");
+  const Options& others = Parse(
+      {"CPUPROFILE=null1", "HEAPPROFILE=null2", "PEAKPROFILE=a/x", "BLOCKPROFILE=x", "MUTEXPROFILE=b/x"});
+  EXPECT_EQ(others.heap_profile, "null2") << "a device takes all";
+  EXPECT_EQ(others.mutex_profile, "b/x");
+  EXPECT_TRUE(reported_.empty());
+  std::filesystem::current_path(before);
 }
 
 // /dev/shm holds files, which are replaced.
