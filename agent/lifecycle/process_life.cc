@@ -143,6 +143,8 @@ void WriteAll(WrittenAt when, Remember remember) {
 
 void WriteDump() {
   const WantedProfiles wanted = WantedBy(g_agent.options());
+  std::optional<PlainNameTurn> turn;  // others with plain names may take a dump in this moment, too
+  if (g_life->first) turn.emplace(g_agent.ledger(), wanted);
   uint32_t number = NextDumpNumber(g_agent.ledger(), wanted, Name(), g_life->dumps, WhoseDumps::kAll);
   g_life->dumps = number;
   g_agent.SettleCpu();

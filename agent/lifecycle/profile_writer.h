@@ -38,8 +38,8 @@ enum class WhoseDumps { kAll, kBeforeExec };
 uint32_t NextDumpNumber(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,
                         uint32_t last, WhoseDumps whose);
 
-// Held from the question whether a plain name has appeared until ours are written: the ranks of an MPI program end together, and
-// each found none of the other's. A lock of the directory (flock), which goes with the process; who does not get it writes all the same.
+// Held from the question whether a plain name (or a dump's) has appeared until ours are written: the ranks of an MPI program end
+// together, and are asked for a dump together, and each found none of the other's. A lock of the directory (flock), which goes with the process; who does not get it writes all the same.
 class PlainNameTurn {
  public:
   PlainNameTurn(const Ledger& ledger, const WantedProfiles& wanted);

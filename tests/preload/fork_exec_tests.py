@@ -407,6 +407,27 @@ def directory_that_cannot_be_locked(t):
 
 
 @test()
+def first_processes_that_take_a_dump_together(t):
+    # `pkill -USR2 app`: each saw no NAME.1, and wrote one. Of four dumps there were two or three.
+    for round_number in range(5):
+        directory = t.new_dir("round%d" % round_number)
+        ranks = [t.start("ends", "wait", hz=250, cwd=directory) for _ in range(4)]
+        for rank in ranks:
+            rank.wait_for_output(b"ready")
+        for rank in ranks:
+            rank.signal(signal.SIGUSR2)
+        names = ["cpu.prof.%d" % n for n in range(1, 5)]
+        limit = time.monotonic() + 5
+        while not all((directory / name).exists() for name in names) and time.monotonic() < limit:
+            time.sleep(0.02)
+        for rank in ranks:
+            rank.signal(signal.SIGKILL)
+        runs = [rank.finish() for rank in ranks]
+        dumps = [name for name in runs[0].profiles() if name.startswith("cpu.prof.")]
+        t.expect(dumps == names, "the dumps are %s" % dumps, runs[0])
+
+
+@test()
 def two_first_processes_at_once(t):
     # `mpirun env LD_PRELOAD=... ./app`, or `app & app &` with the variables in the environment: nobody told them of each other.
     first, second = (t.start("ends", "wait", hz=250) for _ in range(2))
