@@ -18,9 +18,9 @@ namespace profagent {
 namespace {
 
 constexpr size_t kMaxProcessesNamed = 10;
-// Stacks of a kind that was asked for; beside others, fewer.
+// Stacks of a kind that was asked for; where all are taken without a word, fewer.
 constexpr size_t kStacks = 5;
-constexpr size_t kStacksBesideOthers = 3;
+constexpr size_t kStacksNotAskedFor = 3;
 constexpr size_t kLineWidth = 120;
 constexpr size_t kColumn = 10;                 // as in pprof's tables
 constexpr uint64_t kLongestTick = 10'000'000;  // of the kernels that there are; no period is shorter
@@ -123,8 +123,7 @@ class Summary {
     return " of " + output.whose + (count > 1 ? ", the largest of " + std::to_string(count) : "");
   }
   size_t StackCount(const KindRequest& request) const {
-    const bool alone = request.asked && wanted_.Written().size() <= 2;
-    return std::min<size_t>(alone ? kStacks : kStacksBesideOthers, static_cast<size_t>(lines_));
+    return std::min<size_t>(request.asked ? kStacks : kStacksNotAskedFor, static_cast<size_t>(lines_));
   }
 
   void CpuTable() const;
