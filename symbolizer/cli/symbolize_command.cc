@@ -1,8 +1,10 @@
 #include "symbolizer/cli/symbolize_command.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -29,6 +31,16 @@ void PrintReport(const SymbolizeReport& report) {
   for (const ModuleReport& module : report.modules) PrintError(module.Text());
 }
 
+// A name that was typed wrong. PROFAGENT_DEBUG_PATH is like PATH: what is in it need not be there.
+void WarnOfMissingDirectories(const std::vector<std::string>& debug_path) {
+  for (const std::string& directory : debug_path) {
+    struct stat status;
+    const bool there = stat(directory.c_str(), &status) == 0;
+    if (there && S_ISDIR(status.st_mode)) continue;
+    PrintError(Error::OfKernel(there ? ENOTDIR : errno, "--debug-path: nothing is found in ", directory));
+  }
+}
+
 Status RunSymbolize(const Arguments& arguments) {
   if (arguments.input.empty() || arguments.output.empty()) return Error::Of("the name of a file is empty");
   const std::string output = arguments.output == "-" ? "/dev/stdout" : arguments.output;
@@ -37,15 +49,18 @@ Status RunSymbolize(const Arguments& arguments) {
   }
   Result<Profile> profile = ReadProfile(arguments.input);
   if (!profile) return profile.error();
+  WarnOfMissingDirectories(arguments.debug_path);
   SymbolizeOptions options = SymbolizeOptions::FromEnvironment();
   // What is said on the command line comes before what the environment says.
   options.debug_path.insert(options.debug_path.begin(), arguments.debug_path.begin(),
                             arguments.debug_path.end());
   options.demangle = arguments.demangle == "full";
-  options.perf_map = arguments.perf_map;
   SymbolizeReport report;
   if (Status symbolized = Symbolize(&*profile, options, &report); !symbolized) {
     return ErrorAbout(arguments.input, symbolized.error().text.view());
+  }
+  if (!arguments.perf_map.empty()) {
+    if (Status named = NameByPerfMap(&*profile, arguments.perf_map, {}, &report); !named) return named;
   }
   if (Status written = WriteProfile(*profile, output); !written) return written;
   if (!arguments.quiet) PrintReport(report);

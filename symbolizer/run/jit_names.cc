@@ -82,7 +82,7 @@ void NameJitCode(std::deque<Output>& outputs, RunReport& report) {
       PerfMapRules rules{
           .only_trusted = true,
           .not_before = static_cast<int64_t>(origin.began_nanos / kNanosPerSecond) - kSlackSeconds};
-      Status named = NameByPerfMap(&profile, PerfMapPath(origin.pid), rules);
+      Status named = NameByPerfMap(&profile, PerfMapPath(origin.pid), rules, nullptr);
       if (!named && named.error().code != ENOENT) problems.emplace(named.error().text.view());
     }
     if (output.kind != ProfileKind::kCpu) continue;

@@ -136,18 +136,14 @@ class Rewriter {
       ModuleReport module_report = SymbolizeModule(&module);
       if (report != nullptr && !module.items.empty()) report->modules.push_back(std::move(module_report));
     }
-    if (!options_.perf_map.empty()) {
-      ModuleReport map_report;
-      if (Status named = NameUnmapped(options_.perf_map, {}, &map_report); !named) return named;
-      if (report != nullptr) report->modules.push_back(std::move(map_report));
-    }
     Rewrite();
     return Done{};
   }
 
-  Status RunPerfMap(const std::string& map, PerfMapRules rules) {
-    ModuleReport unused;
-    if (Status named = NameUnmapped(map, rules, &unused); !named) return named;
+  Status RunPerfMap(const std::string& map, PerfMapRules rules, SymbolizeReport* report) {
+    ModuleReport map_report;
+    if (Status named = NameUnmapped(map, rules, &map_report); !named) return named;
+    if (report != nullptr) report->modules.push_back(std::move(map_report));
     Rewrite();
     return Done{};
   }
@@ -422,9 +418,9 @@ Status Symbolize(Profile* profile, const SymbolizeOptions& options, SymbolizeRep
   return Done{};
 }
 
-Status NameByPerfMap(Profile* profile, const std::string& map, PerfMapRules rules) {
+Status NameByPerfMap(Profile* profile, const std::string& map, PerfMapRules rules, SymbolizeReport* report) {
   const SymbolizeOptions options;
-  return Rewriter(profile, options).RunPerfMap(map, rules);
+  return Rewriter(profile, options).RunPerfMap(map, rules, report);
 }
 
 void HideInlinedAllocators(Profile* profile) {

@@ -20,7 +20,6 @@ struct SymbolizeOptions {
   std::vector<std::string> debug_path;
   bool use_debuginfod = false;
   bool demangle = true;
-  std::string perf_map;  // what names code that no file has (perf_map.h); "": nothing
 
   // PROFAGENT_DEBUG_PATH (colons between directories); debuginfod if DEBUGINFOD_URLS is set.
   static SymbolizeOptions FromEnvironment();
@@ -56,14 +55,15 @@ struct SymbolizeReport {
 Status Symbolize(perftools::profiles::Profile* profile, const SymbolizeOptions& options,
                  SymbolizeReport* report);
 
-// Symbolize's share in the locations of code that no file has: those that `map` describes.
-Status NameByPerfMap(perftools::profiles::Profile* profile, const std::string& map, PerfMapRules rules);
+// Names the locations of code that no file has and `map` describes (perf_map.h); `report` as above. Fails when the map cannot be read.
+Status NameByPerfMap(perftools::profiles::Profile* profile, const std::string& map, PerfMapRules rules,
+                     SymbolizeReport* report);
 
 // Symbolize's share in the samples: the agent's label `lock` is a variable's name, maybe with a distance behind it.
 void DemangleLocks(perftools::profiles::Profile* profile);
 
 // Symbolize's share in the leaves of heap profiles, from which the agent has taken the allocator's frames: inlined functions of its
-// names go, too. The loader has such, which call libc's (glibc's rtld-malloc.h).
+// names go, too. The loader has such, which call libc's (glibc's rtld-malloc.h), and Rust a handful for each allocation.
 void HideInlinedAllocators(perftools::profiles::Profile* profile);
 
 }  // namespace profagent

@@ -103,6 +103,25 @@ TEST_F(CommandTest, LooksWhereItIsTold) {
   unsetenv("PROFAGENT_DEBUG_PATH");
 }
 
+// A directory's name with a typing error in it was passed by in silence.
+TEST_F(CommandTest, SaysWhereItCannotLook) {
+  MakeProfile();
+  Outcome outcome =
+      Run("symbolize -q --debug-path nowhere --debug-path . --debug-path main.cc in.prof -o out.prof");
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_EQ(outcome.output,
+            "profagent: --debug-path: nothing is found in nowhere: No such file or directory\n"
+            "profagent: --debug-path: nothing is found in main.cc: Not a directory\n");
+}
+
+// The profile was named before it, as if that were what is missing.
+TEST_F(CommandTest, NamesThePerfMapThatItCannotRead) {
+  MakeProfile();
+  Outcome outcome = Run("symbolize --perf-map absent.map in.prof -o out.prof");
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_EQ(outcome.output, "profagent: absent.map: No such file or directory\n");
+}
+
 TEST_F(CommandTest, NamesWhatItCannotReadOrWrite) {
   MakeProfile();
   Outcome outcome = Run("symbolize missing.prof -o out.prof");
