@@ -93,6 +93,15 @@ uint64_t Rate(const std::string& option, const std::string& text, uint64_t most)
   return rate;
 }
 
+// "--cpu[=HZ]": CLI11 would put a blank between an option and its value, which must not be typed here.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_opts(const CLI::Option* option) const override {
+    const std::string value = CLI::Formatter::make_option_opts(option);
+    return value.starts_with(" [=") ? value.substr(1) : value;
+  }
+};
+
 // --KIND[=RATE]
 void AddKind(CLI::App& run, const std::string& option, const std::string& type, KindRequest& request,
              uint64_t most, const std::string& help) {
@@ -120,6 +129,7 @@ void RegisterRunCommand(CLI::App& app, CommandOutcome& outcome, int* argc, char*
   auto options = std::make_shared<RunOptions>();
   auto no_symbolize = std::make_shared<bool>(false);
   CLI::App* run = app.add_subcommand("run", "run a command, and show where its time and memory went");
+  run->formatter(std::make_shared<HelpFormatter>());
   run->footer(kFooter);
 
   WantedKinds& kinds = options->kinds;  // lives in the callback below

@@ -151,6 +151,10 @@ TEST_F(CommandTest, ExplainsItsOptions) {
   }
   EXPECT_NE(Run("symbolize --help").output.find("PROFAGENT_DEBUG_PATH"), std::string::npos);
   EXPECT_NE(Run("check --help").output.find("Exit status: 0"), std::string::npos);
+  const std::string run_help = Run("run --help").output;
+  for (const char* option :
+       {"\n  --cpu[=HZ] ", "\n  --heap[=RATE] ", "\n  --block[=NS] ", "\n  --mutex[=N] "})
+    EXPECT_NE(run_help.find(option), std::string::npos) << option << "\n" << run_help;
 }
 
 TEST_F(CommandTest, ChecksWithAnExitStatusForScripts) {
