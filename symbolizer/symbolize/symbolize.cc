@@ -371,6 +371,31 @@ class Rewriter {
   std::unordered_map<std::string, std::string> display_names_;
 };
 
+// malloc and its like, as the agent knows them in the symbol tables; and what Rust has between them and the collections: the
+// functions of its module `alloc`, the trait Allocator for Global, GlobalAlloc for System. A collection's own (RawVec's growth) says
+// why memory was asked for.
+bool IsAllocators(const std::string& symbol) {
+  const std::string name = Demangle(symbol);
+  static constexpr std::string_view kWhole[] = {"malloc",
+                                                "calloc",
+                                                "realloc",
+                                                "alloc::alloc::alloc",
+                                                "alloc::alloc::alloc_zeroed",
+                                                "alloc::alloc::realloc",
+                                                "alloc::alloc::exchange_malloc"};
+  static constexpr std::string_view kLast[] = {"__rust_alloc", "__rust_alloc_zeroed", "__rust_realloc",
+                                               "__rdl_alloc",  "__rdl_alloc_zeroed",  "__rdl_realloc"};
+  static constexpr std::string_view kBegin[] = {
+      "alloc::alloc::Global::", "<alloc::alloc::Global>::",
+      "<alloc::alloc::Global as core::alloc::Allocator>::", "<std::alloc::System as core::alloc::"};
+  const size_t scope = name.rfind("::");
+  const std::string_view last = std::string_view(name).substr(scope == name.npos ? 0 : scope + 2);
+  return std::ranges::find(kWhole, name) != std::end(kWhole) ||
+         std::ranges::find(kLast, last) != std::end(kLast) ||
+         std::ranges::any_of(kBegin, [&](std::string_view begin) { return name.starts_with(begin); }) ||
+         (name.starts_with("std::sys") && name.find("::alloc::") != name.npos);
+}
+
 }  // namespace
 
 SymbolizeOptions SymbolizeOptions::FromEnvironment() {
@@ -429,19 +454,34 @@ void HideInlinedAllocators(Profile* profile) {
     return tables.Text(type.type()) == "alloc_space" || tables.Text(type.type()) == "peak_space";
   });
   if (!is_heap) return;
+  std::unordered_map<uint64_t, Location*> locations;
+  for (Location& location : *profile->mutable_location()) locations[location.id()] = &location;
+  std::unordered_map<uint64_t, int> hidden_lines;  // from the innermost on, by location
+  auto hidden_lines_of = [&](uint64_t id) {
+    const auto [entry, is_new] = hidden_lines.try_emplace(id, 0);
+    const auto found = locations.find(id);
+    if (!is_new || found == locations.end()) return entry->second;
+    const auto& lines = found->second->line();
+    const auto shown = std::ranges::find_if(
+        lines, [&](const Line& line) { return !IsAllocators(tables.NameOf(line.function_id())); });
+    return entry->second = static_cast<int>(shown - lines.begin());
+  };
   std::unordered_set<uint64_t> leaves;
-  for (const Sample& sample : profile->sample()) {
-    if (sample.location_id_size() > 0) leaves.insert(sample.location_id(0));
-  }
-  for (Location& location : *profile->mutable_location()) {
-    if (!leaves.contains(location.id())) continue;
-    int hidden = 0;
-    while (hidden + 1 < location.line_size()) {
-      const std::string& name = tables.NameOf(location.line(hidden).function_id());
-      if (name != "malloc" && name != "calloc" && name != "realloc") break;
-      ++hidden;
+  for (Sample& sample : *profile->mutable_sample()) {
+    int hidden = 0;  // locations; a whole stack is never hidden
+    for (; hidden + 1 < sample.location_id_size(); ++hidden) {
+      const uint64_t id = sample.location_id(hidden);
+      const int lines = hidden_lines_of(id);
+      if (lines == 0 || lines < locations[id]->line_size()) break;
     }
-    location.mutable_line()->DeleteSubrange(0, hidden);
+    auto* stack = sample.mutable_location_id();
+    stack->erase(stack->begin(), stack->begin() + hidden);
+    if (!stack->empty() && hidden_lines_of(stack->at(0)) > 0) leaves.insert(stack->at(0));
+  }
+  for (const uint64_t leaf : leaves) {
+    auto* lines = locations[leaf]->mutable_line();
+    const int hidden = hidden_lines_of(leaf);
+    if (hidden < lines->size()) lines->DeleteSubrange(0, hidden);
   }
 }
 
