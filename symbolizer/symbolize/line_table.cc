@@ -9,7 +9,8 @@ namespace {
 
 const std::string kNoPath;
 
-// The forms that a DWARF 5 header may use for names, indices and the rest, which is skipped.
+// The forms that a DWARF 5 header may use (6.2.4.2) for names, indices and the rest, which is skipped. A name in .debug_str_offsets
+// (no compiler is known to do that) or in a supplementary file is none.
 struct FormValue {
   uint64_t number = 0;
   std::string_view text;
@@ -49,6 +50,36 @@ bool ReadForm(uint64_t form, size_t offset_size, const LineSections& sections, B
       return true;
     case DW_FORM_data16:
       reader->Skip(16);
+      return true;
+    case DW_FORM_flag:
+    case DW_FORM_strx1:
+      reader->Skip(1);
+      return true;
+    case DW_FORM_strx2:
+      reader->Skip(2);
+      return true;
+    case DW_FORM_strx3:
+      reader->Skip(3);
+      return true;
+    case DW_FORM_strx4:
+      reader->Skip(4);
+      return true;
+    case DW_FORM_strx:
+    case DW_FORM_sdata:
+      reader->Uleb();  // as long, whatever it means
+      return true;
+    case DW_FORM_sec_offset:
+    case DW_FORM_strp_sup:
+      reader->Skip(offset_size);
+      return true;
+    case DW_FORM_block1:
+      reader->Skip(reader->Fixed(1));
+      return true;
+    case DW_FORM_block2:
+      reader->Skip(reader->Fixed(2));
+      return true;
+    case DW_FORM_block4:
+      reader->Skip(reader->Fixed(4));
       return true;
     case DW_FORM_block:
       reader->Skip(reader->Uleb());

@@ -78,6 +78,8 @@ struct TableOptions {
   unsigned line_range = kLineRange;
   unsigned operations = 1;
   int header_length_error = 0;
+  uint64_t vendor_form = 0;  // of a column before the files' names; 0: none
+  Bytes vendor_value;
 };
 
 Bytes Table(const TableOptions& options) {
@@ -90,11 +92,17 @@ Bytes Table(const TableOptions& options) {
   if (options.version >= 5) {
     rest.U8(1).Uleb(DW_LNCT_path).Uleb(DW_FORM_line_strp);
     rest.Uleb(2).Fixed(0, offset_size).Fixed(10, offset_size);  // "/the/unit", "sub"
-    rest.U8(3).Uleb(DW_LNCT_path).Uleb(DW_FORM_string).Uleb(DW_LNCT_directory_index).Uleb(DW_FORM_udata);
+    rest.U8(options.vendor_form != 0 ? 4 : 3);
+    if (options.vendor_form != 0) rest.Uleb(DW_LNCT_lo_user).Uleb(options.vendor_form);
+    rest.Uleb(DW_LNCT_path).Uleb(DW_FORM_string).Uleb(DW_LNCT_directory_index).Uleb(DW_FORM_udata);
     rest.Uleb(DW_LNCT_MD5).Uleb(DW_FORM_data16);
     rest.Uleb(3);
     for (auto [name, directory] : {std::pair{"zero.c", 0}, {"one.c", 1}, {"/absolute/two.h", 0}}) {
-      rest.Text(name).Uleb(static_cast<unsigned>(directory)).Fixed(0, 8).Fixed(0, 8);
+      rest.Add(options.vendor_value)
+          .Text(name)
+          .Uleb(static_cast<unsigned>(directory))
+          .Fixed(0, 8)
+          .Fixed(0, 8);
     }
   } else {
     rest.Text("sub").Text("/elsewhere").U8(0);
@@ -181,6 +189,36 @@ TEST(LineTable, NumbersFilesFromZeroSinceVersion5) {
   ASSERT_TRUE(table);
   EXPECT_EQ(table->FilePath(0), "/the/unit/zero.c");
   EXPECT_EQ(table->FilePath(1), "/the/unit/sub/one.c");
+}
+
+// One of a form that was not known made all names of the unit empty.
+TEST(LineTable, PassesColumnsOfVendorsBy) {
+  for (bool dwarf64 : {false, true}) {
+    const int offset_size = dwarf64 ? 8 : 4;
+    for (const auto& [form, value] :
+         std::vector<std::pair<uint64_t, Bytes>>{{DW_FORM_flag, Bytes().U8(1)},
+                                                 {DW_FORM_sdata, Bytes().Uleb(300)},
+                                                 {DW_FORM_strx, Bytes().Uleb(300)},
+                                                 {DW_FORM_strx1, Bytes().U8(1)},
+                                                 {DW_FORM_strx2, Bytes().Fixed(1, 2)},
+                                                 {DW_FORM_strx3, Bytes().Fixed(1, 3)},
+                                                 {DW_FORM_strx4, Bytes().Fixed(1, 4)},
+                                                 {DW_FORM_sec_offset, Bytes().Fixed(1, offset_size)},
+                                                 {DW_FORM_strp_sup, Bytes().Fixed(1, offset_size)},
+                                                 {DW_FORM_block, Bytes().Uleb(2).Fixed(1, 2)},
+                                                 {DW_FORM_block1, Bytes().U8(2).Fixed(1, 2)},
+                                                 {DW_FORM_block2, Bytes().Fixed(2, 2).Fixed(1, 2)},
+                                                 {DW_FORM_block4, Bytes().Fixed(2, 4).Fixed(1, 2)}}) {
+      TableOptions options = WithEnd(5, dwarf64);
+      options.vendor_form = form;
+      options.vendor_value = value;
+      Parsed parsed(options);
+      Result<LineTable> table = parsed.Get();
+      ASSERT_TRUE(table) << form;
+      EXPECT_EQ(table->FilePath(1), "/the/unit/sub/one.c") << form;
+      EXPECT_EQ(table->FilePath(2), "/absolute/two.h") << form;
+    }
+  }
 }
 
 // What the linker threw away stays in the line program, at address 0 or so. A low address must not meet it.
