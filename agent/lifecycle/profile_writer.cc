@@ -43,14 +43,12 @@ uint64_t TimeOf(const PathText& path) {
   return found ? NanosOf(file.st_mtim) : 0;
 }
 
-// When the process began, not the program that it is now, or up to two hundredths of a second before: it is known to a hundredth, and
-// the times of files are of the kernel's last tick, which may be another before they are written. Without /proc: never.
-uint64_t ProcessStart() {
-  constexpr int kFieldsBetween =
-      20;  // from the name's end to field 22, in units of 10 ms since boot (proc(5))
+// In units of 10 ms since boot; 0: without /proc.
+uint64_t ReadProcessStart() {
+  constexpr int kFieldsBetween = 20;  // from the name's end to field 22 (proc(5))
   char text[1024];
   long fd = RawSyscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC);
-  if (SyscallError(fd) != 0) return UINT64_MAX;
+  if (SyscallError(fd) != 0) return 0;
   long size = RawSyscall(SYS_read, fd, text, sizeof text);
   RawSyscall(SYS_close, fd);
   std::string_view rest(text, size > 0 ? static_cast<size_t>(size) : 0);
@@ -59,7 +57,17 @@ uint64_t ProcessStart() {
   uint64_t ticks = 0;
   for (; !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; rest.remove_prefix(1))
     ticks = ticks * 10 + static_cast<uint64_t>(rest[0] - '0');
+  return ticks;
+}
+
+// When the process began, not the program that it is now, or up to two hundredths of a second before: it is known to a hundredth, and
+// the times of files are of the kernel's last tick, which may be another before they are written. Without /proc: never.
+uint64_t ProcessStart(const Ledger& ledger) {
+  // It stays, but the clock may be set; a fork has a ledger of its own. The kernel adds up all threads for that file.
+  static constinit uint64_t ticks = 0, of_image = 0;
+  if (of_image != ledger.header()->start_realtime_ns) ticks = ReadProcessStart();
   if (ticks == 0) return UINT64_MAX;
+  of_image = ledger.header()->start_realtime_ns;
   return Now(CLOCK_REALTIME) - Now(CLOCK_BOOTTIME) + (ticks - 1) * (kNanosPerSecond / 100);
 }
 
@@ -208,7 +216,7 @@ uint32_t UnusedNumber(const Ledger& ledger, const WantedProfiles& wanted, const 
 
 uint32_t NextDumpNumber(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,
                         uint32_t last, WhoseDumps whose) {
-  const uint64_t start = ProcessStart();
+  const uint64_t start = ProcessStart(ledger);
   const uint64_t end = whose == WhoseDumps::kAll ? UINT64_MAX : ledger.header()->start_realtime_ns;
   uint32_t number = last + 1;
   for (size_t i = 0; i < kWantedProfiles && number < last + kMostNames;) {

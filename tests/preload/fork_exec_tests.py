@@ -428,6 +428,30 @@ def first_processes_that_take_a_dump_together(t):
 
 
 @test()
+def start_of_a_process_is_read_once(t):
+    # Each dump asked for it, and the kernel adds up the times of all threads for that file. A forked child has another.
+    log = t.dir / "log"
+    program = ("import os, signal, time\n"
+               "def dumps():\n"
+               "    for _ in range(3):\n"
+               "        os.kill(os.getpid(), signal.SIGUSR2)\n"
+               "        time.sleep(0.05)\n"
+               "dumps()\n"
+               "child = os.fork()\n"
+               "dumps()\n"
+               "os._exit(0) if child == 0 else os.waitpid(child, 0)\n")
+    run = t.run("/usr/bin/python3", "-c", program, env={"CPUPROFILE": None, "HEAPPROFILE": "heap.prof"},
+                prefix=[t.need("strace"), "-f", "-o", log, "-e", "trace=openat"])
+    if b"ptrace" in run.err:
+        raise Skip("strace cannot trace here: %s" % run.err.decode())
+    t.expect_exit(run)
+    dumps = [name for name in run.profiles() if re.fullmatch(r"heap\.prof(\.python.*)?\.\d", name)]
+    t.expect(len(dumps) == 9, "the dumps are %s" % run.profiles(), run)
+    reads = log.read_text().count('"/proc/self/stat"')
+    t.expect(reads == 2, "read %d times" % reads, run)
+
+
+@test()
 def two_first_processes_at_once(t):
     # `mpirun env LD_PRELOAD=... ./app`, or `app & app &` with the variables in the environment: nobody told them of each other.
     first, second = (t.start("ends", "wait", hz=250) for _ in range(2))
