@@ -194,7 +194,7 @@ TEST_F(OptionsTest, TwoKindsWithOneFileInTwoSpellingsAreKeptApart) {
 // "$PWD/x.prof" was written over "x.prof", and a link's over the file that it means.
 TEST_F(OptionsTest, TwoKindsWithOneFileOnTwoWaysAreKeptApart) {
   const testing::ScratchDirectory directory;
-  const std::string path = directory.path();
+  const std::string& path = directory.path();
   const std::filesystem::path before = std::filesystem::current_path();
   std::filesystem::current_path(path);
   ASSERT_EQ(mkdir("a", 0700), 0);
