@@ -1,8 +1,8 @@
 // Bump allocation on memory of our own: what `dump` code uses instead of malloc.
 //
 // Context:   `dump`, `bootstrap`, `offline`. One owner at a time, no lock.
-// Invariant: memory comes from the kernel, zeroed, and goes back when the arena ends. Before, only large arrays do, which have a
-//            mapping each: when they grow or are replaced, a large profile would take twice the memory.
+// Invariant: memory comes from the kernel, zeroed, and goes back when the arena ends. Before, only large arrays do, which
+//            have a mapping each: kept while they grow or are replaced, they would double a large profile's memory.
 // When full: Allocate returns nullptr (its limit is reached, or the kernel refused, e.g. RLIMIT_AS); the caller
 //            gives its best partial answer.
 #pragma once
@@ -63,7 +63,7 @@ class Arena : private Holding {
   Block** OnlyOf(void* array);
 
   static constexpr size_t kLittle = size_t{1} << 20;
-  static constexpr size_t kLeaveAtMost = size_t{2} << 20;  // of each of up to four profiles
+  static constexpr size_t kLeaveAtMost = size_t{2} << 20;  // of each of up to five profiles
 
   size_t limit_;
   size_t held_back_ = 0;

@@ -1,7 +1,7 @@
 // System calls without libc: no errno, no cancellation point, no interposable symbol.
 //
 // Context: every one, `signal` included. The result is the kernel's own: -errno on failure.
-// Why not libc's `syscall`: it writes errno, and a later hook of ours interposes it (futex waits).
+// Why not libc's `syscall`: it writes errno, and we stand before it (interpose/syscall_hook.cc).
 #pragma once
 
 #include <sys/syscall.h>

@@ -1,6 +1,6 @@
 // A value or one sentence that says what failed.
 //
-// Context: `bootstrap`, `dump`, `server`, `offline`. Nothing allocates: the sentence lives in the error itself,
+// Context: every one but `signal`. Nothing allocates: the sentence lives in the error itself,
 //          so the same type serves the agent and the profagent command.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Numbers that cannot be mixed up: nanoseconds, bytes, counts and code addresses have types of their own.
+// Numbers that cannot be mixed up: nanoseconds, bytes, hertz and code addresses have types of their own.
 //
 // Context: every one. Plain data; convert at the system-call or wire boundary through `.value`.
 #pragma once

@@ -1,6 +1,6 @@
-// Buffers that handlers collect frames in: 1 KiB and more, too much for a stack of 8 KiB.
+// Buffers that handlers, and hooks with deep stacks, collect frames in: 1 KiB and more, too much for a stack of 8 KiB.
 //
-// Context:   Start in `bootstrap`; Take and Give in `signal`.
+// Context:   Start in `bootstrap`; Take and Give in `signal` and `hook`.
 // Promises:  no lock, no memory asked for. A handler never waits, so 64 of them at once means 64 processors
 //            inside the handler (or as many threads stopped in it); one more loses its sample
 //            (Loss::kNoScratch).

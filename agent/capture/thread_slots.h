@@ -31,7 +31,7 @@ enum class SlotUse : uint32_t {
 
 struct alignas(64) ThreadSlot {
   std::atomic<SlotUse> use;
-  std::atomic<uint32_t> generation;  // only the low 16 bits travel
+  std::atomic<uint32_t> generation;  // only the low 15 bits travel
   uint32_t index;
   std::atomic<uint32_t> next_free;  // index plus one
   std::atomic<uint32_t> tid;

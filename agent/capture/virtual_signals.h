@@ -1,7 +1,7 @@
 // Signals that the agent handles while the application believes that it alone does.
 //
-// Context:   Take in `bootstrap`; Exchange in `hook` (agent/interpose/signal_hooks.cc calls it for sigaction
-//            and its relatives, also from the application's own handlers); NextHandler and PassOn in
+// Context:   Take in `bootstrap`; Exchange in `hook` (agent/interpose/signal_action_hooks.cc calls it for
+//            sigaction and its relatives, also from the application's own handlers); NextHandler and PassOn in
 //            `signal`; queries anywhere.
 // Invariant: the kernel holds the agent's handler whenever the agent needs it, and the application is told
 //            the action that it set itself.

@@ -5,7 +5,7 @@
 //           then rename; symbolic links are followed to the file they mean and stay). A FIFO, a terminal, /dev/null,
 //           /dev/stdout or /proc/self/fd/N is written to directly. Never a signal for the application: not SIGPIPE
 //           of a reader that left, nor SIGXFSZ of a file size limit, nor SIGTTOU of a terminal. A reader that does
-//           not read is given up after kPatience.
+//           not read is given up after kFileWriterPatience.
 // Failure:  the temporary file is removed, an older file of that name is untouched, and the error names path and
 //           reason.
 #pragma once

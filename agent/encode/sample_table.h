@@ -18,7 +18,7 @@
 
 namespace profagent {
 
-// What is added up for one sample; what the counts are is the kind's business (pprof_encoder.cc).
+// What is added up for one sample; what the counts are is the kind's business (collect_samples.cc, profile_kind.cc).
 struct SampleCounts {
   uint64_t weight = 0;  // what the profile shows by default: samples are written in its order
   uint64_t first = 0;

@@ -1,7 +1,7 @@
 // Our functions for slots that led to another allocator's: malloc's family, operator new and operator delete, and jemalloc's
 // functions with flags, by which some programs (BIND) allocate everything.
 //
-// Context: Fill in `bootstrap`; the hooks in `hook`, by a redirected slot (slot_patch.h) only, never by name. They forward
+// Context: RedirectionsTo in `bootstrap`; the hooks in `hook`, by a redirected slot (slot_patch.h) only, never by name. They forward
 //          by address to what the slot held, so that nothing turns back to them.
 // new:     a bad_alloc that the real operator throws passes through the hook, which has nothing to destroy but an
 //          InAllocator (allocation.h, where the unwinder tells us).

@@ -1,6 +1,7 @@
 // Where the program's calls of blocking and unlocking functions go, and libc's functions behind them.
 //
-// Context:  Resolve and Use in `bootstrap`, Use later too (a rate was changed). g_real_locks in `hook`.
+// Context:  Resolve and Use in `bootstrap`; Use in `hook`, too, when recording ends or begins again (fork, sandbox, a fault of ours).
+//           g_real_locks in `hook`.
 // Why a table of its own beside real_functions.h: these calls cost nanoseconds, and are not looked at while no profile wants
 //           them (lock_entries_x86_64.S).
 #pragma once

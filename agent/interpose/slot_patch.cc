@@ -57,14 +57,14 @@ constexpr int kLooking = -1;
 constexpr int kYields = 100;
 constexpr int kMaxWaits = kYields + 1000;  // a second
 
-// Written by Start before g_redirects_slots, then by whoever is looking.
+// Written by RedirectSlotsEverywhere before g_redirects_slots, then by whoever is looking.
 struct State {
   RedirectedPart parts[kMaxParts];
   size_t part_count;
   Redirection dlsym;
   const link_map* allocator;
   const link_map* ours;
-  const link_map* last_permanent;       // of the objects that were there at Start; they stay for ever
+  const link_map* last_permanent;       // of the objects that were there then; they stay for ever
   std::atomic<const link_map*> newest;  // nobody came after it when we looked last; nullptr: look
   std::atomic<int> users;               // kLooking, or how many dlclose are under way
   std::atomic<bool> closed;             // since we looked last: what is in `known` may be something else

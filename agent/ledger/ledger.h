@@ -1,8 +1,7 @@
 // The writing side of the ledger: made once a process, then only ever added to.
 //
-// Context:   Create and Close in `bootstrap` and after fork. InternText, AddModule, AddThread in `hook`;
-//            InternStack and what comes behind it in `signal` too. No locks: a record is filled, then published by
-//            one CAS.
+// Context:   Create and Close in `bootstrap` and after fork. What adds a record or counts (PROF_SIGNAL_SAFE) in `hook`
+//            and `signal`. No locks: a record is filled, then published by one CAS.
 // Memory:    anonymous, or a file on tmpfs under `profagent run`. The region has its full size as address
 //            space from the start and takes pages only as records come. Pages of a file are reserved before
 //            they are touched (one madvise(MADV_POPULATE_WRITE) every 64 KiB of new records: the one system
