@@ -15,20 +15,3 @@
 // For a symbol that leaves the library. Everything else is hidden (-fvisibility=hidden and
 // agent/exports.txt).
 #define PROF_EXPORT extern "C" __attribute__((visibility("default")))
-
-// clang -Wthread-safety annotations; nothing under GCC.
-#if defined(__clang__)
-#define PROF_CAPABILITY(name) __attribute__((capability(name)))
-#define PROF_GUARDED_BY(lock) __attribute__((guarded_by(lock)))
-#define PROF_ACQUIRE(...) __attribute__((acquire_capability(__VA_ARGS__)))
-#define PROF_TRY_ACQUIRE(...) __attribute__((try_acquire_capability(__VA_ARGS__)))
-#define PROF_RELEASE(...) __attribute__((release_capability(__VA_ARGS__)))
-#define PROF_REQUIRES(...) __attribute__((requires_capability(__VA_ARGS__)))
-#else
-#define PROF_CAPABILITY(name)
-#define PROF_GUARDED_BY(lock)
-#define PROF_ACQUIRE(...)
-#define PROF_TRY_ACQUIRE(...)
-#define PROF_RELEASE(...)
-#define PROF_REQUIRES(...)
-#endif

@@ -33,11 +33,4 @@ struct CodeAddress {
   constexpr auto operator<=>(const CodeAddress&) const = default;
 };
 
-// Points behind a call instruction. The call may be the last instruction of its function (a `noreturn`
-// callee), so unwind information and lines are looked up at the call itself.
-struct ReturnAddress {
-  uintptr_t value = 0;
-  constexpr CodeAddress CallSite() const { return CodeAddress{value - 1}; }
-};
-
 }  // namespace profagent

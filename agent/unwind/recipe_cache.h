@@ -61,7 +61,6 @@ class RecipeCache {
   PROF_SIGNAL_SAFE void Insert(uintptr_t address, Recipe recipe, ModuleId module, uint32_t generation);
 
   void Wipe();
-  bool is_started() const { return slots_ != nullptr; }
 
   uint32_t distinct_recipes() const { return recipe_count_.load(std::memory_order_relaxed); }
 

@@ -45,9 +45,7 @@ class ModuleSymbolizer {
   // known.
   void Find(std::span<const uint64_t> addresses, std::span<std::vector<SourceFrame>> frames);
 
-  bool has_symbols() const { return !symbols_.empty(); }
   bool only_dynamic_symbols() const { return symbols_.only_dynamic(); }
-  bool has_dwarf() const { return dwarf_ != nullptr; }
   const DwarfGaps* gaps() const { return dwarf_ != nullptr ? &dwarf_->gaps() : nullptr; }
   const Binary& binary() const { return binary_; }
 
