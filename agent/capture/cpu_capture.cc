@@ -83,11 +83,6 @@ void CpuCapture::BeginRecording() {
   header->cpu_start_monotonic_ns.store(ReadClock(CLOCK_MONOTONIC).value, std::memory_order_relaxed);
 }
 
-ThreadSlot* CpuCapture::ThisThread() {
-  uint32_t slot = t_state.slot_plus_one;
-  return slot != 0 ? slots_.At(slot - 1) : nullptr;
-}
-
 // --- threads
 // -------------------------------------------------------------------------------------------------
 
@@ -135,7 +130,7 @@ void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds, bool blocks_s
 }
 
 void CpuCapture::EndThread() {
-  ThreadSlot* slot = ThisThread();
+  ThreadSlot* slot = slots_.OfThisThread();
   if (slot == nullptr || signo() == 0 || !IsThisProcess()) return;  // 0: in a sandbox
   g_foreign_signals.EndThread();
   if (!running()) return;
@@ -263,7 +258,7 @@ void CpuCapture::SettleAll() {
 void CpuCapture::Stop() {
   if (!running_.exchange(false, std::memory_order_seq_cst)) return;
   if (settings_.ledger->is_open()) NoticeReplacedHandler();
-  const ThreadSlot* mine = ThisThread();
+  const ThreadSlot* mine = slots_.OfThisThread();
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     if (slot->use.load(std::memory_order_seq_cst) != SlotUse::kTimed) continue;
@@ -281,7 +276,7 @@ void CpuCapture::Stop() {
 }
 
 void* CpuCapture::SpareStack(size_t size) {
-  ThreadSlot* slot = ThisThread();
+  ThreadSlot* slot = slots_.OfThisThread();
   if (slot == nullptr) return nullptr;
   if (slot->spare_stack == nullptr || slot->spare_stack_size < size) {
     long memory =
@@ -295,12 +290,12 @@ void* CpuCapture::SpareStack(size_t size) {
 }
 
 uintptr_t CpuCapture::SayAlternateStack(uintptr_t start) {
-  ThreadSlot* slot = ThisThread();
+  ThreadSlot* slot = slots_.OfThisThread();
   return slot != nullptr ? slot->alternate_stack.exchange(start, std::memory_order_seq_cst) : 0;
 }
 
 bool CpuCapture::HasOtherThreadAlternateStack(uintptr_t start) {
-  const ThreadSlot* mine = ThisThread();
+  const ThreadSlot* mine = slots_.OfThisThread();
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     const ThreadSlot* slot = slots_.At(i);
     if (slot == mine || slot->alternate_stack.load(std::memory_order_seq_cst) != start) continue;
@@ -336,7 +331,7 @@ void CpuCapture::PauseThisThreadForExec() {
     return;
   }
   HoldThisThread();
-  if (ThreadSlot* slot = ThisThread()) {
+  if (ThreadSlot* slot = slots_.OfThisThread()) {
     Settle(slot, true);
     engines_.StopTimer(slot);
   }
@@ -364,7 +359,7 @@ void CpuCapture::ResumeAfterFailedExec() {
   uint64_t bit = SignalBit(signo());
   g_virtual_signals.TakeAgain(signo());
   if (running()) {
-    engines_.Resume(ThisThread());
+    engines_.Resume(slots_.OfThisThread());
   }
   if (t_state.hold_depth > 0) --t_state.hold_depth;
   if (t_state.hold_depth == 0) ChangeSignalMask(SIG_UNBLOCK, bit);
@@ -372,7 +367,7 @@ void CpuCapture::ResumeAfterFailedExec() {
 
 void CpuCapture::Retreat() {
   if (signo() == 0) return;
-  ThreadSlot* mine = ThisThread();
+  ThreadSlot* mine = slots_.OfThisThread();
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     bool timed = slot->use.load(std::memory_order_acquire) == SlotUse::kTimed;
@@ -423,7 +418,7 @@ void CpuCapture::MakeMaskReal() {
 
 void CpuCapture::RestartInForkedChild(bool record) {
   if (signo() == 0) return;
-  ThreadSlot* mine = ThisThread();
+  ThreadSlot* mine = slots_.OfThisThread();
   StackBounds bounds = mine != nullptr ? mine->bounds : StackBounds{};
   void* start_routine = mine != nullptr ? mine->start_routine : nullptr;
   void* spare_stack = mine != nullptr ? mine->spare_stack : nullptr;
@@ -475,7 +470,7 @@ bool CpuCapture::IsThisProcess() const { return pid_.load(std::memory_order_rela
 bool CpuCapture::CountIfOurs(const siginfo_t& info) {
   if (!g_cpu_handler.IsOurs(info)) return false;
   if (g_foreign_signals.IsOffer(info)) return true;
-  ThreadSlot* slot = ThisThread();
+  ThreadSlot* slot = slots_.OfThisThread();
   uint64_t ticks =
       info.si_code == SI_TIMER && info.si_overrun > 0 ? 1 + static_cast<uint64_t>(info.si_overrun) : 1;
   if (slot != nullptr && running()) {

@@ -102,7 +102,6 @@ class CpuCapture {
  private:
   Nanos Period() const { return Nanos(kNanosPerSecond / settings_.frequency.value); }
   void BeginRecording();
-  ThreadSlot* ThisThread();
   ThreadSlot* AdoptThread(uint32_t tid);
   void ReadName(ThreadSlot* slot);
   void EnterInLedger(ThreadSlot* slot, std::string_view name);

@@ -66,13 +66,8 @@ bool CpuHandler::Start(const Settings& settings) {
 
 AgentSignalHandler CpuHandler::Entry() { return profagent_cpu_signal_entry; }
 
-ThreadSlot* CpuHandler::ThisThread() const {
-  uint32_t slot = t_state.slot_plus_one;
-  return slot != 0 ? settings_.slots->At(slot - 1) : nullptr;
-}
-
 ThreadSlot* CpuHandler::OwnerOf(int perf_fd) const {
-  ThreadSlot* mine = ThisThread();
+  ThreadSlot* mine = settings_.slots->OfThisThread();
   if (mine != nullptr && mine->perf_fd.load(std::memory_order_relaxed) == perf_fd) return mine;
   // A thread that was found, not made through us, does not know its slot.
   for (uint32_t i = 0; i < settings_.slots->limit(); ++i) {
@@ -95,7 +90,7 @@ uintptr_t CpuHandler::OnSignal(int signo, siginfo_t* info, void* context, Handle
         OnTick(*found.slot, found.slot, weight, interrupted);
         return AfterTick(signo, call);
       case ThreadSlots::Meaning::kProcess:
-        OnTick(process_account_, ThisThread(), weight, interrupted);
+        OnTick(process_account_, settings_.slots->OfThisThread(), weight, interrupted);
         return 0;
       case ThreadSlots::Meaning::kStale:  // a timer that was stopped after it fired; what it owed is settled
         return AfterTick(signo, call);
@@ -110,7 +105,7 @@ uintptr_t CpuHandler::OnSignal(int signo, siginfo_t* info, void* context, Handle
     }
     // The kernel had no memory for the signal's details (RLIMIT_SIGPENDING) and sent it bare.
     if (info->si_code == SI_USER && info->si_pid == 0) {
-      ThreadSlot* slot = ThisThread();
+      ThreadSlot* slot = settings_.slots->OfThisThread();
       if (slot != nullptr) OnPerfTick(slot, interrupted);
       return AfterTick(signo, call);
     }
@@ -198,7 +193,7 @@ bool CpuHandler::IsOurs(const siginfo_t& info) const {
 // this thread for real, and so the kernel keeps it for the descriptor. A thread whose ticks would be read there cannot be
 // timed.
 void CpuHandler::BecomeReader(int signo, void* context) {
-  ThreadSlot* slot = ThisThread();
+  ThreadSlot* slot = settings_.slots->OfThisThread();
   if (slot != nullptr) {
     SlotUse timed = SlotUse::kTimed;
     slot->use.compare_exchange_strong(timed, SlotUse::kUntimed);

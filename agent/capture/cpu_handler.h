@@ -66,7 +66,6 @@ class CpuHandler {
                                const ucontext_t& context);
   PROF_SIGNAL_SAFE void Sample(ThreadSlot& account, ThreadSlot* thread, uint64_t weight,
                                const ucontext_t& context);
-  PROF_SIGNAL_SAFE ThreadSlot* ThisThread() const;
   PROF_SIGNAL_SAFE ThreadSlot* OwnerOf(int perf_fd) const;
   PROF_SIGNAL_SAFE void OnPerfTick(ThreadSlot* slot, const ucontext_t& context);
   PROF_SIGNAL_SAFE uintptr_t OnForeign(int signo, HandlerCall* call);

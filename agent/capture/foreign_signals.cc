@@ -49,15 +49,10 @@ void ForeignSignals::ResetAfterFork() {
   reads_.store(t_state.reads_signal, std::memory_order_relaxed);
 }
 
-ThreadSlot* ForeignSignals::ThisThread() const {
-  uint32_t slot = t_state.slot_plus_one;
-  return slot != 0 ? slots_->At(slot - 1) : nullptr;
-}
-
 // seq_cst, here and where it is read: who begins to want the signal says so before it looks at what is held, and who holds
 // one does so before it looks for takers. One of them sees the other.
 void ForeignSignals::TellOthers() {
-  ThreadSlot* slot = ThisThread();
+  ThreadSlot* slot = slots_->OfThisThread();
   if (slot == nullptr) return;
   bool blocks = t_state.asked_to_block;
   if (t_state.reads_signal) blocks = (ChangeSignalMask(SIG_BLOCK, 0) & SignalBit(signo_)) != 0;
@@ -76,7 +71,7 @@ void ForeignSignals::Wait(bool wait) {
 }
 
 void ForeignSignals::EndThread() {
-  ThreadSlot* slot = ThisThread();
+  ThreadSlot* slot = slots_->OfThisThread();
   if (slot == nullptr) return;
   slot->taker.store(0, std::memory_order_seq_cst);
   if (!held_.load(std::memory_order_seq_cst)) return;
@@ -209,7 +204,7 @@ void ForeignSignals::BeginToRead() {
   RawSyscall(SYS_signalfd4, descriptor_, &mask_, sizeof mask_, 0);
   t_state.reads_signal = true;
   t_state.asked_to_block = false;  // its masks are the kernel's
-  if (ThreadSlot* slot = ThisThread()) slot->taker.store(0, std::memory_order_seq_cst);
+  if (ThreadSlot* slot = slots_->OfThisThread()) slot->taker.store(0, std::memory_order_seq_cst);
   reads_.store(true, std::memory_order_release);
   siginfo_t info;
   if (Take(&info)) g_virtual_signals.PassOn(signo_, &info);

@@ -85,7 +85,6 @@ class ForeignSignals {
  private:
   class Locked;
   PROF_ALWAYS_INLINE bool HoldsItsOwn() const { return t_state.holds_signal && t_state.held_age == age(); }
-  PROF_SIGNAL_SAFE ThreadSlot* ThisThread() const;
   PROF_SIGNAL_SAFE bool TakeFromProcess(siginfo_t* info);
   PROF_SIGNAL_SAFE bool SendOffer(uint32_t tid);
 

@@ -1,9 +1,10 @@
 #include "agent/capture/thread_slots.h"
 
-#include <new>
+#include <time.h>
 
 #include "agent/base/raw_syscall.h"
 #include "agent/base/sparse_memory.h"
+#include "agent/base/thread_state.h"
 
 namespace profagent {
 namespace {
@@ -110,6 +111,11 @@ void ThreadSlots::Release(ThreadSlot* slot) {
     with_slot = ((head >> 32) + 1) << 32 | (slot->index + 1);
   } while (!free_head_.compare_exchange_weak(head, with_slot, std::memory_order_acq_rel,
                                              std::memory_order_relaxed));
+}
+
+ThreadSlot* ThreadSlots::OfThisThread() {
+  uint32_t slot = t_state.slot_plus_one;
+  return slot != 0 ? At(slot - 1) : nullptr;
 }
 
 uint64_t ThreadSlots::SignalValue(const ThreadSlot& slot) const {

@@ -97,6 +97,8 @@ class ThreadSlots {
   PROF_SIGNAL_SAFE Found Find(uint64_t signal_value);
 
   ThreadSlot* At(uint32_t index) { return index < capacity_ ? &slots_[index] : nullptr; }
+  // The calling thread's; nullptr: it has none, or was found and does not know it.
+  PROF_SIGNAL_SAFE ThreadSlot* OfThisThread();
   // Slots that were ever used stand below.
   uint32_t limit() const { return limit_.load(std::memory_order_acquire); }
   uint32_t in_use() const { return in_use_.load(std::memory_order_relaxed); }
