@@ -7,7 +7,7 @@
 #include "agent/base/logarithm.h"
 #include "agent/base/plain_floats.h"
 #include "agent/base/random.h"
-#include "agent/base/raw_syscall.h"
+#include "agent/capture/cpu_timers.h"
 #include "agent/capture/hook_frames.h"
 #include "agent/capture/walk_losses.h"
 #include "agent/ledger/heap_sites.h"
@@ -27,12 +27,7 @@ constexpr uint32_t kExtraFrames = HookFrames::kOwn + kHiddenLeafRoom;
 constexpr uint64_t kMemoRate = 4096;
 constexpr uint32_t kManySamples = 1024;
 
-uint64_t Seed() {
-  struct timespec now = {};
-  RawSyscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
-  return SeedOfThread(static_cast<uint64_t>(now.tv_sec) * kNanosPerSecond +
-                      static_cast<uint64_t>(now.tv_nsec));
-}
+uint64_t Seed() { return SeedOfThread(ReadClock(CLOCK_MONOTONIC).value); }
 
 }  // namespace
 

@@ -12,6 +12,7 @@
 #include "agent/base/arena.h"
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/capture/cpu_timers.h"
 #include "agent/encode/elf_symbols.h"
 #include "agent/encode/pprof_encoder.h"
 #include "agent/encode/profile_file.h"
@@ -24,23 +25,13 @@ constexpr uint64_t kLeastEncoderMemory = uint64_t{16} << 20;
 
 constexpr uint32_t kMostNames = 1000;
 
-uint64_t NanosOf(const struct timespec& time) {
-  return static_cast<uint64_t>(time.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(time.tv_nsec);
-}
-
-uint64_t Now(clockid_t clock) {
-  struct timespec now = {};
-  RawSyscall(SYS_clock_gettime, clock, &now);
-  return NanosOf(now);
-}
-
-Nanos MonotonicNow() { return Nanos{Now(CLOCK_MONOTONIC)}; }
-
 // When a regular file was written; 0: there is none.
 uint64_t TimeOf(const PathText& path) {
   struct stat file = {};
   bool found = RawSyscall(SYS_newfstatat, AT_FDCWD, path.c_str(), &file, 0) == 0 && S_ISREG(file.st_mode);
-  return found ? NanosOf(file.st_mtim) : 0;
+  return found ? static_cast<uint64_t>(file.st_mtim.tv_sec) * kNanosPerSecond +
+                     static_cast<uint64_t>(file.st_mtim.tv_nsec)
+               : 0;
 }
 
 // In units of 10 ms since boot; 0: without /proc.
@@ -68,7 +59,8 @@ uint64_t ProcessStart(const Ledger& ledger) {
   if (of_image != ledger.header()->start_realtime_ns) ticks = ReadProcessStart();
   if (ticks == 0) return UINT64_MAX;
   of_image = ledger.header()->start_realtime_ns;
-  return Now(CLOCK_REALTIME) - Now(CLOCK_BOOTTIME) + (ticks - 1) * (kNanosPerSecond / 100);
+  return (ReadClock(CLOCK_REALTIME) - ReadClock(CLOCK_BOOTTIME)).value +
+         (ticks - 1) * (kNanosPerSecond / 100);
 }
 
 // Room for the files that are opened to write a profile, where the program has used its descriptors up: the soft limit is moved up
@@ -182,7 +174,7 @@ bool WriteProfile(const Ledger& ledger, const WantedProfile& profile, std::strin
   ElfSymbols symbols(arena, ElfSymbols::Origin::kThisProcess);
   EncodeRequest request{};
   request.kind = profile.kind;
-  request.end_monotonic = MonotonicNow();
+  request.end_monotonic = ReadClock(CLOCK_MONOTONIC);
   PathText absolute = AbsolutePath(ledger, path);
   Status written = WriteProfileFile(absolute.c_str(), [&](ByteSink sink) {
     return EncodeProfileGzip(*view, request, symbols, arena, sink);
@@ -193,7 +185,7 @@ bool WriteProfile(const Ledger& ledger, const WantedProfile& profile, std::strin
     return false;
   }
   Log(Verbosity::kFiles, "wrote a ", profile.what, " to ", absolute.view());
-  Nanos took{MonotonicNow().value - request.end_monotonic.value};
+  Nanos took = ReadClock(CLOCK_MONOTONIC) - request.end_monotonic;
   Log(Verbosity::kDebug, "writing it took ", took.value / 1000, " us");
   return true;
 }
