@@ -41,6 +41,9 @@ struct KernelSigaction {
 };
 static_assert(sizeof(KernelSigaction) == 32);
 
+// Raised by the instruction at which a thread is; sent by others, too.
+inline constexpr int kFaultSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+
 // What the kernel does of such an action is nothing at all.
 constexpr bool IgnoresSignal(int signo, const KernelSigaction& action) {
   bool harmless = signo == SIGCHLD || signo == SIGCONT || signo == SIGURG || signo == SIGWINCH;

@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <iterator>
+
 #include "agent/base/holding.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/capture/virtual_signals.h"
@@ -82,8 +84,7 @@ constexpr size_t kHandlerTop = kGuard + kHandlerSize;
 constexpr size_t kWorkTop = kHandlerTop + kGuard + kWorkSize;
 constexpr size_t kUsual = 48 * 1024;  // of the work's stack, what writing a profile needs
 
-constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-constexpr size_t kFaultCount = sizeof kFaults / sizeof *kFaults;
+constexpr size_t kFaultCount = std::size(kFaultSignals);
 
 }  // namespace
 
@@ -151,7 +152,7 @@ void OwnStack::Job::TakeSignals() {
   uint64_t guarded = 0;
   {
     AllSignalsBlocked blocked;
-    for (int signo : kFaults) {
+    for (int signo : kFaultSignals) {
       if (g_virtual_signals.Guard(blocked, signo, profagent_fault_entry)) guarded |= SignalBit(signo);
     }
   }
@@ -162,12 +163,12 @@ void OwnStack::Job::GiveSignalsBack() {
   if (!guarded_) return;
   AllSignalsBlocked blocked;
   blocked.ThenSet(mask_);
-  for (int signo : kFaults) g_virtual_signals.Unguard(blocked, signo);
+  for (int signo : kFaultSignals) g_virtual_signals.Unguard(blocked, signo);
   Forget();
   alternate_.ss_flags &= ~SS_ONSTACK;
   RawSyscall(SYS_sigaltstack, &alternate_, nullptr);
   for (size_t i = 0; i < kFaultCount; ++i) {
-    if (kept_[i].is) g_virtual_signals.PassOn(kFaults[i], &kept_[i].info);
+    if (kept_[i].is) g_virtual_signals.PassOn(kFaultSignals[i], &kept_[i].info);
   }
 }
 
@@ -189,7 +190,7 @@ void OwnStack::Job::GiveUp(int signo, const siginfo_t& info, ucontext_t* context
 
 void OwnStack::Job::Keep(int signo, const siginfo_t& info) {
   for (size_t i = 0; i < kFaultCount; ++i) {
-    if (kFaults[i] == signo && !kept_[i].is) kept_[i] = {true, info};
+    if (kFaultSignals[i] == signo && !kept_[i].is) kept_[i] = {true, info};
   }
 }
 

@@ -50,8 +50,7 @@ struct Life {
 constinit Life g_life_of_process;  // zeroes, untouched until needed
 constinit Life* g_life = nullptr;
 
-// Default action: terminate, with or without a core. Not SIGKILL, not the CPU signal (capture has that one).
-constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+// Beside the faults, all whose default action terminates, with or without a core, but for SIGKILL.
 constexpr int kOtherFatalSignals[] = {SIGHUP,  SIGINT,  SIGQUIT,   SIGTRAP, SIGABRT, SIGUSR1,
                                       SIGUSR2, SIGPIPE, SIGALRM,   SIGTERM, SIGXCPU, SIGSTKFLT,
                                       SIGXFSZ, SIGPROF, SIGVTALRM, SIGIO,   SIGPWR,  SIGSYS};
@@ -231,7 +230,7 @@ void WaitAtQuickExit(void*) {
 
 // Raised by the very instruction that the handler returns to.
 bool IsFault(int signo, const siginfo_t* info) {
-  return info->si_code > 0 && (signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL);
+  return info->si_code > 0 && std::ranges::find(kFaultSignals, signo) != std::end(kFaultSignals);
 }
 
 void OnFatalSignal(int signo, siginfo_t* info, void* context) {
@@ -493,7 +492,7 @@ void StartProcessLife(Lineage lineage) {
   g_abort = FindAbort();
   g_virtual_signals.UseAbortReturn(AfterAbortHandler);
   AllSignalsBlocked blocked;
-  for (int signo : kFaults) g_virtual_signals.Take(blocked, signo, OnFatalSignal);
+  for (int signo : kFaultSignals) g_virtual_signals.Take(blocked, signo, OnFatalSignal);
   // To the first process of a container the kernel sends no signal that it has no handler for: with one of ours it would die.
   if (g_life->pid == 1) return;
   ForEachOtherFatalSignal([&](int signo) { g_virtual_signals.Take(blocked, signo, OnFatalSignal); });
