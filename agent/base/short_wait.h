@@ -1,4 +1,4 @@
-// Waiting for another thread that is within a few instructions of being done.
+// Waiting for another thread, mostly for one that is within a few instructions of being done.
 //
 // Context: every one. System calls only where that thread is not at work.
 // Sleeps:  after a while, for a thread of real-time priority that waits for one below it on its own processor would else wait for
@@ -13,6 +13,12 @@
 #include "agent/base/signal_safe.h"
 
 namespace profagent {
+
+// For a thread that looks again and again whether another one is done with work that takes longer.
+inline void SleepMillisecond() {
+  struct timespec millisecond = {0, 1'000'000};
+  RawSyscall(SYS_nanosleep, &millisecond, nullptr);
+}
 
 class ShortWait {
  public:

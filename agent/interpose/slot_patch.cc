@@ -2,13 +2,13 @@
 
 #include <gnu/libc-version.h>
 #include <link.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "agent/base/raw_syscall.h"
 #include "agent/base/safe_read.h"
+#include "agent/base/short_wait.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/loaded_object.h"
 #include "agent/interpose/unprotected.h"
@@ -261,11 +261,10 @@ void BeforeObjectsClose() {
   int users = g_state.users.load(std::memory_order_relaxed);
   for (int waits = 0; waits < kMaxWaits;) {
     if (users == kLooking) {
-      struct timespec pause = {0, 1000 * 1000};
       if (++waits < kYields) {
         RawSyscall(SYS_sched_yield);
       } else {
-        RawSyscall(SYS_nanosleep, &pause, nullptr);  // should it be of lower priority
+        SleepMillisecond();  // should it be of lower priority
       }
       users = g_state.users.load(std::memory_order_relaxed);
     } else if (g_state.users.compare_exchange_weak(users, users + 1, std::memory_order_acquire)) {

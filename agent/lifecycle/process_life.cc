@@ -14,6 +14,7 @@
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/safe_read.h"
+#include "agent/base/short_wait.h"
 #include "agent/capture/cpu_timers.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/process_hooks.h"
@@ -92,10 +93,7 @@ void Note(ProcessEnd end) {
 }
 
 void WaitUntil(bool (*over)()) {
-  for (int waited = 0; waited < kPatienceMillis && !over(); ++waited) {
-    struct timespec millisecond = {0, 1'000'000};
-    RawSyscall(SYS_nanosleep, &millisecond, nullptr);
-  }
+  for (int waited = 0; waited < kPatienceMillis && !over(); ++waited) SleepMillisecond();
 }
 
 // Another thread is writing the last profile while this one is about to end the process. One that never comes to its end (a dead
@@ -178,8 +176,7 @@ void WriteOnOwnStack(WrittenAt when, void (*write_all)(void*)) {
     OwnStack::Outcome outcome = wanted ? g_life->stack.Run(write_all, nullptr) : OwnStack::Outcome::kRefused;
     if (outcome == OwnStack::Outcome::kFaulted) return GiveUp();
     if (outcome == OwnStack::Outcome::kDone) break;
-    struct timespec millisecond = {0, 1'000'000};
-    RawSyscall(SYS_nanosleep, &millisecond, nullptr);
+    SleepMillisecond();
   }
   AnswerDumpRequests();
 }

@@ -12,6 +12,7 @@
 #include "agent/base/arena.h"
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
+#include "agent/base/short_wait.h"
 #include "agent/capture/cpu_timers.h"
 #include "agent/encode/elf_symbols.h"
 #include "agent/encode/pprof_encoder.h"
@@ -238,8 +239,7 @@ PlainNameTurn::PlainNameTurn(const Ledger& ledger, const WantedProfiles& wanted)
   for (int i = 0; i < kLongestWait; ++i) {
     // Another error will not change: a file system without such locks, a sandbox.
     if (SyscallError(RawSyscall(SYS_flock, fd_, LOCK_EX | LOCK_NB)) != EWOULDBLOCK) return;
-    struct timespec millisecond = {0, 1'000'000};
-    RawSyscall(SYS_nanosleep, &millisecond, nullptr);
+    SleepMillisecond();
   }
 }
 
