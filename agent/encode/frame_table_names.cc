@@ -34,9 +34,9 @@ static_assert(sizeof(FdeHead) == 16);
 // The most that is taken for the assembly of one library: x265 has 4 MiB in a piece, Chromium 90 MiB of C++ without unwind tables.
 constexpr uint64_t kLargestAssembly = uint64_t{16} << 20;
 
-class FrameTable {
+class UnwindTable {
  public:
-  explicit FrameTable(const ElfReader& file) : file_(file) {}
+  explicit UnwindTable(const ElfReader& file) : file_(file) {}
 
   bool Find() {
     header_ = file_.FindSection(".eh_frame_hdr");
@@ -107,7 +107,7 @@ void NameFromFrameTable(const ElfReader& file, std::string_view module_name,
     while (at < addresses.size() && !names[at].name.empty() && !names[at].is_label) ++at;
     return at < addresses.size();
   };
-  FrameTable table(file);
+  UnwindTable table(file);
   if (!skip_named() || !table.Find()) return;
 
   Entry last{};  // the function that begins at or below the address looked at
