@@ -50,8 +50,7 @@ std::string_view LockNames::NameOf(Frame place, const FunctionSymbol& symbol) co
 std::string_view LockNames::Name(std::string_view label) const {
   auto place = StaticPlace(label);
   if (!place || names_ == nullptr) return label;
-  GrowingArray<Frame>& all = const_cast<GrowingArray<Frame>&>(frames_);
-  std::span<Frame> frames = all.span();
+  std::span<const Frame> frames = frames_.span();
   auto found = std::lower_bound(frames.begin(), frames.end(), *place, Before);
   if (found == frames.end() || !(*found == *place)) return label;
   std::string_view name = names_[found - frames.begin()];

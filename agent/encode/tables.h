@@ -29,6 +29,7 @@ class GrowingArray {
   T& operator[](uint32_t i) { return data_[i]; }
   const T& operator[](uint32_t i) const { return data_[i]; }
   std::span<T> span() { return {data_, size_}; }
+  std::span<const T> span() const { return {data_, size_}; }
 
  private:
   bool Grow() {
