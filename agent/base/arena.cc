@@ -59,6 +59,13 @@ Arena::Block** Arena::OnlyOf(void* array) {
   return *link != nullptr && array != nullptr ? link : nullptr;
 }
 
+std::string_view Arena::Copy(std::string_view text) {
+  char* copy = !text.empty() ? AllocateArray<char>(text.size()) : nullptr;
+  if (copy == nullptr) return {};
+  std::memcpy(copy, text.data(), text.size());
+  return {copy, text.size()};
+}
+
 void* Arena::Extend(void* array, size_t size, size_t wanted) {
   Block** link = OnlyOf(array);
   if (link == nullptr) {

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <type_traits>
 
 #include "agent/base/holding.h"
@@ -34,6 +35,9 @@ class Arena : private Holding {
     if (count > SIZE_MAX / 2 / kSize) return nullptr;
     return static_cast<T*>(Allocate(count * kSize, alignof(T)));
   }
+
+  // Empty: no memory, or the text is.
+  std::string_view Copy(std::string_view text);
 
   // Of an array that is one of ours, `size` bytes long: the same, longer, what is new being zero; it may have moved. nullptr: no
   // memory, and it stays as it is.

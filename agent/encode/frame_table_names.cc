@@ -92,10 +92,7 @@ class UnwindTable {
 std::string_view MakeName(std::string_view module_name, uint64_t function, Arena& arena) {
   FixedText<320> text;
   text.Add(module_name.substr(0, 255), '+', Hex{function});
-  char* copy = arena.AllocateArray<char>(text.view().size());
-  if (copy == nullptr) return {};
-  std::memcpy(copy, text.view().data(), text.view().size());
-  return {copy, text.view().size()};
+  return arena.Copy(text.view());
 }
 
 }  // namespace

@@ -82,11 +82,7 @@ class GoTable {
     if (at >= section_->sh_size) return {};
     char text[kLongestName];
     size_t got = file_.ReadAt(section_->sh_offset + at, text, std::min(sizeof text, section_->sh_size - at));
-    size_t size = strnlen(text, got);
-    char* copy = size != 0 ? arena.AllocateArray<char>(size) : nullptr;
-    if (copy == nullptr) return {};
-    std::memcpy(copy, text, size);
-    return {copy, size};
+    return arena.Copy({text, strnlen(text, got)});
   }
 
  private:

@@ -1,7 +1,6 @@
 #include "agent/encode/lock_names.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "agent/ledger/lock_label.h"
 
@@ -41,10 +40,7 @@ std::string_view LockNames::NameOf(Frame place, const FunctionSymbol& symbol) co
     text.Add(path.substr(path.rfind('/') + 1).substr(0, 256));
   }
   if (distance != 0) text.Add("+", Hex{distance});
-  char* copy = arena_.AllocateArray<char>(text.view().size());
-  if (copy == nullptr) return {};
-  std::memcpy(copy, text.c_str(), text.view().size());
-  return {copy, text.view().size()};
+  return arena_.Copy(text.view());
 }
 
 std::string_view LockNames::Name(std::string_view label) const {

@@ -75,11 +75,7 @@ uint32_t StringTable::AddValid(std::string_view text, bool copy) {
   uint64_t hash = Hash(text);
   uint32_t found = index_.Find(hash, [&](uint32_t i) { return texts_[i] == text; });
   if (found != HashIndex::kNone) return found;
-  if (copy && !text.empty()) {
-    char* memory = arena_.AllocateArray<char>(text.size());
-    if (memory != nullptr) std::memcpy(memory, text.data(), text.size());
-    text = {memory, memory != nullptr ? text.size() : 0};
-  }
+  if (copy && !text.empty()) text = arena_.Copy(text);
   if (text.data() == nullptr && texts_.size() > 0) {
     out_of_memory_ = true;
     return 0;
