@@ -1,5 +1,4 @@
-// Which place a process has among the processes that share one environment: the first of them, or a later
-// one.
+// Which place a process has among the processes that share one environment: the first of them, or a later one.
 //
 // Context: ReadLineage in `bootstrap`, before any other thread and before main; the rest in `hook`, in a vfork child too.
 // How:     an exec that goes through our hooks hands the answer over in one environment variable, which the new program's agent

@@ -12,6 +12,5 @@
 // already. Elsewhere it would be a page fault more.
 #define PROF_WRITTEN_AT_START __attribute__((section(".data")))
 
-// For a symbol that leaves the library. Everything else is hidden (-fvisibility=hidden and
-// agent/exports.txt).
+// For a symbol that leaves the library (agent/exports.txt). Everything else is hidden (-fvisibility=hidden).
 #define PROF_EXPORT extern "C" __attribute__((visibility("default")))

@@ -84,7 +84,6 @@ void CpuCapture::BeginRecording() {
 }
 
 // --- threads
-// -------------------------------------------------------------------------------------------------
 
 ThreadSlot* CpuCapture::PrepareThread() {
   if (!running()) return nullptr;
@@ -307,7 +306,6 @@ bool CpuCapture::HasOtherThreadAlternateStack(uintptr_t start) {
 }
 
 // --- fork, exec, signals of the application
-// --------------------------------------------------------------------
 
 void CpuCapture::HoldThisThread() {
   if (signo() == 0) return;

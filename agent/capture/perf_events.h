@@ -18,8 +18,7 @@ namespace profagent {
 struct PerfEvent {
   int32_t fd = -1;  // or -errno
   uint64_t id = 0;
-  bool user_time_only =
-      false;  // the kernel's part of the thread's time is not counted (perf_event_paranoid >= 2)
+  bool user_time_only = false;  // without the kernel's part of the thread's time (perf_event_paranoid >= 2)
 };
 
 // An event that sends `signo` (si_code POLL_IN or POLL_HUP, si_fd the descriptor) to thread `tid`: once, when

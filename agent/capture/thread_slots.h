@@ -59,8 +59,8 @@ struct alignas(64) ThreadSlot {
 
   void* spare_stack;  // agent/interpose/alternate_stack_hook.cc
   size_t spare_stack_size;
-  std::atomic<uintptr_t>
-      alternate_stack;  // where the one that the application set begins, if the kernel has it; 0: none
+  // Where the alternate stack begins that the application set, if the kernel has it; 0: none.
+  std::atomic<uintptr_t> alternate_stack;
 
   std::atomic<bool> timed_outside;  // before the process entered a sandbox, should that be refused
 

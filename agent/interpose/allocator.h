@@ -53,8 +53,8 @@ enum class AllocationName : uint8_t {
   kValloc,
   kPvalloc,
 };
-extern constinit std::atomic<uint32_t>
-    g_uncounted_names;  // bit n: the name of number n. Written by the constructor
+// Bit n: the name of number n. Written by the constructor.
+extern constinit std::atomic<uint32_t> g_uncounted_names;
 
 inline bool IsCounted(AllocationName name) {
   return (g_uncounted_names.load(std::memory_order_relaxed) >> static_cast<int>(name) & 1) == 0;

@@ -1,8 +1,7 @@
 // sigaltstack: an alternate stack that is too small for our handler beside the program's, or that another thread has, too, is
 // replaced by one of ours.
 //
-// Context: `hook`; async-signal-safe. One mapping a thread at most, and only in threads that set such a
-//          stack.
+// Context: `hook`; async-signal-safe. One mapping a thread at most, and only in threads that set such a stack.
 // Why:     MINSIGSTKSZ was 2048 when it was a constant, and programs still use it. The kernel's signal frame
 //          alone takes 3.3 KiB with AVX-512: where the program's own signals never came, or came on other
 //          stacks, ours would kill it at the first tick. With SA_ONSTACK left out instead, programs whose

@@ -20,9 +20,8 @@
 namespace profagent {
 namespace {
 
-constexpr size_t kAlignment = 64;
-constexpr size_t kProbe =
-    kAlignment;  // bytes. aligned_alloc may insist on a multiple (Scudo ends the program)
+constexpr size_t kAlignment = 64;      // bytes
+constexpr size_t kProbe = kAlignment;  // aligned_alloc may insist on a multiple (Scudo ends the program)
 
 std::string_view NameOf(const link_map* object) {
   std::string_view path = object->l_name != nullptr ? object->l_name : "";

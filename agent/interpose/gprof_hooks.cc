@@ -1,5 +1,4 @@
-// Programs built with -pg: libc's own profiler puts its SIGPROF handler in place inside libc, past our
-// sigaction.
+// Programs built with -pg: libc's own profiler puts its SIGPROF handler in place inside libc, past our sigaction.
 //
 // Context: `hook`; __monstartup is called before main, by the program's start code, and may be before the agent starts.
 // So:      after each call the handler is looked at. libc's becomes the application's, and gets its ticks

@@ -8,8 +8,8 @@
 namespace profagent {
 namespace {
 
-constinit std::atomic<const LibraryEvents*> g_library_events{
-    nullptr};  // release: what it points to is filled
+// release: what it points to is filled
+constinit std::atomic<const LibraryEvents*> g_library_events{nullptr};
 
 }  // namespace
 

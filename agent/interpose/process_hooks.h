@@ -3,8 +3,7 @@
 //
 // Context: `hook`; in a vfork child too, where everything written lands in the parent's memory: the events must
 //          tell by the pid and do nothing there.
-// exec:    all of them end in execve, execvpe, execveat or fexecve of libc. The variadic ones gather their
-// arguments on the
+// exec:    all of them end in execve, execvpe, execveat or fexecve of libc. The variadic ones gather their arguments on the
 //          caller's stack, as libc does. The new program's environment is the caller's plus the word of
 //          base/lineage.h, when it preloads us at all.
 // spawn:   is no exec of ours (libc does it in the child); only a program that would die of our preload is not handed it.

@@ -105,9 +105,8 @@ struct LedgerHeader {
   std::atomic<uint64_t> mutex_fraction;  // 1 in n
 
   // Heap profile. 0: not taken.
-  std::atomic<uint64_t> heap_rate;  // bytes a sample
-  std::atomic<uint64_t>
-      heap_inuse;  // estimate of live bytes: the sum of HeapSiteRecord::weight of what is live
+  std::atomic<uint64_t> heap_rate;     // bytes a sample
+  std::atomic<uint64_t> heap_inuse;    // estimate of live bytes: HeapSiteRecord::weight of each live block
   std::atomic<uint64_t> heap_highest;  // the most that heap_inuse was when it last began to fall
   // The number of the fall from that height; what a site held then is in it (agent/ledger/heap_sites.h).
   std::atomic<uint64_t> heap_peak;

@@ -32,7 +32,7 @@ RecordId Ledger::Allocate(const Place& place) {
   // Over-aligned records take what they may need to be moved up; the gap before them stays unused.
   uint64_t size = RoundUp(place.size, kRecordUnit) + (place.alignment - kRecordUnit);
   std::atomic<uint64_t>& used = header()->used;
-  // Looked at first, so that a full ledger does not count `used` round the clock.
+  // Looked at first, so that `used` does not grow for ever once the ledger is full.
   uint64_t at = used.load(std::memory_order_relaxed);
   if (at + size > size_) {
     Count(place.loss, place.lost);

@@ -142,7 +142,7 @@ class Ledger {
 
   Status CreateInMemory(std::byte* base, uint64_t size);
   Status Format(std::byte* base, uint64_t size, uint64_t reserved);
-  // Where the bytes are: zeroed, for one record. `lost`: what their absence loses, times of kLedgerFull.
+  // What is to be allocated, zeroed. Where there is no room, `loss` is counted `lost` times.
   struct Place {
     uint64_t size;
     uint64_t alignment = kRecordUnit;

@@ -49,8 +49,7 @@ constexpr std::string_view LossName(Loss loss) {
   return kNames[static_cast<uint32_t>(loss)];
 }
 
-// What is missing and why, in words for whoever reads the profile. Follows the name and the number in
-// comments.
+// What is missing and why, in words for whoever reads the profile. Follows the name and the number in comments.
 constexpr std::string_view LossMeaning(Loss loss) {
   constexpr std::string_view kMeanings[] = {
       "samples dropped: PROFAGENT_MEMORY is used up",

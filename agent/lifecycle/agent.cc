@@ -219,7 +219,7 @@ void Agent::UseHooks() {
   UseLockHooks(watches_locks_ && g_options.block_wanted, watches_locks_ && g_options.mutex_wanted);
 }
 
-// From what the program calls most, and nobody wants to know of.
+// Takes the hooks that no profile wants out of the program's way.
 void Agent::StepAside() {
   IdleHooks idle;
   if (!g_heap_sampler.running()) AddAllocatorHooks(&idle);

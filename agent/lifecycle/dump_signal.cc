@@ -40,8 +40,8 @@ void OnDumpSignal(int signo, siginfo_t* info, void* context) {
   // (PROFAGENT_CHILDREN=0): no profile is theirs, and the signal does what it would have done without us.
   if (RawSyscall(SYS_getpid) != g_pid || !g_agent.ledger().IsOwn()) g_virtual_signals.DieOf(signo);
   ErrnoSaver keep_errno;
-  if (g_agent
-          .active()) {  // not after a fault of ours: then the signal means nothing any more, and harms nobody
+  // Not after a fault of ours: then the signal means nothing any more, and harms nobody.
+  if (g_agent.active()) {
     g_requested.store(true, std::memory_order_seq_cst);
     AnswerDumpRequests();
   }

@@ -22,9 +22,8 @@
 namespace profagent {
 namespace {
 
-constexpr uint64_t kLeastEncoderMemory = uint64_t{16} << 20;
-
-constexpr uint32_t kMostNames = 1000;
+constexpr uint64_t kLeastEncoderMemory = uint64_t{16} << 20;  // also where recording was allowed less
+constexpr uint32_t kMostNames = 1000;                         // that are looked at for a free one
 
 // When a regular file was written; 0: there is none.
 uint64_t TimeOf(const PathText& path) {

@@ -20,8 +20,8 @@ struct CodeSegment {
 };
 
 struct ElfImage {
-  CodeSegment
-      code[kMaxSegments];  // executable PT_LOADs: mostly one, more where a linker script puts hot code apart
+  // Executable PT_LOADs: mostly one, more where a linker script puts hot code apart.
+  CodeSegment code[kMaxSegments];
   size_t code_count = 0;
   MemoryRange readable[kMaxSegments];
   size_t readable_count = 0;

@@ -255,7 +255,7 @@ const Module* ModuleMap::Enter(const dl_find_object& found, std::span<const Elf6
   fingerprint = HashBytes(fingerprint, path.data(), path.size());
   if (Module* old = Reopen(found, fingerprint, image); old != nullptr) return old;
 
-  // Looked at first, so that a full table does not count the ids round the clock.
+  // Looked at first, so that the ids do not grow for ever once the table is full.
   uint32_t id = last_id_.load(std::memory_order_relaxed) + 1;
   if (id <= kMaxModules) id = last_id_.fetch_add(1, std::memory_order_relaxed) + 1;
   if (id > kMaxModules) {

@@ -25,8 +25,8 @@ struct StackWindow {
 
 class StackWindowPool {
  public:
-  static constexpr uint32_t kCount =
-      32;  // more walks than these read foreign stacks in the same instant: never seen
+  // More walks than these read foreign stacks in the same instant: never seen.
+  static constexpr uint32_t kCount = 32;
 
   // nullptr: all taken.
   PROF_SIGNAL_SAFE StackWindow* Take();

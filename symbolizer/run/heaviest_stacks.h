@@ -20,9 +20,9 @@ inline constexpr size_t kShownFrames = 6;
 struct HeavyStack {
   int64_t weight = 0;
   int64_t count = 0;
-  std::vector<std::string>
-      functions;  // leaf first, demangled and without parameters; not the frames that start every program and thread, nor
-                  // (where there are others) those of C++'s and Rust's own libraries
+  // Leaf first, demangled and without parameters; not the frames that start every program and thread, nor (where there are
+  // others) those of C++'s and Rust's own libraries.
+  std::vector<std::string> functions;
   bool goes_on = false;  // there are further callers
 
   // "a < b < c": `a` was called by `b`. At most `width` characters (but always a whole name), then " < ...".

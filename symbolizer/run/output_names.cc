@@ -126,8 +126,8 @@ OutputNames::OutputNames(std::string directory, std::map<ProfileKind, std::strin
 
 const ProfileKind* OutputNames::KindOf(const std::string& file) const {
   const ProfileKind* kind = nullptr;
-  size_t longest =
-      0;  // of the patterns that fit: with NAME "x", x.heap.app.7 is a heap profile and no program "heap.app"
+  // Of the patterns that fit: with NAME "x", x.heap.app.7 is a heap profile and no program "heap.app".
+  size_t longest = 0;
   for (const auto& [known, pattern] : patterns_) {
     const std::string name = pattern.substr(Escaped(directory_).size());
     if (name.find('%') != std::string::npos || !file.starts_with(directory_ + name) || name.size() < longest)

@@ -37,8 +37,8 @@ struct WantedKinds {
 struct RunKind {
   ProfileKind kind;
   std::string_view name;  // of its file: NAME.prof
-  std::string_view
-      variable;  // of the agent, that names its file; two are gperftools', too, which must not see them
+  // Of the agent, that names its file; gperftools' two are not among them: it would start its profilers.
+  std::string_view variable;
   std::string_view value;  // the sample type that tells how much of it there is
 };
 
