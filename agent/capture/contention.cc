@@ -2,8 +2,6 @@
 
 #include <signal.h>
 
-#include <algorithm>
-
 #include "agent/base/plain_floats.h"
 #include "agent/base/random.h"
 #include "agent/base/raw_syscall.h"

@@ -6,7 +6,6 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include <cerrno>
 #include <cstring>
 #include <type_traits>
 

@@ -13,7 +13,6 @@
 
 #include "agent/base/units.h"
 #include "agent/capture/cpu_debts.h"
-#include "agent/capture/cpu_timers.h"
 #include "agent/capture/thread_census.h"
 #include "agent/capture/thread_slots.h"
 #include "agent/ledger/ledger.h"

@@ -17,7 +17,6 @@
 #include <span>
 
 #include "agent/base/thread_state.h"
-#include "agent/base/units.h"
 #include "agent/capture/scratch_pool.h"
 #include "agent/ledger/ledger.h"
 #include "agent/ledger/live_allocations.h"

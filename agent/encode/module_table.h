@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <span>
-#include <string_view>
 
 #include "agent/base/arena.h"
 #include "agent/encode/symbol_source.h"

@@ -6,7 +6,6 @@
 #include <time.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <iterator>
 
 #include "agent/base/descriptor_name.h"

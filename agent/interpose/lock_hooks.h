@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <threads.h>
-#include <time.h>
 
 #include "agent/interpose/idle_hooks.h"
 #include "agent/interpose/lock_entries.h"

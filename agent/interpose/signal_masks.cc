@@ -1,6 +1,5 @@
 #include "agent/interpose/signal_masks.h"
 
-#include <cerrno>
 #include <cstring>
 
 #include "agent/base/errno_saver.h"

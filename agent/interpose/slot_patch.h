@@ -23,8 +23,6 @@
 #include <cstdint>
 #include <span>
 
-#include "agent/base/signal_safe.h"
-
 struct link_map;
 
 namespace profagent {

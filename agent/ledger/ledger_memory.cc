@@ -4,7 +4,6 @@
 #include <sys/resource.h>
 
 #include <cerrno>
-#include <cstring>
 #include <new>
 
 #include "agent/base/raw_syscall.h"

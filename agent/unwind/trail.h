@@ -15,7 +15,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <span>
 
 #include "agent/base/signal_safe.h"
 #include "agent/ledger/frame.h"

@@ -1,7 +1,6 @@
 #include "symbolizer/cli/command.h"
 
 #include <fcntl.h>
-#include <signal.h>
 
 #include <cerrno>
 #include <cstdio>

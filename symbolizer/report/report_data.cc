@@ -1,7 +1,5 @@
 #include "symbolizer/report/report_data.h"
 
-#include <algorithm>
-
 #include "symbolizer/graph/paths.h"
 #include "symbolizer/profile/measurement.h"
 #include "symbolizer/report/go_text.h"

@@ -7,15 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <deque>
 #include <exception>
 #include <filesystem>
 #include <new>
 #include <set>
-#include <string_view>
 #include <system_error>
 
 #include "agent/base/signal_text.h"

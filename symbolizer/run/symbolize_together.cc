@@ -1,10 +1,7 @@
 #include "symbolizer/run/symbolize_together.h"
 
 #include <string>
-#include <string_view>
 #include <unordered_map>
-#include <utility>
-#include <vector>
 
 #include "symbolizer/profile/merge_profiles.h"
 
