@@ -10,7 +10,7 @@ For scale: a preload that reads the clock around every lock.
 
 import sys
 
-from common import Bench, command_output, interval_text, median, median_interval  # noqa: F401
+from common import Bench, interval_text, median, median_interval
 
 PAIR_NS = 2.5
 CONTENDED = 0.95

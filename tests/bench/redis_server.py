@@ -1,7 +1,6 @@
 """A redis-server of its own for a benchmark."""
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess

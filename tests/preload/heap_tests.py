@@ -1,9 +1,7 @@
 """Heap profiles of programs that know to the byte what they hold, and of programs that allocate where nobody expects it."""
 
 import os
-import pathlib
 import re
-import resource
 import signal
 import time
 

@@ -81,8 +81,8 @@ def sandbox_forbids_reads_of_foreign_stacks(t):
     t.expect(leaves["coroutine_work"] / 1e9 > 0.16, "leaves: %s" % leaves.most_common(4), run)
 
 
-@each([(120, "MiB"), (40, "MiB"), (12, "MiB")])
-def little_address_space(t, size, unit):
+@each([120, 40, 12])
+def little_address_space(t, size):  # MiB
     # RLIMIT_AS below the ledger's default size of 256 MiB: a smaller one is taken.
     limit = size << 20
     run = t.run("worker", 300, 7, hz=250, prefix=[t.need("prlimit"), "--as=%d:%d" % (limit, limit)])

@@ -418,7 +418,7 @@ def kinds_that_the_program_wrote_itself_are_adopted(t):
 
 @each(["-top", "-traces", "-raw"])
 def viewer_and_pprof_agree_on_every_kind(t, report):
-    outcome = run(t, ["--cpu", *EVERYTHING], "keeps", "return")
+    run(t, ["--cpu", *EVERYTHING], "keeps", "return")
     tool = t.tools.go_pprof()
     if tool is None or shutil.which("go") is None:
         raise Skip("go is not installed")
