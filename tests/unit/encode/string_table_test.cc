@@ -60,5 +60,35 @@ TEST(ValidUtf8Prefix, StopsAtWhatRfc3629Forbids) {
   }
 }
 
+// Wherever in eight bytes it stands, and whatever follows.
+TEST(ValidUtf8Prefix, LooksAtEveryByteOfALongText) {
+  for (size_t size = 1; size <= 40; ++size) {
+    for (size_t at = 0; at < size; ++at) {
+      std::string text(size, 'a');
+      EXPECT_EQ(ValidUtf8Prefix(text), size);
+      text[at] = '\x7f';
+      EXPECT_EQ(ValidUtf8Prefix(text), size);
+      for (char bad : {'\x80', '\xff'}) {
+        text[at] = bad;
+        EXPECT_EQ(ValidUtf8Prefix(text), at) << size;
+      }
+      text[at] = '\xe2';  // cut by ASCII, or by the end
+      EXPECT_EQ(ValidUtf8Prefix(text), at) << size;
+      text.replace(at, 1, "\xe2\x82\xac\xc3\xbc");
+      EXPECT_EQ(ValidUtf8Prefix(text), text.size());
+      Arena arena;
+      StringTable table(arena);
+      EXPECT_EQ(table[table.Add(text)], text);
+      text[at + 4] = 'b';
+      EXPECT_EQ(ValidUtf8Prefix(text), at + 3);
+      text[at + 3] = '?';
+      std::string cut = text;
+      cut[at + 3] = '\xc3';
+      EXPECT_EQ(table[table.Add(cut)], text);
+      EXPECT_EQ(table[table.AddCopy(cut)], text);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace profagent

@@ -98,6 +98,76 @@ TEST(ElfSymbols, ChoosesWhatAReaderOfTheWholeTableWould) {
   }
 }
 
+// The same of exported symbols, most of which are passed by unseen: far from all addresses, or
+// beginning before all of them and reaching behind the last one, or to where numbers begin again. A label reaches to the next symbol, and no further than a page.
+TEST(ElfSymbols, PassesByNoExportedSymbolThatCounts) {
+  std::mt19937_64 random(20261130);
+  auto below = [&](uint64_t limit) { return random() % limit; };
+  constexpr uint64_t kReach = 4096;
+  int labels = 0, functions = 0;
+  for (int round = 0; round < 1000; ++round) {
+    constexpr uint64_t kBases[] = {0, 0x1000, (uint64_t{1} << 47) - 0x8000, (uint64_t{1} << 48) - 0x20000};
+    const uint64_t base = kBases[round % 4], span = uint64_t{0x400} << below(8);
+    SmallFile file;
+    file.sections[1].sh_type = SHT_DYNSYM;
+    file.sections[2].sh_flags = SHF_EXECINSTR;
+    file.sections[2].sh_addr = base + span / 2;
+    const uint64_t section_end = file.sections[2].sh_addr + file.sections[2].sh_size;
+    std::set<uint64_t> starts;
+    for (size_t i = 0, count = 1 + below(63); i < count; ++i) starts.insert(base + below(span));
+    std::vector<Elf64_Sym> symbols;
+    for (uint64_t start : starts) {
+      const bool sized = below(3) != 0;
+      constexpr unsigned char kFunction = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC);
+      constexpr unsigned char kLabel = ELF64_ST_INFO(STB_GLOBAL, STT_NOTYPE);
+      const uint64_t sizes[] = {1 + below(16), 1 + below(256), 1 + below(2 * kReach),
+                                uint64_t{1} << below(64), ~below(span)};
+      auto name = static_cast<uint32_t>(1 + 8 * symbols.size());
+      snprintf(file.strings + name, 8, "s%zu", symbols.size());
+      symbols.push_back({name, sized ? kFunction : kLabel, 0, 2, start, sized ? sizes[below(5)] : 0});
+    }
+    std::shuffle(symbols.begin(), symbols.end(), random);
+    std::copy(symbols.begin(), symbols.end(), file.symbols);
+
+    std::set<uint64_t> wanted;
+    for (size_t i = 0, count = 1 + below(1 + below(40)); i < count; ++i) {
+      const Elf64_Sym& near = symbols[below(symbols.size())];
+      const uint64_t places[] = {base + below(span),
+                                 near.st_value,
+                                 near.st_value - 1,
+                                 near.st_value + near.st_size,
+                                 near.st_value + kReach,
+                                 near.st_value + kReach - 1,
+                                 near.st_value + near.st_size - 1};
+      uint64_t place = places[below(std::size(places))];
+      if (place - base < 2 * span) wanted.insert(place);
+    }
+    if (wanted.empty()) continue;
+    std::vector<uint64_t> addresses(wanted.begin(), wanted.end());
+    std::vector<std::string> names = file.Names(addresses);
+    for (size_t i = 0; i < addresses.size(); ++i) {
+      const Elf64_Sym *covering = nullptr, *nearest = nullptr;
+      for (const Elf64_Sym& symbol : symbols) {
+        if (symbol.st_value > addresses[i]) continue;
+        uint64_t end = symbol.st_size != 0 ? symbol.st_value + symbol.st_size : section_end;
+        if (end < symbol.st_value) continue;  // it lies
+        bool covers = addresses[i] - symbol.st_value < symbol.st_size;
+        if (covers && (covering == nullptr || symbol.st_value > covering->st_value)) covering = &symbol;
+        if (nearest == nullptr || symbol.st_value > nearest->st_value) nearest = &symbol;
+      }
+      const Elf64_Sym* right = covering;
+      if (right == nullptr && nearest != nullptr && nearest->st_size == 0 && addresses[i] < section_end &&
+          addresses[i] - nearest->st_value < kReach)
+        right = nearest;
+      if (right != nullptr) ++(right == covering ? functions : labels);
+      ASSERT_EQ(names[i], right != nullptr ? file.strings + right->st_name : "")
+          << "round " << round << ", 0x" << std::hex << addresses[i];
+    }
+  }
+  EXPECT_GT(labels, 300);
+  EXPECT_GT(functions, 2000);
+}
+
 // What follows an exported label is mostly not exported, and so not there to end it.
 TEST(ElfSymbols, AnExportedLabelReachesAPage) {
   SmallFile file;
