@@ -150,5 +150,66 @@ TEST(Arena, CanBeUsedAgainAfterRelease) {
   EXPECT_NE(arena.Allocate(200 << 10), nullptr);
 }
 
+// The last one of those that share a block grows where it stands, up to the block's end and no further; another one moves.
+TEST(Arena, ExtendsTheLastArrayOfABlockInPlace) {
+  constexpr size_t kBlock = 64 << 10;
+  for (bool beside : {false, true}) {  // a large one, whose memory is its own, changes nothing
+    Arena arena;
+    auto* array = static_cast<char*>(arena.Allocate(100));
+    ASSERT_EQ(arena.taken(), kBlock);
+    const auto block = reinterpret_cast<uintptr_t>(array) & ~uintptr_t{4095};
+    const size_t most = block + kBlock - reinterpret_cast<uintptr_t>(array);
+    void* large = beside ? arena.Allocate(1 << 20) : nullptr;
+    const size_t taken = arena.taken();
+    std::memset(array, 1, 100);
+    ASSERT_EQ(arena.Extend(array, 100, 1000), array);
+    std::memset(array + 100, 1, 900);
+    auto* next = static_cast<char*>(arena.Allocate(10));
+    ASSERT_EQ(next, array + 1008);  // right behind, aligned
+    std::memset(next, 2, 10);
+    arena.GiveBack(large);
+    auto* moved = static_cast<char*>(arena.Extend(array, 1000, 2000));
+    ASSERT_EQ(moved, array + 1024);
+    EXPECT_TRUE(std::all_of(moved, moved + 1000, [](char c) { return c == 1; }));
+    EXPECT_TRUE(std::all_of(moved + 1000, moved + 2000, [](char c) { return c == 0; }));
+    ASSERT_EQ(arena.Extend(moved, 2000, most - 1024), moved);  // all that is left
+    EXPECT_EQ(arena.taken(), beside ? taken - (1 << 20) - 4096 : taken);
+    std::memset(moved + 1000, 1, most - 1024 - 1000);
+    auto* other = static_cast<char*>(arena.Extend(moved, most - 1024, most - 1024 + 1));
+    ASSERT_NE(other, nullptr);
+    EXPECT_NE(other, moved);
+    EXPECT_TRUE(std::all_of(other, other + most - 1024, [](char c) { return c == 1; }));
+    EXPECT_EQ(other[most - 1024], 0);
+    EXPECT_TRUE(std::all_of(next, next + 10, [](char c) { return c == 2; }));
+  }
+}
+
+// What was taken last need not be on a boundary; what is taken next is. An array of no bytes can be extended, too.
+TEST(Arena, ExtendsWhatIsOfAnySize) {
+  Arena arena;
+  std::mt19937_64 random(4);
+  std::vector<std::pair<unsigned char*, size_t>> arrays;
+  auto filling = [](size_t array, size_t at) { return static_cast<unsigned char>(array * 7 + at % 13 + 1); };
+  for (int i = 0; i < 3000; ++i) {
+    size_t which = random() % 12;
+    if (which >= arrays.size()) {
+      arrays.emplace_back(static_cast<unsigned char*>(arena.Allocate(0)), 0);
+      which = arrays.size() - 1;
+    }
+    auto& [array, size] = arrays[which];
+    size_t wanted = size + random() % (i % 50 == 0 ? 30'000 : 100);
+    array = static_cast<unsigned char*>(arena.Extend(array, size, wanted));
+    ASSERT_NE(array, nullptr);
+    for (; size < wanted; ++size) {
+      ASSERT_EQ(array[size], 0);
+      array[size] = filling(which, size);
+    }
+  }
+  for (size_t which = 0; which < arrays.size(); ++which) {
+    auto [array, size] = arrays[which];
+    for (size_t at = 0; at < size; ++at) ASSERT_EQ(array[at], filling(which, at)) << which << ", " << at;
+  }
+}
+
 }  // namespace
 }  // namespace profagent

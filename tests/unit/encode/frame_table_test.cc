@@ -47,24 +47,25 @@ TEST(FrameTable, KeepsItsNamesWhenMemoryGivesOut) {
   LedgerView view = ledger.view();
   int failed = 0, complete = 0;
   constexpr size_t kKiB = 1024;
-  for (size_t room = 0; room < 2000 * kKiB; room += room < 160 * kKiB ? 4 * kKiB : 100 * kKiB) {
+  for (size_t i = 0; i < 120; ++i) {
+    const size_t room = i / 2 < 40 ? i / 2 * 4 * kKiB : i / 2 * 30 * kKiB;
     Arena arena(size_t{64} << 20);
     ModuleTable modules(view, Names, arena);
     ASSERT_TRUE(modules.Collect());
     FrameTable frames(modules, arena);
     constexpr uint32_t kFirst = 20'000, kAll = kFirst + 20 * 128;  // names of so many take whole pages
-    for (uint32_t i = 0; i < kFirst; ++i) ASSERT_EQ(frames.Add(In(1, i)), i);
+    for (uint32_t n = 0; n < kFirst; ++n) ASSERT_EQ(frames.Add(In(1, n)), n);
     ASSERT_TRUE(frames.Name());
-    for (uint32_t i = kFirst; i < kAll; ++i) ASSERT_EQ(frames.Add(In(1, i)), i);
-    // What is shared has room for numbers and frames, not for names.
+    for (uint32_t n = kFirst; n < kAll; ++n) ASSERT_EQ(frames.Add(In(1, n)), n);
+    // What is shared has room for numbers and frames, and each second time for addresses, not for names.
     size_t before = arena.taken();
     while (arena.taken() == before) ASSERT_NE(arena.Allocate(1000), nullptr);
-    ASSERT_NE(arena.Allocate(arena.taken() - before - 50'000), nullptr);
+    ASSERT_NE(arena.Allocate(arena.taken() - before - (i % 2 == 0 ? 50'000 : 60'000)), nullptr);
     arena.HoldBack(arena.limit() - arena.taken() - room);
     ++(frames.Name() ? complete : failed);
     auto expect_names = [&](uint32_t count) {
-      for (uint32_t i = 0; i < count; ++i)
-        ASSERT_EQ(frames.SymbolOf(i).name, i % 2 == 0 ? "even" : "odd") << i << ", " << room;
+      for (uint32_t n = 0; n < count; ++n)
+        ASSERT_EQ(frames.SymbolOf(n).name, n % 2 == 0 ? "even" : "odd") << n << ", " << room;
     };
     ASSERT_NO_FATAL_FAILURE(expect_names(kFirst));
     arena.HoldBack(0);
@@ -73,6 +74,28 @@ TEST(FrameTable, KeepsItsNamesWhenMemoryGivesOut) {
   }
   EXPECT_GT(failed, 10);
   EXPECT_GT(complete, 5);
+}
+
+// What has no place in the index is not there at all: it would be met as new again.
+TEST(FrameTable, HoldsNoFrameThatItDoesNotFind) {
+  TestLedger ledger;
+  ledger.AddProgramAndLibrary();
+  LedgerView view = ledger.view();
+  for (size_t limit = size_t{560} << 10; limit < size_t{900} << 10; limit += size_t{4} << 10) {
+    Arena arena(limit);
+    ModuleTable modules(view, Names, arena);
+    ASSERT_TRUE(modules.Collect());
+    FrameTable frames(modules, arena);
+    uint32_t added = 0;
+    for (uint64_t i = 0; i < 50'000; ++i) {
+      uint32_t number = frames.Add(In(1, i));
+      if (number == FrameTable::kNone) continue;
+      ASSERT_EQ(number, added++);
+      ASSERT_EQ(frames.Find(In(1, i)), number);
+    }
+    EXPECT_LT(added, 50'000u);
+    EXPECT_EQ(frames.size(), added) << limit;
+  }
 }
 
 }  // namespace

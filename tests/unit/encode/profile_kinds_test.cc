@@ -131,11 +131,11 @@ TEST(HeapProfile, BeginsWithTheCallerOfTheAllocator) {
 // A pass over the symbols of a large library takes milliseconds: one of each module; two, where going through all stacks for their
 // frames would take longer. No address is asked for twice.
 TEST(HeapProfile, AsksForNamesTogether) {
-  for (uint64_t stacks : {100, 5000}) {
+  for (uint64_t stacks : {100, 4096, 4097}) {
     HeapLedger ledger(1);
     for (uint64_t i = 0; i < stacks; ++i)
       ledger.AddBlocks(
-          {In(2, 0x2010), In(1, 0x5000 + i), In(1, 0x1001), In(1, 0x1002), In(1, 0x1003), In(1, 0x1004)}, 16,
+          {In(2, 0x2010), In(1, 0x1001), In(1, 0x1002), In(1, 0x1003), In(1, 0x5000 + i), In(1, 0x1004)}, 16,
           1);
     std::map<ModuleId, uint64_t> requests;
     std::map<std::pair<ModuleId, uint64_t>, uint64_t> asked;
@@ -151,8 +151,41 @@ TEST(HeapProfile, AsksForNamesTogether) {
     EXPECT_EQ(asked.size(), stacks + 5);
     for (const auto& [address, times] : asked) EXPECT_EQ(times, 1u) << address.second;
     EXPECT_EQ(requests[ModuleId{2}], 1u);
-    EXPECT_EQ(requests[ModuleId{1}], stacks < 4096 ? 1u : 2u);
+    EXPECT_EQ(requests[ModuleId{1}], stacks <= 4096 ? 1u : 2u);
   }
+}
+
+// As many as a stack is recorded deeper for, in few stacks and in many.
+TEST(HeapProfile, HidesAllLeavesThatThereIsRoomFor) {
+  for (uint64_t stacks : {100, 5000}) {
+    HeapLedger ledger(1);
+    for (uint64_t i = 0; i < stacks; ++i)
+      ledger.AddBlocks(
+          {In(2, 0x2010), In(2, 0x2011), In(2, 0x3010), In(2, 0x4010), In(1, 0x5000 + i), In(1, 0x1001)}, 16,
+          1);
+    std::vector<Values> samples =
+        SamplesOf(Parse(Encode(ledger.view(), Of(ProfileKind::kHeap), AllocatorNames)));
+    ASSERT_EQ(samples.size(), stacks);
+    for (const Values& sample : samples) ASSERT_EQ(sample.stack.size(), 2u);
+  }
+}
+
+// Largest first: by what the kind shows by default.
+TEST(HeapProfile, IsInTheOrderOfItsKind) {
+  HeapLedger ledger(1);
+  ledger.AddBlocks({In(1, 0x1001)}, 1, 300);      // held most
+  ledger.AddBlocks({In(1, 0x1002)}, 100, 10, 9);  // allocated most
+  ledger.AddBlocks({In(1, 0x1003)}, 200, 2, 1);
+  auto sizes = [&](ProfileKind kind) {
+    std::vector<std::string> found;
+    for (const Values& sample : SamplesOf(Parse(Encode(ledger.view(), Of(kind)))))
+      found.push_back(sample.labels.at("bytes"));
+    return found;
+  };
+  using Sizes = std::vector<std::string>;
+  EXPECT_EQ(sizes(ProfileKind::kHeap), (Sizes{"1", "200", "100"}));
+  EXPECT_EQ(sizes(ProfileKind::kAllocs), (Sizes{"100", "200", "1"}));
+  EXPECT_EQ(sizes(ProfileKind::kHeapPeak), (Sizes{"100", "1"}));
 }
 
 // TestProfilerStackDepth: 128 frames that count, however many were hidden.

@@ -174,5 +174,57 @@ TEST(SampleTable, CutsAfterHiding) {
   EXPECT_EQ(table.rows()[1].stack[2], MakeSynthetic(SyntheticFrame::kTruncated));
 }
 
+// Leaves are removed before what is hidden, across it, and behind it.
+TEST(ShownStack, RemovesLeavesOnBothSidesOfWhatIsHidden) {
+  Frame frames[8];
+  for (uint64_t i = 0; i < std::size(frames); ++i) frames[i] = Frame{100 + i};
+  for (size_t before = 0; before <= 8; ++before) {
+    for (size_t hidden = 0; before + hidden <= 8; ++hidden) {
+      std::vector<Frame> all(frames, frames + before);
+      all.insert(all.end(), frames + before + hidden, std::end(frames));
+      for (size_t first = 0; first < all.size(); ++first) {
+        for (size_t second = 0; first + second < all.size(); ++second) {
+          ShownStack stack(frames, before, hidden);
+          stack.RemoveLeaves(static_cast<uint32_t>(first));
+          stack.RemoveLeaves(static_cast<uint32_t>(second));
+          std::vector<Frame> left(all.begin() + static_cast<long>(first + second), all.end());
+          ASSERT_EQ(stack.size(), left.size());
+          for (uint32_t i = 0; i < stack.size(); ++i) {
+            EXPECT_EQ(stack[i], left[i]) << before << " " << hidden << " " << first << " " << second;
+            EXPECT_EQ(stack.FromRoot(i), left[left.size() - 1 - i]);
+          }
+          EXPECT_EQ(stack, ShownStack(left));
+        }
+      }
+    }
+  }
+}
+
+// A leaf that is hidden, a frame of the agent behind it, another leaf that is hidden: what is left is what was without them.
+TEST(SampleTable, HidesLeavesAroundFramesOfTheHiddenModule) {
+  Arena arena;
+  SampleTable table(arena);
+  table.HideModule(ModuleId{2});
+  const Frame leaf = Frame::Of(ModuleId{1}, 1), a = Frame::Of(ModuleId{1}, 5), b = Frame::Of(ModuleId{1}, 6),
+              agent = Frame::Of(ModuleId{2}, 1);
+  const std::vector<Frame> same[] = {{leaf, agent, leaf, a, b},
+                                     {agent, leaf, a, agent, b},
+                                     {leaf, agent, a, b},
+                                     {leaf, a, agent, b},
+                                     {a, b}};
+  for (const std::vector<Frame>& stack : same) table.Add(stack, {}, {.weight = 1, .first = 2, .second = 3});
+  const Frame only[] = {leaf, agent, leaf};
+  table.Add(only, {}, {.weight = 1});
+  table.CutAt(2);
+  table.Finish([&](Frame frame) { return frame == leaf; });
+  ASSERT_EQ(table.rows().size(), 2u);
+  EXPECT_EQ(table.rows()[0].counts.weight, std::size(same));
+  EXPECT_EQ(table.rows()[0].counts.first, 2 * std::size(same));
+  EXPECT_EQ(table.rows()[0].counts.second, 3 * std::size(same));
+  EXPECT_EQ(table.rows()[0].stack, ShownStack(same[4]));
+  EXPECT_EQ(table.rows()[1].stack.size(), 2u);
+  EXPECT_EQ(table.rows()[1].stack[1], leaf);
+}
+
 }  // namespace
 }  // namespace profagent
