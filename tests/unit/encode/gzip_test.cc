@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
 #include <vector>
 
@@ -95,6 +96,26 @@ TEST(Gzip, SaysThatTheSinkRefused) {
     EXPECT_FALSE(Pack(Words(size), 4096, SIZE_MAX, 2).ok) << size;
     EXPECT_FALSE(Pack(Words(size), 4096, 4096, 1).ok) << size;  // and where it writes plain bytes
   }
+}
+
+// What stands 20 KB apart is found again: zlib's tables are those of a compressor, not those of what is stored.
+TEST(Gzip, FindsWhatIsFarApart) {
+  std::mt19937 random(7);
+  std::string block, plain;
+  for (int i = 0; i < 20'000; ++i) block += static_cast<char>(random());
+  while (plain.size() <= 2 * Gzip::kStoredAtMost) plain += block;
+  EXPECT_LT(Pack(plain, 4096).bytes.size(), 2 * block.size());
+}
+
+// What is stored takes a small part of the memory that compressing takes, which in turn goes without the memory for holding it.
+TEST(Gzip, TakesWhatMemoryThereIs) {
+  std::string plain = Words(50'000);
+  Outcome stored = Pack(plain, 4096, 340 << 10);
+  EXPECT_GT(stored.bytes.size(), plain.size());
+  EXPECT_EQ(Unpack(stored.bytes), plain);
+  Outcome compressed = Pack(plain, 4096, 250 << 10);
+  EXPECT_LT(compressed.bytes.size(), plain.size() / 2);
+  EXPECT_EQ(Unpack(compressed.bytes), plain);
 }
 
 }  // namespace
