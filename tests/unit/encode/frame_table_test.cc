@@ -47,8 +47,9 @@ TEST(FrameTable, KeepsItsNamesWhenMemoryGivesOut) {
   LedgerView view = ledger.view();
   int failed = 0, complete = 0;
   constexpr size_t kKiB = 1024;
-  for (size_t i = 0; i < 120; ++i) {
-    const size_t room = i / 2 < 40 ? i / 2 * 4 * kKiB : i / 2 * 30 * kKiB;
+  constexpr size_t kShared[] = {50'000, 60'000, 115'000};
+  for (size_t i = 0; i < 180; ++i) {
+    const size_t room = i / 3 < 40 ? i / 3 * 4 * kKiB : i / 3 * 30 * kKiB;
     Arena arena(size_t{64} << 20);
     ModuleTable modules(view, Names, arena);
     ASSERT_TRUE(modules.Collect());
@@ -57,10 +58,10 @@ TEST(FrameTable, KeepsItsNamesWhenMemoryGivesOut) {
     for (uint32_t n = 0; n < kFirst; ++n) ASSERT_EQ(frames.Add(In(1, n)), n);
     ASSERT_TRUE(frames.Name());
     for (uint32_t n = kFirst; n < kAll; ++n) ASSERT_EQ(frames.Add(In(1, n)), n);
-    // What is shared has room for numbers and frames, and each second time for addresses, not for names.
+    // What is shared has room for numbers and frames; also for their addresses; also for names, but for addresses then.
     size_t before = arena.taken();
     while (arena.taken() == before) ASSERT_NE(arena.Allocate(1000), nullptr);
-    ASSERT_NE(arena.Allocate(arena.taken() - before - (i % 2 == 0 ? 50'000 : 60'000)), nullptr);
+    ASSERT_NE(arena.Allocate(arena.taken() - before - kShared[i % 3]), nullptr);
     arena.HoldBack(arena.limit() - arena.taken() - room);
     ++(frames.Name() ? complete : failed);
     auto expect_names = [&](uint32_t count) {
