@@ -12,8 +12,8 @@
 
 namespace profagent {
 
-// Adds every sample of `kind` to `samples`, and to `frames` those whose names decide what is shown. Waits that have not ended are
-// counted up to `now` on the monotonic clock. Returns how many records were damaged and left out.
+// Adds every sample of `kind` to `samples`, and to `frames` at least those whose names decide what is shown. Waits that have not
+// ended are counted up to `now` on the monotonic clock. Returns how many records were damaged and left out.
 uint64_t CollectSamples(const LedgerView& ledger, ProfileKind kind, Nanos now, const ModuleTable& modules,
                         Arena& arena, FrameTable* frames, SampleTable* samples);
 

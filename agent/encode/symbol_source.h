@@ -27,8 +27,8 @@ struct FunctionSymbol {
 };
 
 // Puts the function (or variable) that addresses[i] belongs to into names[i], and leaves those that it does not know empty.
-// Called once for each module that has samples, and once for each that has variables to be named. Names must live until the
-// profile is written: the same Arena is the place for them.
+// Called once for each module that has samples, of a large heap profile a second time for what is no leaf (no address comes twice),
+// and once for each that has variables to be named. Names must live until the profile is written: the same Arena is the place.
 using SymbolSource = FunctionRef<void(const SymbolRequest& request, std::span<FunctionSymbol> names)>;
 
 inline void NoSymbols(const SymbolRequest&, std::span<FunctionSymbol>) {}
