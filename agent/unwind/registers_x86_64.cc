@@ -97,6 +97,14 @@ bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target) {
   return false;
 }
 
+bool FollowsCallThroughMemory(const CodeWindow& code, uintptr_t address, uintptr_t* pointer) {
+  if (code.before < 6 || code.At(-6) != 0xff || code.At(-5) != 0x15) return false;
+  int32_t distance;
+  std::memcpy(&distance, code.bytes + CodeWindow::kBefore - 4, sizeof distance);
+  *pointer = address + static_cast<uintptr_t>(static_cast<intptr_t>(distance));
+  return true;
+}
+
 bool SetsFramePointer(const CodeWindow& code, uintptr_t size) {
   for (int at = 0; at + 4 <= code.after && static_cast<uintptr_t>(at) + 3 <= size; ++at) {
     if (code.At(at) != 0x48) continue;

@@ -153,6 +153,9 @@ PROF_SIGNAL_SAFE bool ReadEpilogue(const CodeWindow& code, Epilogue* epilogue);
 // the instruction.
 PROF_SIGNAL_SAFE bool FollowsCall(const CodeWindow& code, uintptr_t address, uintptr_t* target);
 
+// Whether it calls where a word at a fixed place points (call *x(%rip)); `pointer`: that place.
+PROF_SIGNAL_SAFE bool FollowsCallThroughMemory(const CodeWindow& code, uintptr_t address, uintptr_t* pointer);
+
 // Whether one of the instructions in `size` bytes from the window's address on makes rbp point at the frame: mov %rsp,%rbp,
 // or the lea x(%rsp),%rbp of Go before 1.21.
 PROF_SIGNAL_SAFE bool SetsFramePointer(const CodeWindow& code, uintptr_t size);

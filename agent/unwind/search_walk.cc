@@ -6,8 +6,9 @@
 //           outermost frame, or goes on for 64, each return address on the way behind a call. A word that an earlier call
 //           left there seldom does.
 // Choice:   of several, the one whose call goes where this function can begin: between the last function with unwind information
-//           and pc, the nearest first. Then those by a function pointer, whose target nobody knows, then the rest (a function that
-//           jumped to this one); from the stack pointer upwards.
+//           and pc, the nearest first; of code made at run time, where such code is close by (QEMU enters its by a pointer in memory
+//           and leaves what stood in a kilobyte of its frame). Then those by a function pointer, whose target nobody knows, then
+//           the rest (a function that jumped to this one); from the stack pointer upwards.
 // Bounds:   8 KiB of stack, 256 bytes where a register points, and 6 places, each tried with 25 frame pointers at most.
 #include <cstring>
 
@@ -22,6 +23,8 @@ constexpr uint32_t kFirstReach = 512, kReach = 8192;
 // The same from where a register points; how far that, or a frame pointer, may be.
 constexpr uint32_t kSavedReach = 256, kSavedFarthest = 1 << 20;
 constexpr size_t kMostPlaces = 6;  // that are tried
+// What a runtime makes is in one place: its parts jump to each other.
+constexpr uintptr_t kMadeCodeSize = uintptr_t{1} << 31;
 // So many frames above one of them prove it, too; so often the search is made anew when a recipe was missing.
 constexpr uint32_t kEnoughFrames = 64, kMostTries = 256;
 // Of what a function saves above its own room, one may be its caller's frame pointer.
@@ -62,7 +65,7 @@ class CallPlaces {
 };
 
 // Where code without unwind information begins that reaches to pc; pc: not known.
-uintptr_t Walker::StartOfBareCode(uintptr_t pc) {
+__attribute__((cold)) uintptr_t Walker::StartOfBareCode(uintptr_t pc) {
   ModuleMap::Reader reader(modules_);
   const Module* module = modules_->Find(pc);
   if (module == nullptr) return pc;
@@ -75,9 +78,21 @@ uintptr_t Walker::StartOfBareCode(uintptr_t pc) {
   return last.limit > start && last.limit <= pc ? last.limit : start;
 }
 
-bool Walker::IsLoadedCode(uintptr_t address) {
+__attribute__((noinline)) bool Walker::IsLoadedCode(uintptr_t address) {
   ModuleMap::Reader reader(modules_);
   return modules_->Find(address) != nullptr;
+}
+
+// Whether the call in front of `word` goes through a pointer in memory to code of no object, where that at pc may have been entered.
+__attribute__((cold)) bool Walker::LeadsToMadeCode(uintptr_t word, uintptr_t pc) {
+  constexpr uint8_t kSize = 6;  // of such a call
+  CodeWindow code;
+  code.before = kSize;
+  uintptr_t pointer = 0, target = 0;
+  if (StackMemory::Copy(word - kSize, code.bytes + CodeWindow::kBefore - kSize, kSize) != kSize) return false;
+  if (!FollowsCallThroughMemory(code, word, &pointer)) return false;
+  if (StackMemory::Copy(pointer, &target, sizeof target) != sizeof target || target == 0) return false;
+  return target - pc + kMadeCodeSize < 2 * kMadeCodeSize && !IsLoadedCode(target) && !IsLoadedCode(pc);
 }
 
 // Code without unwind information has changed none of the registers but these three, as far as is known here. Nothing is decoded
@@ -140,6 +155,7 @@ void Walker::AddPlaces(const FramePosition& callee, uint32_t from, uint32_t reac
     if (!site.is_call) continue;
     uintptr_t target = site.target != 0 ? BehindStub(modules_, site.target) : 0;
     uint32_t rank = target == 0 ? by_pointer : kElsewhere;
+    if (rank == by_pointer && start == callee.pc && LeadsToMadeCode(word, callee.pc)) rank = 0;
     if (CanBegin(target, start, callee.pc) && callee.pc - target < kByPointerNear) {
       if (by_chain && MakesFrameRecord(modules_, target, callee.pc)) continue;
       rank = static_cast<uint32_t>(callee.pc - target);
@@ -148,8 +164,9 @@ void Walker::AddPlaces(const FramePosition& callee, uint32_t from, uint32_t reac
   }
 }
 
-void Walker::AddPlacesAtRegisters(const ucontext_t& context, const FramePosition& callee, bool by_chain,
-                                  CallPlaces* places) {
+__attribute__((cold)) void Walker::AddPlacesAtRegisters(const ucontext_t& context,
+                                                        const FramePosition& callee, bool by_chain,
+                                                        CallPlaces* places) {
   for (uint8_t number : kCalleeSaved) {
     uint64_t saved;
     std::memcpy(&saved, reinterpret_cast<const char*>(&context) + SigcontextOffset(number), sizeof saved);

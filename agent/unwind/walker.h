@@ -95,6 +95,7 @@ class Walker {
                                             FramePosition* caller, BareFrame* bare);
   PROF_SIGNAL_SAFE __attribute__((noinline)) uintptr_t StartOfBareCode(uintptr_t pc);
   PROF_SIGNAL_SAFE bool IsLoadedCode(uintptr_t address);
+  PROF_SIGNAL_SAFE bool LeadsToMadeCode(uintptr_t word, uintptr_t pc);
   PROF_SIGNAL_SAFE WalkResult Truncate();
   PROF_ALWAYS_INLINE WalkResult GiveUp() {
     needs_all_registers_ = true;

@@ -254,6 +254,48 @@ BareTakesRoom:          # rbp is a number here; what earlier calls left in the r
   pop %rbp
   ret
 .size BareTakesRoom, . - BareTakesRoom
+.globl MadeTakesRoom, kMadeTakesRoomEnd, LeavesCallByPointer, CallsMadeCode
+.type MadeTakesRoom, @function
+MadeTakesRoom:          # runs wherever it is copied to
+  push %rbp
+  push %rbx
+  push %r12
+  sub $1000, %rsp
+  mov $0x1234567, %ebp
+  RAISE_SIGUSR1 ebx
+  xor %ecx, %ecx        # not yet about to return
+  add $1000, %rsp
+  pop %r12
+  pop %rbx
+  pop %rbp
+  ret
+kMadeTakesRoomEnd:
+.size MadeTakesRoom, . - MadeTakesRoom
+.type LeavesCallByPointer, @function
+LeavesCallByPointer:    # a return address that MadeTakesRoom, called from the same place, has in its room
+  .cfi_startproc
+  sub $24, %rsp
+  .cfi_adjust_cfa_offset 24
+  lea kJustReturns(%rip), %rax
+  call *%rax
+  add $24, %rsp
+  .cfi_adjust_cfa_offset -24
+kJustReturns:
+  ret
+  .cfi_endproc
+.size LeavesCallByPointer, . - LeavesCallByPointer
+.type CallsMadeCode, @function
+CallsMadeCode:
+  .cfi_startproc
+  sub $8, %rsp
+  .cfi_adjust_cfa_offset 8
+  call LeavesCallByPointer
+  call *kMadeCode(%rip)
+  add $8, %rsp
+  .cfi_adjust_cfa_offset -8
+  ret
+  .cfi_endproc
+.size CallsMadeCode, . - CallsMadeCode
 .type BareReturns, @function
 BareReturns:            # behind the call there is nothing but the return
   call *%rdi
@@ -372,6 +414,7 @@ kBarePointer:
 )");
 
 void (*kLosesR12Calls)() = nullptr;
+void (*kMadeCode)() = nullptr;
 
 void KnownCaller(void (*function)()) {
   function();

@@ -32,6 +32,10 @@ void BarePointsAtStack(
 __attribute__((noinline)) void KnownCaller(void (*function)());
 __attribute__((noinline)) void KnownHook(uint32_t skip);
 __attribute__((noinline)) void CallsTheHook(uint32_t skip);
-extern void (*kLosesR12Calls)();
+// To be copied to where no object is: as BareTakesRoom.
+void MadeTakesRoom();
+void CallsMadeCode();  // calls LeavesCallByPointer, then what kMadeCode points at
+extern char kMadeTakesRoomEnd[];
+extern void (*kLosesR12Calls)(), (*kMadeCode)();
 extern char kFirstInstruction[], kWrongReturn[], kLanding[];
 }

@@ -49,6 +49,14 @@ TEST(CodeWindow, KnowsEveryCall) {
   EXPECT_FALSE(IsCall({0xd0})) << "its first byte cannot be read";
 }
 
+TEST(CodeWindow, KnowsThePointerOfACallThroughMemory) {
+  uintptr_t pointer = 0;
+  EXPECT_TRUE(FollowsCallThroughMemory(Behind({0xff, 0x15, 0xfe, 0xff, 0xff, 0xff}), 0x1000, &pointer));
+  EXPECT_EQ(pointer, 0xffeu);
+  EXPECT_FALSE(FollowsCallThroughMemory(Behind({0xff, 0x90, 1, 2, 3, 4}), 0x1000, &pointer)) << "*x(%rax)";
+  EXPECT_FALSE(FollowsCallThroughMemory(Behind({0x15, 1, 2, 3, 4}), 0x1000, &pointer)) << "cut off";
+}
+
 TEST(CodeWindow, ReadsEpiloguesThatLeadBack) {
   Epilogue epilogue;
   ASSERT_TRUE(ReadEpilogue(At({0x48, 0x83, 0xc4, 24, 0x5b, 0x5d, 0x41, 0x5c, 0xc3}), &epilogue));

@@ -1,5 +1,6 @@
 // Callers of assembly that has neither unwind information nor a frame pointer, as GMP's, x264's and OpenBLAS's.
 #include <alloca.h>
+#include <sys/mman.h>
 
 #include <cstring>
 
@@ -105,6 +106,21 @@ TEST_F(SearchWalkTest, KnowsWhereAPltEntryLeads) {
 TEST_F(SearchWalkTest, FindsWhoCalledByAFunctionPointer) {
   ExpectStack(CaptureBySignal([] { CallsByPointer(100, BareTakesRoom); }),
               {"BareTakesRoom", "_Z14CallsByPointermPFvvE"});
+}
+
+// QEMU's translated code keeps neither, and its frame has a kilobyte of room in which old calls by pointers stand.
+TEST_F(SearchWalkTest, KnowsThePointerThatLeadsToMadeCode) {
+  void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(page, MAP_FAILED);
+  const char* code = reinterpret_cast<const char*>(MadeTakesRoom);
+  std::memcpy(page, code, static_cast<size_t>(kMadeTakesRoomEnd - code));
+  kMadeCode = reinterpret_cast<void (*)()>(page);
+  Capture capture = CaptureBySignal([] { CallsMadeCode(); });
+  ASSERT_GE(capture.names.size(), 2u);
+  EXPECT_EQ(capture.frames[0].module(), ModuleId::kNone);
+  EXPECT_FALSE(capture.Has("LeavesCallByPointer"));
+  ExpectStack(capture, {capture.names[0].c_str(), "CallsMadeCode"});
+  munmap(page, 4096);
 }
 
 TEST_F(SearchWalkTest, FollowsBareCodeThatBareCodeCalled) {
