@@ -9,7 +9,8 @@ Programs: CPU time of the process against a plain run that takes turns with it o
 redis-server, which needs its clients, against a plain one before it.
 Bounds (issue 3): 1 % at the default rate, all but noise; 8 MiB of memory; at rate 1 less CPU time than heaptrack.
 Beside that, what cannot be noise: the program's allocations (a profile at rate 1 counts them) times what a pair costs more
-here. python3 with PYTHONMALLOC=malloc does nothing else for longer than 40 ns at a time: there a nanosecond is 2 %.
+here. python3 with PYTHONMALLOC=malloc does nothing else for longer than 40 ns at a time: there a nanosecond is 2 %. `bare jumps` is
+a preload that does nothing but jump on to libc's functions (bare_jumps_preload.c): what no interposer can do for less.
 """
 
 import glob
@@ -35,7 +36,8 @@ def variants_of(bench):
     """name -> environment."""
     agent = {"LD_PRELOAD": bench.tools.agent, "HEAPPROFILE": bench.dir / "heap.prof"}
     found = {"plain": {}, "plain again": {}, "agent": agent, "agent, rate 0": {**agent, "HEAPPROFILE": "", "MEMPROFILERATE": 0},
-             "agent, rate 1": {**agent, "MEMPROFILERATE": 1}}
+             "agent, rate 1": {**agent, "MEMPROFILERATE": 1},
+             "bare jumps": {"LD_PRELOAD": bench.tools.build / "tests" / "bench" / "libbare_jumps.so"}}
     for name, file, env in [("tcmalloc, sampling", "libtcmalloc.so.4", {"TCMALLOC_SAMPLE_PARAMETER": 524288}),
                             ("jemalloc, prof", "libjemalloc.so.2", {"MALLOC_CONF": "prof:true,lg_prof_sample:19,prof_final:false"}),
                             ("heaptrack", "libheaptrack_preload.so", {"DUMP_HEAPTRACK_OUTPUT": "/dev/null"})]:
