@@ -174,19 +174,19 @@ class Case:
     @property
     def agent(self):
         if not self.tools.agent.exists():
-            raise Skip("%s is not built" % self.tools.agent)
+            raise Failure("%s is not built" % self.tools.agent)
         return self.tools.agent
 
     @property
     def profagent(self):
         if not os.access(self.tools.profagent, os.X_OK):
-            raise Skip("%s is not built" % self.tools.profagent)
+            raise Failure("%s is not built" % self.tools.profagent)
         return self.tools.profagent
 
     def program(self, name):
         path = self.tools.programs / name
         if not path.exists():
-            raise Skip("%s is not built" % path)
+            raise Failure("%s is not built" % path)
         return path
 
     def need(self, *names):
