@@ -392,7 +392,7 @@ bool IsAllocators(const std::string& symbol) {
   return std::ranges::find(kWhole, name) != std::end(kWhole) ||
          std::ranges::find(kLast, last) != std::end(kLast) ||
          std::ranges::any_of(kBegin, [&](std::string_view begin) { return name.starts_with(begin); }) ||
-         (name.starts_with("std::sys") && name.find("::alloc::") != name.npos);
+         (name.starts_with("std::sys") && name.substr(0, name.find('<')).find("::alloc::") != name.npos);
 }
 
 }  // namespace
