@@ -75,11 +75,10 @@ ShownStack SampleTable::Cut(ShownStack stack) {
 void SampleTable::SortByPlace() {
   std::span<SampleRow> rows = rows_.span();
   std::sort(rows.begin(), rows.end(), Before{.by_weight = false});
-  by_place_ = true;
 }
 
 void SampleTable::Finish(FunctionRef<bool(Frame)> is_hidden) {
-  if (!by_place_) SortByPlace();
+  SortByPlace();
   HashIndex index(arena_);
   uint32_t kept = 0;
   for (uint32_t i = 0; i < rows_.size(); ++i) {

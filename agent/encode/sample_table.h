@@ -102,8 +102,8 @@ class SampleTable {
   // Stacks are cut to this, [truncated] being the last frame then. 0: not at all.
   void CutAt(uint32_t max_depth) { max_depth_ = max_depth != 0 ? max_depth : kMaxStackRecord; }
 
-  // After the last Add, Finish does it otherwise: in the order of the ledger's memory, which is read from front to back then.
-  // Neighbours share most of their stacks.
+  // After the last Add: in the order of the ledger's memory, which is read from front to back then. Neighbours share most of
+  // their stacks.
   void SortByPlace();
   // After the last Add: leaves such frames out at the leaf's end, as long as any other frame is left, cuts, adds up, sorts.
   void Finish(FunctionRef<bool(Frame)> is_hidden);
@@ -120,7 +120,6 @@ class SampleTable {
   ModuleId hidden_module_ = ModuleId::kNone;
   uint32_t max_depth_ = kMaxDepthLimit;
   uint64_t left_out_ = 0;
-  bool by_place_ = false;  // rows_ is sorted
 };
 
 }  // namespace profagent
