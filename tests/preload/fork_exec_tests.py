@@ -375,14 +375,20 @@ def exec_of_a_bad_pointer_fails_as_without_us(t):
     t.expect(run.out == plain.out == b"-1 14\n" * 4, "without us: %s" % plain.out, run)
 
 
+def start_ranks(t, round_number):
+    """A directory, and four first processes in it that wait for a signal."""
+    directory = t.new_dir("round%d" % round_number)
+    ranks = [t.start("ends", "wait", hz=250, cwd=directory) for _ in range(4)]
+    for rank in ranks:
+        rank.wait_for_output(b"ready")
+    return directory, ranks
+
+
 @test()
 def first_processes_that_end_together(t):
     # The ranks of an MPI program leave its last barrier at once: each looked for the others' profiles before it wrote its own.
     for round_number in range(5):
-        directory = t.new_dir("round%d" % round_number)
-        ranks = [t.start("ends", "wait", hz=250, cwd=directory) for _ in range(4)]
-        for rank in ranks:
-            rank.wait_for_output(b"ready")
+        _, ranks = start_ranks(t, round_number)
         ready = time.clock_gettime(COARSE_CLOCK)
         while time.clock_gettime(COARSE_CLOCK) == ready:  # of files
             pass
@@ -410,10 +416,7 @@ def directory_that_cannot_be_locked(t):
 def first_processes_that_take_a_dump_together(t):
     # `pkill -USR2 app`: each saw no NAME.1, and wrote one. Of four dumps there were two or three.
     for round_number in range(5):
-        directory = t.new_dir("round%d" % round_number)
-        ranks = [t.start("ends", "wait", hz=250, cwd=directory) for _ in range(4)]
-        for rank in ranks:
-            rank.wait_for_output(b"ready")
+        directory, ranks = start_ranks(t, round_number)
         for rank in ranks:
             rank.signal(signal.SIGUSR2)
         names = ["cpu.prof.%d" % n for n in range(1, 5)]
