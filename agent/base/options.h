@@ -1,10 +1,10 @@
 // What the user asked for: the environment variables of README.md, read once at start.
 //
 // Context:   ParseOptions in `bootstrap` (it reads `environ` itself: getenv may be the application's own).
-// Promises:  no allocation, no libc call but mem*/str*; the kernel is asked whether two files are one. A value that cannot be used is reported in one line
-//            that names the variable, the value and what is accepted; the default takes its place. Variables
-//            that nobody uses yet are checked too, so that a typing error never waits for a later version to
-//            show.
+// Promises:  no allocation, no libc call but mem*/str*; the kernel is asked whether two files are one. A value that
+//            cannot be used is reported in one line that names the variable, the value and what is accepted; the
+//            default takes its place. Variables that nobody uses yet are checked too, so that a typing error never
+//            waits for a later version to show.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,8 @@
 // Leads calls of an allocator that never come by our names to our hooks: the words in which loaded objects keep the
 // addresses of its functions (GOT and PLT slots, pointers in data) get the hooks' addresses.
 //
-// Context:   RedirectSlots and RedirectSlotsEverywhere in `bootstrap`; LookForNewObjects in `hook`; the two brackets of a dlclose in `hook`.
+// Context:   RedirectSlots and RedirectSlotsEverywhere in `bootstrap`; LookForNewObjects and the two brackets of a dlclose in
+//            `hook`.
 // When:      only with an allocator that is not libc's (foreign_allocator.h). Otherwise nothing here does anything.
 // By value:  a slot is changed when it holds the very function that the hook forwards to, so the call ends where it would
 //            have ended. An object that was bound to somebody else (RTLD_DEEPBIND, a function of its own) keeps what it has.

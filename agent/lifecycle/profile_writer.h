@@ -39,7 +39,8 @@ uint32_t NextDumpNumber(const Ledger& ledger, const WantedProfiles& wanted, cons
                         uint32_t last, WhoseDumps whose);
 
 // Held from the question whether a plain name (or a dump's) has appeared until ours are written: the ranks of an MPI program end
-// together, and are asked for a dump together, and each found none of the other's. A lock of the directory (flock), which goes with the process; who does not get it writes all the same.
+// together, and are asked for a dump together, and each found none of the other's. A lock of the directory (flock), which goes
+// with the process; who does not get it writes all the same.
 class PlainNameTurn {
  public:
   PlainNameTurn(const Ledger& ledger, const WantedProfiles& wanted);

@@ -31,7 +31,8 @@ struct ElfImage {
   PROF_SIGNAL_SAFE bool CanRead(uintptr_t address, size_t size) const;
 };
 
-// The program headers of the object that is mapped in this range; empty when no ELF header is at its start, or when they do not stand on its first page.
+// The program headers of the object that is mapped in this range; empty when no ELF header is at its start, or when they do
+// not stand on its first page.
 PROF_SIGNAL_SAFE std::span<const Elf64_Phdr> MappedProgramHeaders(const MemoryRange& object);
 
 // As the loader has it: from the first segment's page to the last one's end.

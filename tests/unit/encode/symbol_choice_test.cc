@@ -99,7 +99,8 @@ TEST(ElfSymbols, ChoosesWhatAReaderOfTheWholeTableWould) {
 }
 
 // The same of exported symbols, most of which are passed by unseen: far from all addresses, or
-// beginning before all of them and reaching behind the last one, or to where numbers begin again. A label reaches to the next symbol, and no further than a page.
+// beginning before all of them and reaching behind the last one, or to where numbers begin again. A label reaches to the next
+// symbol, and no further than a page.
 TEST(ElfSymbols, PassesByNoExportedSymbolThatCounts) {
   std::mt19937_64 random(20261130);
   auto below = [&](uint64_t limit) { return random() % limit; };
