@@ -28,8 +28,8 @@ void* Arena::Allocate(size_t size, size_t alignment) {
   size_t left = limit_ - taken_;
   if (need > left || left - need < held_back_) return nullptr;
   left -= held_back_;
-  // A quarter of what it has: few system calls, little waste.
-  size_t block_size = std::clamp(taken_ / 4 & ~(kLeastBlock - 1), kLeastBlock, kLargestBlock);
+  // An eighth of what it has: few system calls, little waste.
+  size_t block_size = std::clamp(taken_ / 8 & ~(kLeastBlock - 1), kLeastBlock, kLargestBlock);
   bool is_shared = need <= block_size;
   size_t want = !is_shared ? need : block_size < left ? block_size : left & ~(kPage - 1);
   // What many arrays share will be written to, and a page at a time would be a fault each, some six times as dear. Not so a large

@@ -54,6 +54,7 @@ bool ElfReader::OpenMapped(uintptr_t start) {
 void ElfReader::Close() {
   if (fd_ >= 0) RawSyscall(SYS_close, fd_);
   fd_ = -1;
+  window_at_ = 0;
   window_size_ = 0;
   memory_ = 0;
   memory_size_ = 0;
@@ -72,8 +73,8 @@ size_t ElfReader::ReadAt(uint64_t offset, void* to, size_t size) const {
   if (size > kSmall) return ReadFile(offset, to, size);
   uint64_t from = offset - window_at_;  // beyond all windows where it lies before this one
   if (from > window_size_ || size > window_size_ - from) {
+    window_size_ = ReadFile(offset, window_, offset - window_at_ < kWindow ? kWindow : size);
     window_at_ = offset;
-    window_size_ = ReadFile(offset, window_, kWindow);
     from = 0;
   }
   if (size > window_size_ - from) size = window_size_ - from;

@@ -3,7 +3,7 @@
 // Context:   `dump`, `offline`. Raw system calls; memory from an Arena.
 // Why pread and not mmap: a mapped file that somebody shortens meanwhile (a package upgrade, a linker that writes in
 //            place) is SIGBUS in the application; a read is just short. It is no slower: a table is read once,
-//            front to back, some pages at a time, and of small pieces each brings what lies behind it.
+//            front to back, some pages at a time, and of small pieces that lie near each other one brings the next.
 // Believes:  nothing. All offsets and sizes of a file may be wrong.
 #pragma once
 

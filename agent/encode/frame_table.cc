@@ -1,6 +1,6 @@
 #include "agent/encode/frame_table.h"
 
-#include <algorithm>
+#include "agent/encode/sort_ascending.h"
 
 namespace profagent {
 
@@ -19,16 +19,13 @@ bool FrameTable::Name() {
       arena_.Extend(symbols_, named_ * sizeof(FunctionSymbol), entries_.size() * sizeof(FunctionSymbol));
   if (symbols == nullptr) return false;
   symbols_ = static_cast<FunctionSymbol*>(symbols);  // it may have moved
-  auto* order = arena_.AllocateArray<uint32_t>(entries.size());
   auto* frames = arena_.AllocateArray<Frame>(entries.size());
   auto* named = arena_.AllocateArray<FunctionSymbol>(entries.size());
-  if (order == nullptr || frames == nullptr || named == nullptr) return false;
-  for (uint32_t i = 0; i < entries.size(); ++i) order[i] = i;
-  std::sort(order, order + entries.size(),
-            [&](uint32_t a, uint32_t b) { return entries[a].frame.value < entries[b].frame.value; });
-  for (size_t i = 0; i < entries.size(); ++i) frames[i] = entries[order[i]].frame;
+  if (frames == nullptr || named == nullptr) return false;
+  for (size_t i = 0; i < entries.size(); ++i) frames[i] = entries[i].frame;
+  if (!SortAscending(std::span(frames, entries.size()), arena_)) return false;
   if (!modules_.NameFrames({frames, entries.size()}, {named, entries.size()})) return false;
-  for (size_t i = 0; i < entries.size(); ++i) symbols_[named_ + order[i]] = named[i];
+  for (size_t i = 0; i < entries.size(); ++i) symbols_[Find(frames[i])] = named[i];
   named_ = entries_.size();
   return true;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/encode/sort_ascending.h"
 #include "agent/ledger/lock_label.h"
 
 namespace profagent {
@@ -17,7 +18,7 @@ void LockNames::Add(std::string_view label) {
 
 void LockNames::Resolve() {
   std::span<Frame> frames = frames_.span();
-  std::sort(frames.begin(), frames.end(), Before);
+  if (!SortAscending(frames, arena_)) return;
   size_t count = static_cast<size_t>(std::unique(frames.begin(), frames.end()) - frames.begin());
   while (frames_.size() > count) frames_.RemoveLast();
   frames = frames.first(count);

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "agent/encode/sort_ascending.h"
+
 namespace profagent {
 namespace {
 
@@ -263,29 +265,26 @@ void NameFromSymbolTable(const ElfReader& file, const Elf64_Shdr& table, SymbolK
     return true;
   });
 
-  struct Wanted {
-    uint32_t name;
-    uint32_t index;
-  };
-  auto* wanted = arena.AllocateArray<Wanted>(addresses.size());
+  auto* wanted = arena.AllocateArray<uint64_t>(addresses.size());  // a name's offset, then whose it is
   if (wanted == nullptr) return;
   size_t count = 0;
   for (size_t i = 0; i < addresses.size(); ++i) {
     const Symbol* symbol = scan.For(i);
     if (symbol == nullptr || !names[i].name.empty()) continue;
     names[i] = {{}, symbol->start, !symbol->is_sized};
-    wanted[count++] = {symbol->name, static_cast<uint32_t>(i)};
+    wanted[count++] = uint64_t{symbol->name} << 32 | i;
   }
   // As they stand in the file: one reading brings several. Neighbours are mostly in the same function, and have the same name.
-  std::sort(wanted, wanted + count, [](const Wanted& a, const Wanted& b) { return a.name < b.name; });
+  if (!SortAscending(std::span(wanted, count), arena)) return;
   uint32_t last_offset = 0;
   std::string_view last_name;
-  for (const Wanted& one : std::span(wanted, count)) {
-    if (one.name != last_offset) {
-      last_offset = one.name;
-      last_name = ReadSymbolName(file, strings, one.name, {}, arena);
+  for (uint64_t one : std::span(wanted, count)) {
+    auto offset = static_cast<uint32_t>(one >> 32);
+    if (offset != last_offset) {
+      last_offset = offset;
+      last_name = ReadSymbolName(file, strings, offset, {}, arena);
     }
-    names[one.index].name = last_name;
+    names[static_cast<uint32_t>(one)].name = last_name;
   }
 }
 
