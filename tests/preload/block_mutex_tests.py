@@ -293,8 +293,8 @@ def forked_child_has_its_own_waits_only(t):
     for kind, names in ("mutex", ["pthread_mutex_unlock", "UnlockHere"]), ("block", ["pthread_mutex_lock", "LockHere", "LockAndUnlock"]):
         got = delay(child[kind], *names)
         t.note("%s %.2f ms, %.2f to %.2f by the program's clock" % (kind, got / MILLI, least / MILLI, most / MILLI))
-        # Who waits may be woken late; who unlocks reads the clock before he does.
-        late = 0 if kind == "mutex" else 15 * MILLI
+        # Who waits may be woken late on a busy machine, but the parent has waited for 240 ms more; who unlocks reads the clock before he does.
+        late = 0 if kind == "mutex" else 100 * MILLI
         t.expect(least - 1 * MILLI <= got <= most + late, show(child[kind]), run)
     t.expect(delay(block, "pthread_mutex_lock", "LockHere", "LockAndUnlock") > 4 * 60 * MILLI, show(block), run)
     t.expect(delay(mutex, "pthread_mutex_unlock", "UnlockHere", "main") > 4 * 60 * MILLI, show(mutex), run)
