@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "agent/unwind/cfa_operation.h"
+
 namespace profagent {
 namespace {
 
@@ -93,46 +95,46 @@ Recipe QuickRecipe(const EhFrameTables& tables, uintptr_t entry, uintptr_t pc) {
   bool remembers = false;
   while (at < limit) {
     uint8_t operation = Load<uint8_t>(at++);
-    unsigned operand = operation & 0x3f;
+    unsigned operand = operation & kOperandMask;
     uint64_t advance = 0;
-    if (operation >= 0x80) {  // offset, restore
-      uint64_t words = operation < 0xc0 ? Uleb(&at, limit) : 0;
+    if (operation >= kOffset) {  // or kRestore
+      uint64_t words = operation < kRestore ? Uleb(&at, limit) : 0;
       if (operand == kReturnAddress) {
-        if (operation < 0xc0 && words != 1) return {};
+        if (operation < kRestore && words != 1) return {};
       } else {
         uint64_t field = FieldOf(operand);
         if (field == kNoField) return {};
-        if (operation >= 0xc0)
+        if (operation >= kRestore)
           words = Recipe::kNotSaved + 1;
         else if (words - 1 >= Recipe::kNotSaved)
           return {};
         row.saved = (row.saved & ~(uint64_t{31} << 5 * field)) | (words - 1) << 5 * field;
       }
-    } else if (operation >= 0x40) {
+    } else if (operation >= kAdvanceLoc) {
       advance = operand;
-    } else if (operation == 0x0e) {  // def_cfa_offset
+    } else if (operation == kDefCfaOffset) {
       row.cfa_offset = Uleb(&at, limit);
-    } else if (operation == 0x00) {  // nop
-    } else if (operation <= 0x04 && operation != 0x01) {
-      unsigned width = 1u << (operation - 2);  // advance_loc 1, 2, 4
+    } else if (operation == kNop) {
+    } else if (operation <= kAdvanceLoc4 && operation != kSetLoc) {
+      unsigned width = 1u << (operation - kAdvanceLoc1);
       if (limit - at < width) return {};
       for (unsigned i = 0; i < width; ++i) advance |= uint64_t{Load<uint8_t>(at++)} << 8 * i;
-    } else if (operation == 0x0a) {  // remember_state
+    } else if (operation == kRememberState) {
       if (remembers) return {};
       remembers = true;
       remembered = row;
-    } else if (operation == 0x0b) {  // restore_state
+    } else if (operation == kRestoreState) {
       if (!remembers) return {};
       remembers = false;
       row = remembered;
-    } else if (operation == 0x0c) {  // def_cfa
+    } else if (operation == kDefCfa) {
       row.cfa_register = Uleb(&at, limit);
       if (row.cfa_register >= kReturnAddress) return {};
       row.cfa_offset = Uleb(&at, limit);
-    } else if (operation == 0x0d) {  // def_cfa_register
+    } else if (operation == kDefCfaRegister) {
       row.cfa_register = Uleb(&at, limit);
       if (row.cfa_register >= kReturnAddress) return {};
-    } else if (operation == 0x2e) {  // GNU_args_size
+    } else if (operation == kGnuArgsSize) {
       Uleb(&at, limit);
     } else {
       return {};
