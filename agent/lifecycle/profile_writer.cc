@@ -11,6 +11,7 @@
 
 #include "agent/base/arena.h"
 #include "agent/base/log.h"
+#include "agent/base/process_stat.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/short_wait.h"
 #include "agent/capture/cpu_timers.h"
@@ -36,19 +37,12 @@ uint64_t TimeOf(const PathText& path) {
 
 // In units of 10 ms since boot; 0: without /proc.
 uint64_t ReadProcessStart() {
-  constexpr int kFieldsBetween = 20;  // from the name's end to field 22 (proc(5))
   char text[1024];
   long fd = RawSyscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC);
   if (SyscallError(fd) != 0) return 0;
   long size = RawSyscall(SYS_read, fd, text, sizeof text);
   RawSyscall(SYS_close, fd);
-  std::string_view rest(text, size > 0 ? static_cast<size_t>(size) : 0);
-  rest.remove_prefix(std::min(rest.rfind(')'), rest.size()));
-  for (int i = 0; i < kFieldsBetween; ++i) rest.remove_prefix(std::min(rest.find(' ') + 1, rest.size()));
-  uint64_t ticks = 0;
-  for (; !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; rest.remove_prefix(1))
-    ticks = ticks * 10 + static_cast<uint64_t>(rest[0] - '0');
-  return ticks;
+  return StatNumber({text, size > 0 ? static_cast<size_t>(size) : 0}, kStatStart);
 }
 
 // When the process began, not the program that it is now, or up to two hundredths of a second before: it is known to a hundredth, and

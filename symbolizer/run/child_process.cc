@@ -9,10 +9,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+
+#include "agent/base/process_stat.h"
 
 namespace profagent {
 namespace {
@@ -30,11 +31,8 @@ sigset_t HeldBack() {
 
 pid_t ParentOf(pid_t pid) {
   std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
-  std::string text(std::istreambuf_iterator<char>(stat), {});
-  // The name in parentheses may hold anything, a parenthesis too: the last one ends it. Then: state, parent.
-  const size_t end = text.rfind(") ");
-  if (end == std::string::npos || end + 4 >= text.size()) return 0;
-  return static_cast<pid_t>(strtol(text.c_str() + end + 4, nullptr, 10));
+  const std::string text(std::istreambuf_iterator<char>(stat), {});
+  return static_cast<pid_t>(StatNumber(text, kStatParent));
 }
 
 bool IsInTreeOf(pid_t root, pid_t pid) {

@@ -26,6 +26,8 @@
 #include <tuple>
 #include <utility>
 
+#include "agent/base/process_stat.h"
+
 namespace profagent {
 namespace {
 
@@ -160,21 +162,18 @@ std::string ReadAll(const fs::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// Of /proc/PID/stat. The name in parentheses may hold anything, a parenthesis too: the last one ends it.
+// Of /proc/PID/stat.
 struct ProcessStat {
   std::string name;
   uint64_t started = 0;  // ticks since boot; 0: it is gone
 };
 ProcessStat StatOf(const fs::path& process) {
-  constexpr int kFieldsToStart = 19;  // from the third, the state
   ProcessStat stat;
   const std::string text = ReadAll(process / "stat");
-  const size_t name = text.find('('), end = text.rfind(") ");
+  const size_t name = text.find('('), end = text.rfind(')');
   if (name == std::string::npos || end == std::string::npos) return stat;
   stat.name = text.substr(name + 1, end - name - 1);
-  size_t field = end + 2;
-  for (int i = 0; i < kFieldsToStart; ++i) field = text.find(' ', field) + 1;
-  std::from_chars(text.data() + field, text.data() + text.size(), stat.started);
+  stat.started = StatNumber(text, kStatStart);
   return stat;
 }
 
