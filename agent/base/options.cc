@@ -8,6 +8,7 @@
 #include <iterator>
 #include <span>
 
+#include "agent/base/profile_names.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/signal_text.h"
 
@@ -219,11 +220,8 @@ struct NamedFile {
 
 // Before the extension, as `profagent run` calls them: "x.prof", "heap": "x.heap.prof". False: too long.
 bool WithKind(std::string_view file, std::string_view kind, Options* options, std::string_view* result) {
-  constexpr std::string_view kDouble = ".pb.gz";
-  std::string_view last = file.substr(file.rfind('/') + 1);
-  size_t dot = last.ends_with(kDouble) ? last.size() - kDouble.size() : last.rfind('.');
-  std::string_view extension = dot == last.npos || dot == 0 ? std::string_view() : last.substr(dot);
   if (file.size() + 1 + kind.size() > kMaxOptionText) return false;
+  std::string_view extension = ExtensionOf(file);
   TextWriter name(options->texts + options->texts_used, sizeof options->texts - options->texts_used);
   name.Add(file.substr(0, file.size() - extension.size()), '.', kind, extension);
   options->texts_used += name.size() + 1;

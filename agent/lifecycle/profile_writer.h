@@ -7,8 +7,8 @@
 
 #include <string_view>
 
+#include "agent/base/profile_names.h"
 #include "agent/ledger/ledger.h"
-#include "agent/lifecycle/profile_names.h"
 #include "agent/lifecycle/wanted_profiles.h"
 
 namespace profagent {

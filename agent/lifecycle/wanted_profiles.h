@@ -9,8 +9,8 @@
 #include <string_view>
 
 #include "agent/base/options.h"
+#include "agent/base/profile_names.h"
 #include "agent/encode/profile_kind.h"
-#include "agent/lifecycle/profile_names.h"
 
 namespace profagent {
 

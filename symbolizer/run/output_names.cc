@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "agent/base/descriptor_name.h"
+#include "agent/base/profile_names.h"
 
 namespace profagent {
 namespace {
@@ -43,13 +44,9 @@ int CreationError(const fs::path& directory) {
 
 // "x.prof", "heap": "x.heap.prof"
 fs::path WithKind(const fs::path& path, std::string_view kind) {
-  static constexpr std::string_view kDouble = ".pb.gz";
-  std::string name = path.filename().string();
-  const size_t extension = name.ends_with(kDouble) && name.size() > kDouble.size()
-                               ? kDouble.size()
-                               : path.extension().string().size();
-  name.insert(name.size() - extension, "." + std::string(kind));
-  return path.parent_path() / name;
+  std::string name = path.string();
+  name.insert(name.size() - ExtensionOf(name).size(), "." + std::string(kind));
+  return name;
 }
 
 // Of several kinds, the one that is meant when a single name was given; nullptr: none is.
@@ -210,28 +207,11 @@ Result<OutputNames> OutputNames::Prepare(const std::string& wanted, std::span<co
 
 std::string OutputNames::Expand(ProfileKind kind, const ImageName& image, bool plain,
                                 uint32_t dump_number) const {
-  const std::string& pattern = patterns_.at(kind);
-  std::string name;
-  bool names_pid = false;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    const char letter = pattern[i] == '%' && i + 1 < pattern.size() ? pattern[i + 1] : '\0';
-    if (letter == 'p') {
-      name += std::to_string(image.pid);
-      names_pid = true;
-    } else if (letter == 'e') {
-      name += image.program;
-    } else if (letter == 'n') {
-      name += std::to_string(dump_number);
-    } else if (letter == '%') {
-      name += '%';
-    } else {
-      name += pattern[i];
-      continue;
-    }
-    ++i;
-  }
-  const bool as_it_is = plain || is_device_ || (names_pid && !image.became_another);
-  return as_it_is ? name : name + ProcessSuffix(image.program, image.pid);
+  const bool as_it_is = plain || is_device_;
+  const WrittenAt when = image.became_another && !as_it_is ? WrittenAt::kExec : WrittenAt::kEnd;
+  FixedText<2 * kMaxPath> name;  // what is cut there is too long for the kernel, too
+  AddProfilePath(patterns_.at(kind), {image.program, image.pid, as_it_is}, when, dump_number, &name);
+  return std::string(name.view());
 }
 
 // The dumps were the process's to number: its files that are younger than the run.
@@ -244,8 +224,7 @@ std::string OutputNames::NameOf(ProfileKind kind, const ImageName& image, bool p
   };
   for (uint32_t number = 1;; ++number) {
     std::string name = Expand(kind, image, plain, number);
-    const bool numbered = name != Expand(kind, image, plain, number + 1);
-    if (!numbered || number == kMostDumps) return name;
+    if (!NamesTheDump(patterns_.at(kind)) || number == kMostDumps) return name;
     if (std::ranges::none_of(patterns_, [&](const auto& pattern) {
           return is_new(Expand(pattern.first, image, plain, number));
         }))

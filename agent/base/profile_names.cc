@@ -1,6 +1,4 @@
-#include "agent/lifecycle/profile_names.h"
-
-#include "agent/base/program_name.h"
+#include "agent/base/profile_names.h"
 
 namespace profagent {
 
@@ -11,31 +9,17 @@ bool NamesTheDump(std::string_view pattern) {
   return false;
 }
 
+std::string_view ExtensionOf(std::string_view path) {
+  constexpr std::string_view kDouble = ".pb.gz";
+  std::string_view name = path.substr(path.rfind('/') + 1);
+  size_t dot = name.ends_with(kDouble) ? name.size() - kDouble.size() : name.rfind('.');
+  return dot == name.npos || dot == 0 ? std::string_view() : name.substr(dot);
+}
+
 PathText ProfilePath(std::string_view pattern, const ProcessName& process, WrittenAt when,
                      uint32_t dump_number) {
-  const std::string_view program = ShortenedName(process.program);
   PathText path;
-  bool names_pid = false;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    char next = pattern[i] == '%' && i + 1 < pattern.size() ? pattern[i + 1] : '\0';
-    if (next == 'p') {
-      path.Add(process.pid);
-      names_pid = true;
-    } else if (next == 'e') {
-      path.Add(program);
-    } else if (next == 'n') {
-      path.Add(dump_number);
-    } else if (next == '%') {
-      path.Add('%');
-    } else {
-      path.Add(pattern[i]);
-      continue;
-    }
-    ++i;
-  }
-  if (when == WrittenAt::kExec || (!names_pid && !process.first)) {
-    path.Add('.', program, '.', process.pid);
-  }
+  AddProfilePath(pattern, process, when, dump_number, &path);
   // A cut name would be somebody else's file.
   return path.view().size() + 1 < kMaxPath ? path : PathText{};
 }

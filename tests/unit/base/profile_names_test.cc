@@ -1,4 +1,4 @@
-#include "agent/lifecycle/profile_names.h"
+#include "agent/base/profile_names.h"
 
 #include <gtest/gtest.h>
 
@@ -72,6 +72,13 @@ TEST(ProfileNames, RefusesANameThatDoesNotFit) {
   EXPECT_EQ(Path(std::string(4096, 'x'), true), "");
   EXPECT_EQ(Path(std::string(4094, 'x'), true).size(), 4094u);
   EXPECT_EQ(Path(std::string(4090, 'x'), false), "");
+}
+
+// A file that tools no longer take for a profile, or one in a directory that is not there.
+TEST(ProfileNames, KnowsWhereTheExtensionBegins) {
+  EXPECT_EQ(ExtensionOf("a.b/x.y.prof"), ".prof");
+  EXPECT_EQ(ExtensionOf("x.pb.gz"), ".pb.gz");
+  for (const char* path : {"x", "a.b/x", "a/.x", ""}) EXPECT_EQ(ExtensionOf(path), "") << path;
 }
 
 }  // namespace
