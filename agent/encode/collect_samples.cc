@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "agent/base/allocation_names.h"
 #include "agent/encode/lock_names.h"
 #include "agent/encode/tables.h"
 #include "agent/ledger/contention_sample.h"
@@ -16,23 +17,14 @@ constexpr size_t kFewRows = 4096;
 
 // By which name programs, compilers and Rust's runtime ask for memory.
 bool IsAllocationFunction(std::string_view name) {
-  static constexpr std::string_view kNames[] = {"malloc",
-                                                "calloc",
-                                                "realloc",
-                                                "reallocarray",
-                                                "posix_memalign",
-                                                "aligned_alloc",
-                                                "memalign",
-                                                "valloc",
-                                                "pvalloc",
-                                                "__libc_reallocarray",
-                                                "__rust_alloc",
-                                                "__rust_alloc_zeroed",
-                                                "__rust_realloc",
-                                                "__rdl_alloc",
-                                                "__rdl_alloc_zeroed",
-                                                "__rdl_realloc"};
-  for (std::string_view known : kNames) {
+  static constexpr std::string_view kOthers[] = {
+      "__libc_reallocarray", "__rust_alloc",       "__rust_alloc_zeroed", "__rust_realloc",
+      "__rdl_alloc",         "__rdl_alloc_zeroed", "__rdl_realloc",
+  };
+  for (std::string_view known : kAllocationNames) {
+    if (name == known) return true;
+  }
+  for (std::string_view known : kOthers) {
     if (name == known) return true;
   }
   // operator new and new[]: of a size, alone or with an alignment and std::nothrow. Nothing else begins so.

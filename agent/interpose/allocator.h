@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "agent/base/allocation_names.h"
 #include "agent/interpose/idle_hooks.h"
 
 namespace profagent {
@@ -40,20 +41,8 @@ struct Allocator {
 extern constinit Allocator g_allocator;
 extern constinit std::atomic<bool> g_allocator_resolved;  // release: all of g_allocator
 
-// The names by which memory is asked for. A name that an allocator before us has too is called by the program there: whoever
-// comes by ours is that allocator, in need of memory itself, and is not counted.
-enum class AllocationName : uint8_t {
-  kMalloc,
-  kCalloc,
-  kRealloc,
-  kReallocarray,
-  kPosixMemalign,
-  kAlignedAlloc,
-  kMemalign,
-  kValloc,
-  kPvalloc,
-};
-// Bit n: the name of number n. Written by the constructor.
+// A name that an allocator before us has too is called by the program there: whoever comes by ours is that allocator, in need of
+// memory itself, and is not counted. Bit n: the AllocationName of number n. Written by the constructor.
 extern constinit std::atomic<uint32_t> g_uncounted_names;
 
 inline bool IsCounted(AllocationName name) {

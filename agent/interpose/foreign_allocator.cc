@@ -7,8 +7,10 @@
 
 #include <cerrno>
 #include <climits>
+#include <iterator>
 #include <string_view>
 
+#include "agent/base/allocation_names.h"
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/thread_state.h"
@@ -133,18 +135,9 @@ bool HasSanitizer(const LoadedObject& object) {
 
 uint32_t NamesIn(const LoadedObject& object) {
   uint32_t names = 0;
-  auto add = [&](AllocationName name, const char* text) {
-    if (object.Function(text) != nullptr) names |= 1u << static_cast<int>(name);
-  };
-  add(AllocationName::kMalloc, "malloc");
-  add(AllocationName::kCalloc, "calloc");
-  add(AllocationName::kRealloc, "realloc");
-  add(AllocationName::kReallocarray, "reallocarray");
-  add(AllocationName::kPosixMemalign, "posix_memalign");
-  add(AllocationName::kAlignedAlloc, "aligned_alloc");
-  add(AllocationName::kMemalign, "memalign");
-  add(AllocationName::kValloc, "valloc");
-  add(AllocationName::kPvalloc, "pvalloc");
+  for (size_t name = 0; name < std::size(kAllocationNames); ++name) {
+    if (object.Function(kAllocationNames[name].data()) != nullptr) names |= 1u << name;
+  }
   return names;
 }
 
