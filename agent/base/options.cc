@@ -313,16 +313,14 @@ constexpr uint64_t kDefaultBlockRate = 10000;
 constexpr uint64_t kDefaultMutexFraction = 10;
 constexpr uint64_t kMaxRate = uint64_t{1} << 62;
 
-}  // namespace
+// 0 or 1.
+bool ReadSwitch(const Source& source, std::string_view name, bool default_value) {
+  uint64_t number = default_value ? 1 : 0;
+  ReadNumber(source, name, 0, 1, &number);
+  return number != 0;
+}
 
-void ParseOptions(const char* const* environment, OptionReporter report, Options* options) {
-  Source source{environment, report};
-
-  // First, so that the other lines may depend on it.
-  uint64_t verbose = 0;
-  ReadNumber(source, "PROFAGENT_VERBOSE", 0, 2, &verbose);
-  options->verbosity = static_cast<Verbosity>(verbose);
-
+void ReadCpu(const Source& source, Options* options) {
   ReadFileName(source, "PROFAGENT_CPUPROFILE", "CPUPROFILE", &Options::cpu_profile, options);
   uint64_t hz = 100;
   ReadNumber(source, "CPUPROFILE_FREQUENCY", 1, kMaxCpuFrequency, &hz);
@@ -334,12 +332,16 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
   } else if (engine.set && engine.text != "timer") {
     source.Refuse(engine, "timer or perf is accepted; using timer");
   }
+}
 
+void ReadHeap(const Source& source, Options* options) {
   ReadFileName(source, "PROFAGENT_HEAPPROFILE", "HEAPPROFILE", &Options::heap_profile, options);
   ReadText(source, "PEAKPROFILE", &Options::peak_profile, options);
   options->heap_rate = 524288;
   options->heap_rate_given = ReadNumber(source, "MEMPROFILERATE", 0, kMaxRate, &options->heap_rate);
+}
 
+void ReadLocks(const Source& source, Options* options) {
   ReadText(source, "BLOCKPROFILE", &Options::block_profile, options);
   options->block_rate = kDefaultBlockRate;
   ReadNumber(source, "BLOCKRATE", 0, kMaxRate, &options->block_rate);
@@ -356,15 +358,10 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
   if (options->block_wanted && options->block_profile.empty()) options->block_profile = "block.prof";
   if (options->mutex_wanted && options->mutex_profile.empty()) options->mutex_profile = "mutex.prof";
 
-  uint64_t lock_labels = 0;
-  ReadNumber(source, "PROFAGENT_LOCK_LABELS", 0, 1, &lock_labels);
-  options->lock_labels = lock_labels != 0;
+  options->lock_labels = ReadSwitch(source, "PROFAGENT_LOCK_LABELS", false);
+}
 
-  ReadText(source, "PROFAGENT_HTTP", &Options::http, options);
-  ReadText(source, "PROFAGENT_LEDGER_DIR", &Options::ledger_directory, options);
-  // Under `profagent run` the names are its own: each kind has another, or all of them one pipe.
-  if (options->ledger_directory.empty()) KeepFilesApart(source, options);
-
+void ReadSignals(const Source& source, Options* options) {
   options->cpu_signal = SIGPROF;
   options->dump_signal = SIGUSR2;
   ReadSignal(source, "PROFAGENT_CPU_SIGNAL", false, &options->cpu_signal);
@@ -373,16 +370,34 @@ void ParseOptions(const char* const* environment, OptionReporter report, Options
     if (Value named = source.Find("PROFAGENT_SIGNAL"); named.set) {
       source.Refuse(named, "it is the signal of the CPU samples; no dump signal is used");
     } else {
-      report(
+      source.report(
           "PROFAGENT_CPU_SIGNAL is the usual dump signal: no dump signal is used, unless PROFAGENT_SIGNAL "
           "names another");
     }
     options->dump_signal = 0;
   }
+}
 
-  uint64_t children = 1;
-  ReadNumber(source, "PROFAGENT_CHILDREN", 0, 1, &children);
-  options->follow_children = children != 0;
+}  // namespace
+
+void ParseOptions(const char* const* environment, OptionReporter report, Options* options) {
+  Source source{environment, report};
+
+  // First, so that the other lines may depend on it.
+  uint64_t verbose = 0;
+  ReadNumber(source, "PROFAGENT_VERBOSE", 0, 2, &verbose);
+  options->verbosity = static_cast<Verbosity>(verbose);
+
+  ReadCpu(source, options);
+  ReadHeap(source, options);
+  ReadLocks(source, options);
+  ReadText(source, "PROFAGENT_HTTP", &Options::http, options);
+  ReadText(source, "PROFAGENT_LEDGER_DIR", &Options::ledger_directory, options);
+  // Under `profagent run` the names are its own: each kind has another, or all of them one pipe.
+  if (options->ledger_directory.empty()) KeepFilesApart(source, options);
+
+  ReadSignals(source, options);
+  options->follow_children = ReadSwitch(source, "PROFAGENT_CHILDREN", true);
 
   uint64_t depth = kOptionDefaultDepth;
   ReadNumber(source, "PROFAGENT_MAXDEPTH", 2, kOptionMaxDepth, &depth);
