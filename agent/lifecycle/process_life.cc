@@ -1,28 +1,23 @@
 #include "agent/lifecycle/process_life.h"
 
-#include <dlfcn.h>
-#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
 
 #include <algorithm>
 #include <atomic>
-#include <optional>
 
 #include "agent/base/errno_saver.h"
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
-#include "agent/base/safe_read.h"
 #include "agent/base/short_wait.h"
 #include "agent/capture/cpu_timers.h"
 #include "agent/capture/virtual_signals.h"
 #include "agent/interpose/process_hooks.h"
-#include "agent/interpose/real_functions.h"
+#include "agent/lifecycle/abort_call.h"
 #include "agent/lifecycle/agent.h"
 #include "agent/lifecycle/dump_signal.h"
-#include "agent/lifecycle/own_stack.h"
-#include "agent/lifecycle/profile_writer.h"
+#include "agent/lifecycle/own_profiles.h"
 #include "agent/lifecycle/wanted_profiles.h"
 
 extern "C" int __cxa_atexit(void (*)(void*), void*, void*) noexcept;  // NOLINT(bugprone-reserved-identifier)
@@ -35,18 +30,13 @@ namespace {
 enum class EndState : uint8_t { kAhead, kWriting, kDone };
 
 struct Life {
-  long pid = 0;  // the process that all of this belongs to
-  bool first = false;
+  ThisProcess process;                      // that all of this belongs to
   std::atomic<bool> enters_sandbox{false};  // a thread is before the call that does it, or behind
   std::atomic<bool> in_sandbox{false};      // or at that call: nothing may be done any more, unless it fails
   std::atomic<EndState> end{EndState::kAhead};
   std::atomic<uint32_t> exits{0};  // threads that called exit
   std::atomic<long> writer{0};     // tid of who is at it, or was
-  uint32_t dumps = 0;              // written so far; only who is on the stack counts
-  OwnStack stack;
-  // What was written before an exec, a daemon or a sandbox that may still fail. Last: seldom touched, and large.
-  bool any_left_behind = false;
-  PathText left_behind[kWantedProfiles];
+  OwnProfiles profiles;            // last: seldom touched, and large
 };
 constinit Life g_life_of_process;  // zeroes, untouched until needed
 constinit Life* g_life = nullptr;
@@ -66,22 +56,13 @@ void ForEachOtherFatalSignal(Visit visit) {
   }
 }
 
-// A writer that takes longer than this is not waited for by a thread that wants to die.
-constexpr int kPatienceMillis = 10'000;
-
 bool InSandbox() { return g_life != nullptr && g_life->in_sandbox.load(std::memory_order_acquire); }
 
 // One in which the agent may act: false in a sandbox (even to ask for the pid may kill), in a vfork child, and in a process made
 // by a raw clone or fork system call, or by libc's clone. That one may have our pid, in a namespace of its own: 1.
 bool IsOurProcess() {
-  if (g_life == nullptr || InSandbox() || RawSyscall(SYS_getpid) != g_life->pid) return false;
+  if (g_life == nullptr || InSandbox() || RawSyscall(SYS_getpid) != g_life->process.pid) return false;
   return !g_agent.ledger().is_open() || g_agent.ledger().IsOwn();
-}
-
-ProcessName Name() {
-  return {.program = ProgramName(g_agent.ledger()),
-          .pid = static_cast<uint32_t>(g_life->pid),
-          .first = g_life->first};
 }
 
 void Note(ProcessEnd end) {
@@ -105,82 +86,6 @@ void WaitForWriter() {
   g_life->end.compare_exchange_strong(late, EndState::kDone, std::memory_order_relaxed);
 }
 
-// Writes all that is wanted at the end of this process or before it becomes another program. What is left behind by one
-// that may go on after all is remembered.
-enum class Remember : uint8_t { kNo, kYes };
-void WriteAll(WrittenAt when, Remember remember) {
-  const Ledger& ledger = g_agent.ledger();
-  const WantedProfiles wanted = WantedBy(g_agent.options());
-  // The plain name may be an earlier run's; any other name that is taken already belongs to an earlier image of this
-  // process.
-  uint32_t dump_number = g_life->dumps + 1;
-  ProcessName name = Name();
-  if (std::ranges::any_of(wanted.profiles, [](const auto& profile) { return NamesTheDump(profile.file); })) {
-    dump_number = NextDumpNumber(ledger, wanted, name, g_life->dumps, WhoseDumps::kBeforeExec);
-  }
-  bool plain = when == WrittenAt::kEnd && name.first;
-  std::optional<PlainNameTurn> turn;
-  if (plain) turn.emplace(ledger, wanted);
-  if (plain && AppearedMeanwhile(ledger, wanted, name, dump_number)) plain = name.first = false;
-  uint32_t number = plain ? 1 : UnusedNumber(ledger, wanted, name, when, dump_number);
-  for (size_t i = 0; i < kWantedProfiles; ++i) {
-    const WantedProfile& profile = wanted.profiles[i];
-    if (!profile.taken || profile.file.empty()) continue;
-    PathText path = NumberedPath(ProfilePath(profile.file, name, when, dump_number), number);
-    bool may_go_on = remember == Remember::kYes;
-    bool written = WriteProfile(ledger, profile, path.view(), plain ? WhenEmpty::kWrite : WhenEmpty::kSkip,
-                                may_go_on ? Afterwards::kProcessGoesOn : Afterwards::kProcessEnds);
-    // A dump that was asked for meanwhile comes after it.
-    if (!may_go_on && NamesTheDump(profile.file)) g_life->dumps = dump_number;
-    if (!written || !may_go_on) continue;
-    g_life->left_behind[i] = AbsolutePath(ledger, path.view());
-    g_life->any_left_behind = true;
-  }
-}
-
-void WriteDump() {
-  const WantedProfiles wanted = WantedBy(g_agent.options());
-  std::optional<PlainNameTurn> turn;  // others with plain names may take a dump in this moment, too
-  if (g_life->first) turn.emplace(g_agent.ledger(), wanted);
-  uint32_t number = NextDumpNumber(g_agent.ledger(), wanted, Name(), g_life->dumps, WhoseDumps::kAll);
-  g_life->dumps = number;
-  g_agent.SettleCpu();
-  for (const WantedProfile& profile : wanted.profiles) {
-    if (!profile.taken) continue;
-    WriteProfile(g_agent.ledger(), profile, DumpPath(profile, Name(), number).view(), WhenEmpty::kWrite,
-                 Afterwards::kProcessGoesOn);
-  }
-}
-
-// A failure of the agent's own costs the profiles, and the program nothing.
-void GiveUp() {
-  const OwnStack::Fault& fault = g_life->stack.fault();
-  struct dl_find_object module = {};  // that of the agent, or libc below it
-  bool found = _dl_find_object(reinterpret_cast<void*>(fault.instruction), &module) == 0;
-  std::string_view path(found ? module.dlfo_link_map->l_name : "");
-  uintptr_t start = reinterpret_cast<uintptr_t>(module.dlfo_map_start);
-  Log(Verbosity::kErrors, "no profile written, its samples are lost: the agent failed (signal ", fault.signo,
-      " at ", path.substr(path.rfind('/') + 1), "+", Hex{fault.instruction - start}, ", address ",
-      Hex{fault.address}, ") and is off from here on");
-  g_agent.TurnOff();
-}
-
-// A dump of another thread may be on the stack: the end of the process waits for it, as long as it does for a writer.
-void WriteOnOwnStack(WrittenAt when, void (*write_all)(void*)) {
-  const WantedProfiles profiles = WantedBy(g_agent.options());
-  bool writes_empty_ones = when == WrittenAt::kEnd && g_life->first;
-  bool wanted =
-      profiles.any_at_end() && (writes_empty_ones || MayHaveSamples(*g_agent.ledger().header(), profiles));
-  for (int waited = 0; waited < kPatienceMillis; ++waited) {
-    if (!wanted && !g_life->stack.is_busy()) break;
-    OwnStack::Outcome outcome = wanted ? g_life->stack.Run(write_all, nullptr) : OwnStack::Outcome::kRefused;
-    if (outcome == OwnStack::Outcome::kFaulted) return GiveUp();
-    if (outcome == OwnStack::Outcome::kDone) break;
-    SleepMillisecond();
-  }
-  AnswerDumpRequests();
-}
-
 void End(ProcessEnd how) {
   if (!IsOurProcess() || !g_agent.active()) return;
   ErrnoSaver keep_errno;
@@ -196,7 +101,7 @@ void End(ProcessEnd how) {
   if (g_agent.ledger().in_file()) {
     g_agent.ledger().ReleaseUnused();
   } else {
-    WriteOnOwnStack(WrittenAt::kEnd, [](void*) { WriteAll(WrittenAt::kEnd, Remember::kNo); });
+    g_life->profiles.Write(g_life->process, WrittenAt::kEnd, Afterwards::kProcessEnds);
   }
   g_life->end.store(EndState::kDone, std::memory_order_release);
 }
@@ -246,34 +151,6 @@ void OnFatalSignal(int signo, siginfo_t* info, void* context) {
   g_virtual_signals.DieOf(signo);
 }
 
-// libc's abort, found at the start: {0, 0} where it was not.
-struct CodeRange {
-  uintptr_t start, size;
-};
-constinit CodeRange g_abort{};
-
-CodeRange FindAbort() {
-  Dl_info object;
-  void* symbol = nullptr;
-  void* function = FindReal("abort", nullptr);
-  if (function == nullptr || dladdr1(function, &object, &symbol, RTLD_DL_SYMENT) == 0 || symbol == nullptr) {
-    return {};
-  }
-  return {reinterpret_cast<uintptr_t>(object.dli_saddr), static_cast<const ElfW(Sym)*>(symbol)->st_size};
-}
-
-// Raised by abort, and not by a raise of the program's, after whose handler it goes on: the address in abort that raise returns to
-// stands a few frames of libc's above.
-bool IsInAbort(const ucontext_t& context) {
-  uintptr_t words[64];
-  auto stack = static_cast<uintptr_t>(context.uc_mcontext.gregs[REG_RSP]);
-  size_t count = SafeRead(stack, words, sizeof words) / sizeof words[0];
-  for (size_t i = 0; i < count; ++i) {
-    if (words[i] - g_abort.start < g_abort.size) return true;
-  }
-  return false;
-}
-
 // A handler that returns to abort: what kills then is the default action, which abort puts in place without asking us.
 void AfterAbortHandler(const ucontext_t& context) {
   if (IsOurProcess() && IsInAbort(context)) End(ProcessEnd::kSignalled);
@@ -287,14 +164,14 @@ bool WasEverAlone() {
   return newest != 0 && thread->next == 0;
 }
 
-ExecWord Word() { return g_life->first ? ExecWord::kFirst : ExecWord::kLater; }
+ExecWord Word() { return g_life->process.first ? ExecWord::kFirst : ExecWord::kLater; }
 
 ExecWord BeforeExec() {
   if (g_life == nullptr) return ExecWord::kLater;
   // Whether this is a vfork child cannot be asked. Without a word the next program finds out by itself whether it is the first;
   // but not that it is not to be profiled.
   if (InSandbox()) {
-    return g_agent.options().follow_children && g_life->first ? ExecWord::kNone : ExecWord::kLater;
+    return g_agent.options().follow_children && g_life->process.first ? ExecWord::kNone : ExecWord::kLater;
   }
   ErrnoSaver keep_errno;
   if (g_agent.active()) g_agent.PauseThisThreadForExec();  // a vfork child, too
@@ -303,31 +180,16 @@ ExecWord BeforeExec() {
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExecuted);
   if (!g_agent.ledger().in_file()) {
-    WriteOnOwnStack(WrittenAt::kExec, [](void*) { WriteAll(WrittenAt::kExec, Remember::kYes); });
+    g_life->profiles.Write(g_life->process, WrittenAt::kExec, Afterwards::kProcessGoesOn);
   } else if (WasEverAlone()) {
     g_agent.ledger().ReleaseUnused();
   }
   return Word();
 }
 
-void ForgetWhatWasLeft() {
-  if (!g_life->any_left_behind) return;
-  for (PathText& path : g_life->left_behind) path = {};
-  g_life->any_left_behind = false;
-}
-
-// The process goes on and will write all of its samples itself.
-void TakeBackWhatWasLeft() {
-  if (!g_life->any_left_behind) return;
-  for (PathText& path : g_life->left_behind) {
-    if (!path.empty()) RawSyscall(SYS_unlink, path.c_str());
-  }
-  ForgetWhatWasLeft();
-}
-
 void ExecFailed() {
   if (!IsOurProcess() || !g_agent.active()) return;
-  TakeBackWhatWasLeft();
+  g_life->profiles.TakeBack();
   Note(ProcessEnd::kRunning);
   if (!g_agent.ledger().ReserveAgain()) {
     g_agent.StopCpu();
@@ -342,12 +204,12 @@ void BeforeDaemon() {
   AllSignalsBlocked quiet;
   Note(ProcessEnd::kExited);
   if (g_agent.ledger().in_file()) return;
-  WriteOnOwnStack(WrittenAt::kEnd, [](void*) { WriteAll(WrittenAt::kEnd, Remember::kYes); });
+  g_life->profiles.Write(g_life->process, WrittenAt::kEnd, Afterwards::kProcessGoesOn);
 }
 
 void DaemonFailed() {
   if (!IsOurProcess() || !g_agent.active()) return;
-  TakeBackWhatWasLeft();
+  g_life->profiles.TakeBack();
   Note(ProcessEnd::kRunning);
 }
 
@@ -371,7 +233,7 @@ bool BeforeSandbox() {
   g_agent.StopSampling();
   AllSignalsBlocked quiet;
   if (goes_on && !ledger.in_file()) {
-    WriteOnOwnStack(WrittenAt::kEnd, [](void*) { WriteAll(WrittenAt::kEnd, Remember::kYes); });
+    g_life->profiles.Write(g_life->process, WrittenAt::kEnd, Afterwards::kProcessGoesOn);
   }
   g_agent.GiveSignalsBack(quiet);
   g_life->in_sandbox.store(true, std::memory_order_release);
@@ -382,7 +244,7 @@ void SandboxRefused() {
   g_life->in_sandbox.store(false, std::memory_order_release);
   g_life->enters_sandbox.store(false, std::memory_order_release);
   if (g_agent.active() && g_life->end.load(std::memory_order_acquire) == EndState::kAhead) {
-    TakeBackWhatWasLeft();
+    g_life->profiles.TakeBack();
     Note(ProcessEnd::kRunning);
     Log(Verbosity::kFiles, "the sandbox was refused: the program is profiled on");
   }
@@ -413,20 +275,18 @@ void AfterForkInParent() {
 
 void AfterForkInChild() {
   if (g_life == nullptr) return;
-  g_life->first = false;
+  g_life->process.first = false;
   if (InSandbox()) return;
   g_life->enters_sandbox.store(false, std::memory_order_relaxed);  // a thread that is not in the child
-  g_life->pid = RawSyscall(SYS_getpid);
+  g_life->process.pid = static_cast<uint32_t>(RawSyscall(SYS_getpid));
   g_life->end.store(EndState::kAhead, std::memory_order_relaxed);
   g_life->exits.store(0, std::memory_order_relaxed);
   g_life->writer.store(0, std::memory_order_relaxed);
-  ForgetWhatWasLeft();
-  g_life->dumps = 0;
+  g_life->profiles.BeginAnew();
   ForgetDumpRequests();
-  g_life->stack.Forget();
   g_agent.RestartAfterForkInChild();
   // The first one of a PID namespace (unshare): as in StartProcessLife.
-  if (g_life->pid == 1) ForEachOtherFatalSignal([](int signo) { g_virtual_signals.GiveBack(signo); });
+  if (g_life->process.pid == 1) ForEachOtherFatalSignal([](int signo) { g_virtual_signals.GiveBack(signo); });
   ReleaseDumpSignal();
 }
 
@@ -464,9 +324,9 @@ void EndBySignal(int, siginfo_t*, void*) { End(ProcessEnd::kSignalled); }
 
 void StartProcessLife(Lineage lineage) {
   g_life = &g_life_of_process;
-  g_life->pid = RawSyscall(SYS_getpid);
-  g_life->first = lineage != Lineage::kLater;
-  g_life->stack.Prepare();
+  g_life->process.pid = static_cast<uint32_t>(RawSyscall(SYS_getpid));
+  g_life->process.first = lineage != Lineage::kLater;
+  g_life->profiles.stack().Prepare();
   SetProcessEvents(&kEvents);
   // Registered before the program's own handlers, and with no library to belong to: so they run after all
   // others, destructors of libraries included, and the profile holds their time too.
@@ -478,20 +338,20 @@ void StartProcessLife(Lineage lineage) {
   const Options& options = g_agent.options();
   bool dumps_are_wanted =
       options.dump_signal_named || !options.heap_profile.empty() || !WantedBy(options).any_at_end();
-  StartDumpSignal(options.dump_signal, {.stack = &g_life->stack,
-                                        .write = WriteDump,
-                                        .give_up = GiveUp,
+  StartDumpSignal(options.dump_signal, {.stack = &g_life->profiles.stack(),
+                                        .write = [] { g_life->profiles.WriteDump(g_life->process); },
+                                        .give_up = [] { g_life->profiles.GiveUp(); },
                                         .is_over = InSandbox,
                                         .loud = dumps_are_wanted && !g_agent.ledger().in_file()});
   // With the ledger in a file the samples survive any death, and with no file to write at the end they may go: the
   // program's signals are left alone.
   if (g_agent.ledger().in_file() || !WantedBy(options).any_at_end()) return;
-  g_abort = FindAbort();
+  FindAbort();
   g_virtual_signals.UseAbortReturn(AfterAbortHandler);
   AllSignalsBlocked blocked;
   for (int signo : kFaultSignals) g_virtual_signals.Take(blocked, signo, OnFatalSignal);
   // To the first process of a container the kernel sends no signal that it has no handler for: with one of ours it would die.
-  if (g_life->pid == 1) return;
+  if (g_life->process.pid == 1) return;
   ForEachOtherFatalSignal([&](int signo) { g_virtual_signals.Take(blocked, signo, OnFatalSignal); });
 }
 

@@ -1,7 +1,7 @@
 // How the process ends, forks, becomes another program or enters a sandbox, and what is written then.
 //
 // Context:  StartProcessLife in `bootstrap`; what it installs runs in `hook` (fork handlers, exec, _exit), in exit handlers, and
-//           in the handlers of fatal signals; the writing itself always on OwnStack (`dump`).
+//           in the handlers of fatal signals; what is written, and how, is in own_profiles.h.
 // Ends:     return from main and exit: a handler that was registered before everybody else's and so runs last;
 //           quick_exit likewise; _exit and _Exit: hooks; a signal whose action is the default: our handler
 //           writes, then the process dies of that very signal. Not seen: SIGKILL, exit_group as a raw system
