@@ -83,6 +83,7 @@ class Encoder {
   void AddRates();
   template <class... Parts>
   void AddComment(const Parts&... parts);
+  void EndComment(size_t start);
   std::string_view AbsolutePath(std::string_view path);
 
   const LedgerView& ledger_;
@@ -390,7 +391,13 @@ void Encoder::AddComment(const Parts&... parts) {
   if (comment_count_ == kMaxComments) return;
   size_t before = comment_text_.size();
   comment_text_.Add(parts...);
-  comments_[comment_count_++] = comment_text_.view().substr(before);
+  EndComment(before);
+}
+
+// Arguments are any bytes, and 4 KiB of them may end in the middle of a letter.
+void Encoder::EndComment(size_t start) {
+  MakeValidUtf8({comment_memory_ + start, comment_text_.size() - start});
+  comments_[comment_count_++] = comment_text_.view().substr(start);
 }
 
 void Encoder::AddRates() {

@@ -51,6 +51,15 @@ size_t ValidUtf8Prefix(std::string_view text) {
   return at;
 }
 
+void MakeValidUtf8(std::span<char> text) {
+  std::string_view view(text.data(), text.size());
+  size_t at = ValidUtf8Prefix(view);
+  while (at < text.size()) {
+    text[at++] = '?';
+    at += ValidUtf8Prefix(view.substr(at));
+  }
+}
+
 StringTable::StringTable(Arena& arena) : arena_(arena), texts_(arena), index_(arena) { AddValid({}, false); }
 
 uint32_t StringTable::Add(std::string_view text) {
@@ -59,15 +68,14 @@ uint32_t StringTable::Add(std::string_view text) {
 }
 
 uint32_t StringTable::AddCopy(std::string_view text) {
-  size_t valid = ValidUtf8Prefix(text);
-  if (valid == text.size()) return AddValid(text, true);
+  if (ValidUtf8Prefix(text) == text.size()) return AddValid(text, true);
   char* copy = arena_.AllocateArray<char>(text.size());
   if (copy == nullptr) {
     out_of_memory_ = true;
     return 0;
   }
   std::memcpy(copy, text.data(), text.size());
-  for (size_t at = valid; at < text.size(); at += ValidUtf8Prefix(text.substr(at))) copy[at++] = '?';
+  MakeValidUtf8({copy, text.size()});
   return AddValid({copy, text.size()}, false);
 }
 

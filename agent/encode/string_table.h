@@ -6,6 +6,7 @@
 // When full: Add answers 0 and out_of_memory() says so.
 #pragma once
 
+#include <span>
 #include <string_view>
 
 #include "agent/encode/tables.h"
@@ -36,5 +37,7 @@ class StringTable {
 
 // The length of the valid UTF-8 that `text` starts with.
 size_t ValidUtf8Prefix(std::string_view text);
+// Puts `?` for every byte that is none.
+void MakeValidUtf8(std::span<char> text);
 
 }  // namespace profagent

@@ -330,6 +330,25 @@ TEST(PprofEncoder, WritesValidUtf8OfNamesThatAreNot) {
             "fung?");
 }
 
+// Nor for one byte of a comment: arguments are file names and texts of any encoding.
+TEST(PprofEncoder, WritesValidUtf8OfArgumentsThatAreNot) {
+  TestLedger ledger;
+  ledger.ledger().header()->command_line = ledger.ledger()
+                                               .InternText(
+                                                   "grep caf\xe9 pr\xc3\xbc"
+                                                   "fung \xe2\x82")
+                                               .value;
+  EncodeRequest request;
+  std::string_view extra[] = {"killed \xff"};
+  request.comments = extra;
+  std::vector<std::string> comments = Comments(Parse(Encode(ledger.view(), request)));
+  EXPECT_EQ(std::count(comments.begin(), comments.end(),
+                       "# command: grep caf? pr\xc3\xbc"
+                       "fung ??"),
+            1);
+  EXPECT_EQ(std::count(comments.begin(), comments.end(), "killed ?"), 1);
+}
+
 // The kernel may have nothing left for us: what fits is written, and what does not is said.
 TEST(PprofEncoder, GivesThePartThatFitsItsMemory) {
   TestLedger ledger(16 << 20);
