@@ -178,6 +178,7 @@ ExecWord BeforeExec() {
   if (!IsOurProcess()) return ExecWord::kLater;
   if (!g_agent.active()) return Word();
   AllSignalsBlocked quiet;
+  g_agent.SettleCpu();  // of the other threads
   Note(ProcessEnd::kExecuted);
   if (!g_agent.ledger().in_file()) {
     g_life->profiles.Write(g_life->process, WrittenAt::kExec, Afterwards::kProcessGoesOn);
@@ -202,6 +203,7 @@ void BeforeDaemon() {
   if (!IsOurProcess() || !g_agent.active()) return;
   ErrnoSaver keep_errno;
   AllSignalsBlocked quiet;
+  g_agent.SettleCpu();
   Note(ProcessEnd::kExited);
   if (g_agent.ledger().in_file()) return;
   g_life->profiles.Write(g_life->process, WrittenAt::kEnd, Afterwards::kProcessGoesOn);

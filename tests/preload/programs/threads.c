@@ -173,7 +173,8 @@ int main(int argc, char** argv) {
     }
     return 0;
   }
-  if (Is(how, "dumped")) {  // in the middle: says what CPU time was spent until then, in microseconds
+  if (Is(how, "dumped") || Is(how, "executed") ||
+      Is(how, "daemon")) {  // in the middle: says what CPU time was spent until then, in microseconds
     enum { kThreads = 40 };
     pthread_t threads[kThreads];
     REQUIRE(pthread_barrier_init(&g_barrier, NULL, kThreads + 1) == 0);
@@ -182,6 +183,12 @@ int main(int argc, char** argv) {
     struct timespec spent;
     REQUIRE(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent) == 0);
     printf("%ld\n", spent.tv_sec * 1000000 + spent.tv_nsec / 1000);
+    fflush(stdout);
+    if (Is(how, "executed")) execl("/bin/true", "true", NULL);
+    if (Is(how, "daemon")) {
+      REQUIRE(daemon(1, 1) == 0);
+      _exit(0);
+    }
     REQUIRE(kill(getpid(), SIGUSR2) == 0);
     pthread_barrier_wait(&g_barrier);
     for (int i = 0; i < kThreads; ++i) pthread_join(threads[i], NULL);
