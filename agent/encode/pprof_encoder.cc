@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/base/utf8.h"
 #include "agent/encode/collect_samples.h"
 #include "agent/encode/frame_table.h"
 #include "agent/encode/gzip.h"

@@ -6,7 +6,6 @@
 // When full: Add answers 0 and out_of_memory() says so.
 #pragma once
 
-#include <span>
 #include <string_view>
 
 #include "agent/encode/tables.h"
@@ -34,10 +33,5 @@ class StringTable {
   HashIndex index_;
   bool out_of_memory_ = false;
 };
-
-// The length of the valid UTF-8 that `text` starts with.
-size_t ValidUtf8Prefix(std::string_view text);
-// Puts `?` for every byte that is none.
-void MakeValidUtf8(std::span<char> text);
 
 }  // namespace profagent

@@ -5,12 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
 #include <cstring>
 
 #include "agent/base/descriptor_name.h"
+#include "agent/base/utf8.h"
 #include "symbolizer/profile/gunzip.h"
 
 namespace profagent {
@@ -73,7 +75,18 @@ Status WriteWholeFile(std::string_view bytes, const std::string& path, unsigned 
   return Done{};
 }
 
-std::string EncodeProfile(const Profile& profile) { return Gzip(profile.SerializeAsString()); }
+// Names of files and functions in debug information are any bytes. proto3's readers refuse a whole profile for one
+// that is no UTF-8; ours, and Go's, do not.
+std::string EncodeProfile(const Profile& profile) {
+  const auto& texts = profile.string_table();
+  const bool valid = std::all_of(texts.begin(), texts.end(), [](const std::string& text) {
+    return ValidUtf8Prefix(text) == text.size();
+  });
+  if (valid) return Gzip(profile.SerializeAsString());
+  Profile mended = profile;
+  for (std::string& text : *mended.mutable_string_table()) MakeValidUtf8(text);
+  return Gzip(mended.SerializeAsString());
+}
 
 Status WriteProfile(const Profile& profile, const std::string& path) {
   return WriteWholeFile(EncodeProfile(profile), path, S_IRUSR | S_IWUSR);

@@ -52,6 +52,20 @@ TEST_F(WriteProfileTest, EqualProfilesGiveEqualBytes) {
   EXPECT_EQ(EncodeProfile(profile_), EncodeProfile(profile_));
 }
 
+// Debug information has names of files in Latin-1; readers of proto3 refuse a whole profile for one.
+TEST_F(WriteProfileTest, WritesValidUtf8OfTextsThatAreNot) {
+  const int last = profile_.string_table_size();
+  profile_.add_string_table("caf\xe9.c");
+  profile_.add_string_table(
+      "pr\xc3\xbc"
+      "fung.c");
+  ASSERT_TRUE(WriteProfile(profile_, Path("p")));
+  const Result<Profile> read = ReadProfile(Path("p"));
+  ASSERT_TRUE(read) << read.error().text.c_str();
+  EXPECT_EQ(read->string_table(last), "caf?.c");
+  EXPECT_EQ(read->string_table(last + 1), profile_.string_table(last + 1));
+}
+
 // Somebody who reads while we write must see the old file or the new one, and a failure must leave the old one.
 TEST_F(WriteProfileTest, ReplacesTheOldFileWholeAndLeavesNothingElseBehind) {
   std::ofstream(Path("p")) << "old";
