@@ -140,9 +140,11 @@ void CpuCapture::EndThread() {
 void CpuCapture::EnterInLedger(ThreadSlot* slot, std::string_view name) {
   TextId text = settings_.ledger->InternText(name);
   slot->name.store(text.value, std::memory_order_relaxed);
+  uint32_t tid = slot->tid.load(std::memory_order_relaxed);
   if (slot->record == nullptr) {
-    slot->record = settings_.ledger->AddThread(slot->tid.load(std::memory_order_relaxed), text);
+    slot->record = settings_.ledger->AddThread(tid, text);
   } else {
+    slot->record->tid = tid;
     slot->record->name.store(text.value, std::memory_order_relaxed);
   }
 }

@@ -46,6 +46,7 @@ void ThreadSlots::Reset() {
   for (uint32_t i = 0; i < used; ++i) {
     slots_[i].use.store(SlotUse::kFree, std::memory_order_relaxed);
     slots_[i].taker.store(0, std::memory_order_relaxed);
+    slots_[i].record = nullptr;
     slots_[i].generation.fetch_add(1, std::memory_order_relaxed);
   }
   limit_.store(0, std::memory_order_release);
@@ -81,7 +82,6 @@ ThreadSlot* ThreadSlots::Acquire() {
   slot->perf_first.store(false, std::memory_order_relaxed);
   slot->bounds = {};
   slot->name.store(0, std::memory_order_relaxed);
-  slot->record = nullptr;
   slot->pthread = 0;
   slot->armed.store(false, std::memory_order_relaxed);
   slot->first_expiry_ns.store(0, std::memory_order_relaxed);

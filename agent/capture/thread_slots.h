@@ -45,7 +45,7 @@ struct alignas(64) ThreadSlot {
 
   StackBounds bounds;          // {0, 0}: not known
   std::atomic<RecordId> name;  // TextId of the thread's name
-  ThreadRecord* record;        // in the ledger; nullptr when that is full
+  ThreadRecord* record;        // in the ledger, kept for the slot's next thread; nullptr when that is full
   uintptr_t pthread;           // pthread_self(), for pthread_setname_np by another thread
 
   // The account that settles what the timer still owes when the thread ends (agent/capture/cpu_debts.h).

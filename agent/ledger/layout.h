@@ -170,7 +170,8 @@ struct ModuleRecord {
 };
 static_assert(sizeof(ModuleRecord) == 96);
 
-// A thread that was given a timer (or could not be).
+// The newest thread of a slot (agent/capture/thread_slots.h), which was given a timer (or could not be): a program that makes
+// threads for ever makes no more records than it ever had threads at once.
 struct ThreadRecord {
   RecordId next;
   uint32_t tid;

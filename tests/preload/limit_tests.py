@@ -147,6 +147,28 @@ def memory_limit_is_kept_and_losses_are_counted(t):
     t.expect_near("kept and lost ticks a CPU second", (profile.ticks() + lost) / run.cpu_seconds, 1000, 60, run)
 
 
+@test()
+def threads_that_come_and_go_take_no_memory(t):
+    # Each left 16 bytes in the ledger for ever. With a thread for each connection it was full after hours, and what was
+    # called from then on was in no profile.
+    source = t.dir / "coming.c"
+    source.write_text("#include <pthread.h>\n#include <time.h>\n"
+                      "static void* Nothing(void* unused) { return unused; }\n"
+                      "__attribute__((noinline)) static void called_late(void) {\n"
+                      "  clock_t end = clock() + CLOCKS_PER_SEC / 2; while (clock() < end) ; }\n"
+                      "int main(void) {\n"
+                      "  for (int i = 0; i < 80000; ++i) {\n"
+                      "    pthread_t thread; if (pthread_create(&thread, NULL, Nothing, NULL) != 0) return 1;\n"
+                      "    pthread_join(thread, NULL); }\n"
+                      "  called_late(); return 0; }\n")
+    t.expect_exit(t.run(t.need("gcc"), "-O1", "-o", t.dir / "coming", source, "-pthread", agent=False))
+    run = t.run(t.dir / "coming", hz=100, env={"PROFAGENT_MEMORY": "1M"}, timeout=60)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect("samples_ledger_full" not in run.profile().losses(), "the threads filled the ledger", run)
+    t.expect_work(run, "called_late", 0.5)
+
+
 @each([(1, 12), (16, 48)])
 def memory_stays_below_its_limit(t, limit, most):
     # 400 000 calls in a row whose stacks are nearly all distinct, each recorded: the ledger alone would be 200 MiB. Writing the profile
