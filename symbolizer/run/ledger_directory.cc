@@ -40,6 +40,9 @@ constexpr const char* kNamedMark = "named";
 constexpr uint64_t kLeastSpace = uint64_t{16} << 20;
 // Below this, and half of its size, a place is short of space: a ledger may grow to this (PROFAGENT_MEMORY's default).
 constexpr uint64_t kComfortableSpace = uint64_t{256} << 20;
+// What processes that ended leave on a tmpfs is memory that nothing but the end of the run gives back, 20 KiB and more of each: beyond
+// this it goes to a disk.
+constexpr uint64_t kMostKept = uint64_t{16} << 20;
 constexpr time_t kLeftOverSeconds = 24 * 60 * 60;
 constexpr time_t kEmptyLeftOverSeconds = 60;  // younger: perhaps just made, and not locked yet
 
@@ -76,6 +79,12 @@ bool IsShortOfSpace(const std::string& place) {
   struct statfs info = {};
   return statfs(place.c_str(), &info) == 0 && SpaceOf(info) < kComfortableSpace &&
          info.f_bavail < info.f_blocks / 2;
+}
+
+uint64_t MemoryOf(const std::string& file) {
+  constexpr uint64_t kBlock = 512;
+  struct stat info = {};
+  return lstat(file.c_str(), &info) == 0 ? static_cast<uint64_t>(info.st_blocks) * kBlock : 0;
 }
 
 bool IsOnDisk(const std::string& path) {
@@ -220,14 +229,19 @@ Result<LedgerDirectory> LedgerDirectory::Create() {
 
 void LedgerDirectory::MakeRoomOf(const std::string& ledger) {
   uint32_t pid = 0, serial = 0;
-  if (on_disk_ || !ParseLedgerName(ledger, &pid, &serial) || !IsShortOfSpace(path_)) return;
+  if (on_disk_ || !ParseLedgerName(ledger, &pid, &serial)) return;
+  const std::string from = path_ + "/" + ledger;
+  if (kept_ < kMostKept && !IsShortOfSpace(path_)) {
+    kept_ += MemoryOf(from);
+    return;
+  }
   for (const std::string& place : Places()) {
     if (moved_ != nullptr) break;
     if (!IsOnDisk(place)) continue;
     if (Result<LedgerDirectory> directory = CreateIn(place))
       moved_ = std::make_unique<LedgerDirectory>(std::move(*directory));
   }
-  if (moved_ != nullptr) Move(path_ + "/" + ledger, moved_->path() + "/" + ledger);
+  if (moved_ != nullptr) Move(from, moved_->path() + "/" + ledger);
 }
 
 LedgerDirectory::LedgerDirectory(std::string top, std::string path, int lock, bool on_disk)
@@ -239,6 +253,7 @@ LedgerDirectory::LedgerDirectory(LedgerDirectory&& other) noexcept
       lock_(std::exchange(other.lock_, -1)),
       on_disk_(other.on_disk_),
       keep_(other.keep_),
+      kept_(other.kept_),
       moved_(std::move(other.moved_)) {}
 
 void LedgerDirectory::Remove() {

@@ -38,8 +38,8 @@ class LedgerDirectory {
   // For whoever wants to look into the ledgers. A later run removes it like any left over one, when it is a day old.
   void Keep();
 
-  // `ledger`, a file's name: its process has let go of it. Moved to a disk if this is on tmpfs with less than a half and less
-  // than 256 MiB of its space left; where that cannot be it stays.
+  // `ledger`, a file's name: its process has let go of it. Moved to a disk if this is on tmpfs and 16 MiB of such are there,
+  // or less than a half and less than 256 MiB of its space are left; where that cannot be it stays.
   void MakeRoomOf(const std::string& ledger);
 
   const std::string& path() const { return path_; }
@@ -67,6 +67,7 @@ class LedgerDirectory {
   int lock_ = -1;
   bool on_disk_ = false;
   bool keep_ = false;
+  uint64_t kept_ = 0;  // bytes of ledgers that were let go, and stay on tmpfs
   std::unique_ptr<LedgerDirectory> moved_;  // on a disk
 };
 
