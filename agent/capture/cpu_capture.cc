@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
@@ -137,16 +138,21 @@ void CpuCapture::EndThread() {
   ReleaseThisThread();  // the timer runs on: destructors of thread-local objects are still to come
 }
 
-void CpuCapture::EnterInLedger(ThreadSlot* slot, std::string_view name) {
-  TextId text = settings_.ledger->InternText(name);
-  slot->name.store(text.value, std::memory_order_relaxed);
+void CpuCapture::EnterInLedger(ThreadSlot* slot) {
   uint32_t tid = slot->tid.load(std::memory_order_relaxed);
   if (slot->record == nullptr) {
-    slot->record = settings_.ledger->AddThread(tid, text);
+    slot->record = settings_.ledger->AddThread(tid, kNoText);
   } else {
     slot->record->tid = tid;
-    slot->record->name.store(text.value, std::memory_order_relaxed);
+    slot->record->name.store(0, std::memory_order_relaxed);
   }
+}
+
+void CpuCapture::SetName(ThreadSlot* slot, std::string_view name) {
+  uint64_t words[ThreadSlot::kNameWords] = {};
+  std::memcpy(words, name.data(), std::min(name.size(), sizeof words - 1));
+  for (size_t i = 0; i < ThreadSlot::kNameWords; ++i) slot->name_words[i].store(words[i]);
+  slot->name.store(0);  // behind them: NameOf looks at them again when it has set it
 }
 
 void CpuCapture::ReadName(ThreadSlot* slot) {
@@ -166,7 +172,8 @@ void CpuCapture::ReadName(ThreadSlot* slot) {
       if (size > 0 && name[size - 1] == '\n') --size;
     }
   }
-  EnterInLedger(slot, {name, size});
+  SetName(slot, {name, size});
+  EnterInLedger(slot);
 }
 
 void CpuCapture::RenameThread(uintptr_t pthread, std::string_view name) {
@@ -174,8 +181,7 @@ void CpuCapture::RenameThread(uintptr_t pthread, std::string_view name) {
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     SlotUse use = slot->use.load(std::memory_order_acquire);
-    if ((use == SlotUse::kTimed || use == SlotUse::kUntimed) && slot->pthread == pthread)
-      EnterInLedger(slot, name);
+    if ((use == SlotUse::kTimed || use == SlotUse::kUntimed) && slot->pthread == pthread) SetName(slot, name);
   }
 }
 
@@ -474,7 +480,7 @@ bool CpuCapture::CountIfOurs(const siginfo_t& info) {
       info.si_code == SI_TIMER && info.si_overrun > 0 ? 1 + static_cast<uint64_t>(info.si_overrun) : 1;
   if (slot != nullptr && running()) {
     StackId stack{slot->last_stack.load(std::memory_order_relaxed)};
-    g_cpu_handler.Charge(*slot, stack, TextId{slot->name.load(std::memory_order_relaxed)}, ticks);
+    g_cpu_handler.Charge(*slot, stack, g_cpu_handler.NameOf(*slot), ticks);
   }
   return true;
 }

@@ -104,7 +104,8 @@ class CpuCapture {
   void BeginRecording();
   ThreadSlot* AdoptThread(uint32_t tid);
   void ReadName(ThreadSlot* slot);
-  void EnterInLedger(ThreadSlot* slot, std::string_view name);
+  void EnterInLedger(ThreadSlot* slot);
+  static void SetName(ThreadSlot* slot, std::string_view name);
   void FindNewThreads(const ThreadCensus::Turn& turn);
   void NoticeReplacedHandler();
   void CountTimeNotSeen();

@@ -36,7 +36,7 @@ void CpuDebts::Settle(ThreadSlot* account, clockid_t clock) {
   if (!account->ticks.compare_exchange_strong(counted, expired)) return;
   uint64_t owed = expired - counted;
   account->prepaid.fetch_add(owed, std::memory_order_relaxed);
-  TextId name{account->name.load(std::memory_order_relaxed)};
+  TextId name = g_cpu_handler.NameOf(*account);
   g_cpu_handler.AddToLedger(StackOfDebt(*account, period_ * owed), name, owed);
 }
 

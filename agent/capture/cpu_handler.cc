@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 
 #include "agent/base/raw_syscall.h"
@@ -165,8 +167,27 @@ void CpuHandler::Sample(ThreadSlot& account, ThreadSlot* thread, uint64_t weight
   }
   StackId stack = ledger.InternStack(frames.first(walked.depth), walked.end, weight);
   scratch_.Give(frames);
-  TextId name{thread != nullptr ? thread->name.load(std::memory_order_relaxed) : 0};
+  TextId name = thread != nullptr ? NameOf(*thread) : kNoText;
   Charge(account, stack, name, weight);
+}
+
+TextId CpuHandler::NameOf(ThreadSlot& thread) {
+  TextId text{thread.name.load()};
+  while (text == kNoText) {
+    uint64_t words[ThreadSlot::kNameWords], again[ThreadSlot::kNameWords];
+    auto read = [&](uint64_t* to) {
+      for (size_t i = 0; i < ThreadSlot::kNameWords; ++i) to[i] = thread.name_words[i].load();
+    };
+    read(words);
+    auto* name = reinterpret_cast<const char*>(words);
+    text = settings_.ledger->InternText({name, strnlen(name, sizeof words)});
+    thread.name.store(text.value);
+    if (thread.record != nullptr) thread.record->name.store(text.value, std::memory_order_relaxed);
+    read(again);
+    if (std::equal(words, std::end(words), again)) break;
+    text = kNoText;  // it was renamed meanwhile
+  }
+  return text;
 }
 
 void CpuHandler::Charge(ThreadSlot& account, StackId stack, TextId name, uint64_t ticks) {

@@ -56,6 +56,9 @@ class CpuHandler {
   // A tick, or a word of one of our threads to another.
   PROF_SIGNAL_SAFE bool IsOurs(const siginfo_t& info) const;
 
+  // The thread's name, which enters the ledger here: with its first sample, for a program may name each of a million threads.
+  PROF_SIGNAL_SAFE TextId NameOf(ThreadSlot& thread);
+
   // Counts `ticks` for a stack that is known already.
   PROF_SIGNAL_SAFE void Charge(ThreadSlot& account, StackId stack, TextId name, uint64_t ticks);
   // The same of ticks that are in the account. False: the ledger is full.

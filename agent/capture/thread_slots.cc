@@ -81,6 +81,7 @@ ThreadSlot* ThreadSlots::Acquire() {
   slot->perf_user_time_only = false;
   slot->perf_first.store(false, std::memory_order_relaxed);
   slot->bounds = {};
+  for (std::atomic<uint64_t>& word : slot->name_words) word.store(0, std::memory_order_relaxed);
   slot->name.store(0, std::memory_order_relaxed);
   slot->pthread = 0;
   slot->armed.store(false, std::memory_order_relaxed);

@@ -43,10 +43,13 @@ struct alignas(64) ThreadSlot {
   bool perf_user_time_only;       // the event does not see the thread's time in the kernel
   std::atomic<bool> perf_first;   // the first expiry is still to come
 
-  StackBounds bounds;          // {0, 0}: not known
-  std::atomic<RecordId> name;  // TextId of the thread's name
-  ThreadRecord* record;        // in the ledger, kept for the slot's next thread; nullptr when that is full
-  uintptr_t pthread;           // pthread_self(), for pthread_setname_np by another thread
+  StackBounds bounds;  // {0, 0}: not known
+  // The thread's name as the kernel has it, up to 15 bytes and zeros; its TextId, 0 until it is in the ledger (CpuHandler::NameOf).
+  static constexpr size_t kNameWords = 2;
+  std::atomic<uint64_t> name_words[kNameWords];
+  std::atomic<RecordId> name;
+  ThreadRecord* record;  // in the ledger, kept for the slot's next thread; nullptr when that is full
+  uintptr_t pthread;     // pthread_self(), for pthread_setname_np by another thread
 
   // The account that settles what the timer still owes when the thread ends (agent/capture/cpu_debts.h).
   std::atomic<bool> armed;                // the timer runs

@@ -145,7 +145,7 @@ TextId Ledger::InternText(std::string_view text) {
   if (text.size() > kMaxTextSize) text = text.substr(0, kMaxTextSize);
   uint32_t hash = HashText(text);
   auto* record = FindOrMake<TextRecord>(
-      ChainsOf(texts_, hash), {sizeof(TextRecord) + text.size() + 1},
+      ChainsOf(texts_, hash), {.size = sizeof(TextRecord) + text.size() + 1, .lost = 0},
       [&](const TextRecord& other) {
         return other.hash == hash && other.size == text.size() &&
                AreSame(other.data(), text.data(), text.size());
@@ -183,7 +183,7 @@ bool Ledger::AddModule(const ModuleDescription& module) {
 
 ThreadRecord* Ledger::AddThread(uint32_t tid, TextId name) {
   if (!CanRecord()) return nullptr;
-  RecordId id = Allocate({sizeof(ThreadRecord)});
+  RecordId id = Allocate({.size = sizeof(ThreadRecord), .lost = 0});
   if (id == 0) return nullptr;
   auto* record = At<ThreadRecord>(id);
   record->tid = tid;

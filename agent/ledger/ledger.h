@@ -91,12 +91,12 @@ class Ledger {
   bool in_file() const { return in_file_; }
   LedgerHeader* header() const { return reinterpret_cast<LedgerHeader*>(base_); }
 
-  // The id of an equal text, made when there is none. Texts are cut at 4 KiB.
+  // The id of an equal text, made when there is none. Texts are cut at 4 KiB. kNoText: full; that is counted with the samples lost.
   PROF_SIGNAL_SAFE TextId InternText(std::string_view text);
 
   // False: full, counted.
   PROF_SIGNAL_SAFE bool AddModule(const ModuleDescription& module);
-  // nullptr: full, counted.
+  // nullptr: full; its samples will be counted.
   PROF_SIGNAL_SAFE ThreadRecord* AddThread(uint32_t tid, TextId name);
 
   // Equal stacks get the same id. kNoStack: full; the ticks that it was for are counted as kLedgerFull or
