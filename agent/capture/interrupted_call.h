@@ -18,7 +18,7 @@
 //          have waited for that signal alone (capture/handler_return.h).
 // Which:   calls on a list, all of which have done nothing when they say EINTR (not close, not connect), and
 //          only where the call's number stands in the code right before it, as libc's own calls have it, or comes there from a
-//          register, as in liburing.
+//          register, as in liburing, or from the stack, as in libc's since glibc 2.41.
 //          Others keep their EINTR.
 #pragma once
 

@@ -8,6 +8,7 @@
 #include <initializer_list>
 
 #include "agent/base/raw_syscall.h"
+#include "agent/base/safe_read.h"
 #include "agent/capture/handler_return.h"
 #include "agent/capture/interrupted_call.h"
 #include "agent/capture/virtual_signals.h"
@@ -105,13 +106,50 @@ PROF_SIGNAL_SAFE bool MayEndWithEintr(const greg_t* registers) {
   }
 }
 
-// `mov register, [rsp+8 bits]` with any register but eax: what stands between number and call where libc runs
-// out of registers. Its length, 0: another instruction.
+// `mov register, [rsp+8 bits]` or `[rbp+8 bits]` with any register but eax: what stands between number and call where libc
+// runs out of registers. Its length, 0: another instruction.
 uint32_t LoadLength(const uint8_t* code) {
   uint32_t prefix = code[0] == 0x48 ? 1 : 0;
   code += prefix;
-  bool loads = code[0] == 0x8b && (code[1] & 0xc7) == 0x44 && (code[1] & 0x38) != 0 && code[2] == 0x24;
-  return loads ? prefix + 4 : 0;
+  if (code[0] != 0x8b || (code[1] & 0x38) == 0) return 0;
+  if ((code[1] & 0xc7) == 0x45) return prefix + 3;
+  return (code[1] & 0xc7) == 0x44 && code[2] == 0x24 ? prefix + 4 : 0;
+}
+
+// From where `mov register, [rsp+8 bits]` or `[rbp+8 bits]`, of 64 bits and right before `behind`, has loaded. 0: another
+// instruction.
+uintptr_t LoadedBefore(const uint8_t* behind, uint8_t loaded, uintptr_t rsp, uintptr_t rbp) {
+  auto operand = static_cast<uint8_t>(0x44 | loaded << 3);
+  auto offset = static_cast<uintptr_t>(static_cast<int8_t>(behind[-1]));
+  if (behind[-5] == 0x48 && behind[-4] == 0x8b && behind[-3] == operand && behind[-2] == 0x24)
+    return rsp + offset;
+  return behind[-4] == 0x48 && behind[-3] == 0x8b && behind[-2] == (operand | 1) ? rbp + offset : 0;
+}
+
+// Since glibc 2.41 all calls at which a thread may be cancelled are made by one function, which has the number from its stack:
+// it makes them itself, or hands the number in rsi to __syscall_cancel_arch, which overwrites that. SYS_read: nothing of the kind.
+PROF_SIGNAL_SAFE uint32_t NumberOnStack(const uint8_t* code, const greg_t* registers) {
+  constexpr uint8_t kRax = 0, kRsi = 6;
+  // How the latter begins its call, in assembly: mov r9, [rsp+16]; mov [rsp+8], r11.
+  constexpr uint8_t kCancellable[] = {0x4c, 0x8b, 0x4c, 0x24, 0x10, 0x4c, 0x89, 0x5c, 0x24, 0x08};
+  constexpr uint32_t kReach = 48, kCallLength = 5, kLongestLoad = 5;
+  auto rsp = static_cast<uintptr_t>(registers[REG_RSP]);
+  auto rbp = static_cast<uintptr_t>(registers[REG_RBP]);
+  uintptr_t place = LoadedBefore(code, kRax, rsp, rbp);
+  if (place == 0) {
+    uintptr_t caller = 0;
+    uint8_t before[kReach];
+    if (std::memcmp(code - sizeof kCancellable, kCancellable, sizeof kCancellable) != 0 ||
+        SafeRead(rsp, &caller, sizeof caller) != sizeof caller || caller < kReach ||
+        SafeRead(caller - kReach, before, kReach) != kReach)
+      return SYS_read;
+    const uint8_t* behind = before + kReach - kCallLength;
+    while (place == 0 && behind >= before + kLongestLoad)
+      place = LoadedBefore(behind--, kRsi, rsp + sizeof caller, rbp);
+  }
+  uint64_t number = SYS_read;
+  if (place == 0 || SafeRead(place, &number, sizeof number) != sizeof number) return SYS_read;
+  return number <= INT32_MAX ? static_cast<uint32_t>(number) : SYS_read;
 }
 
 // Of `mov eax, register`, as liburing's loop has it: the register, which the call has left as it was. nullptr: another instruction.
@@ -129,7 +167,7 @@ PROF_SIGNAL_SAFE uint32_t NumberOf(const uint8_t* code, const greg_t* registers)
     auto number = static_cast<uint32_t>(*moved);
     if (is_listed(number)) return number;
   }
-  for (uint32_t between : {0u, 4u, 5u}) {
+  for (uint32_t between : {0u, 3u, 4u, 5u}) {
     const uint8_t* move = code - between - kMovLength;
     if (*move != kMovImmediateToEax) continue;
     if (between != 0 && LoadLength(move + kMovLength) != between) continue;
@@ -137,7 +175,8 @@ PROF_SIGNAL_SAFE uint32_t NumberOf(const uint8_t* code, const greg_t* registers)
     std::memcpy(&number, move + 1, sizeof number);
     if (is_listed(number)) return number;
   }
-  return SYS_read;
+  uint32_t number = NumberOnStack(code, registers);
+  return is_listed(number) ? number : SYS_read;
 }
 
 // The kernel has gone back to the call, to begin it again.

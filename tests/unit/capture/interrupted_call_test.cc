@@ -47,6 +47,8 @@ class InterruptedCallTest : public ::testing::Test {
     context_.uc_mcontext.gregs[REG_RSI] = second_;
     context_.uc_mcontext.gregs[REG_RDX] = SYS_epoll_wait;
     context_.uc_mcontext.gregs[REG_R15] = SYS_io_uring_enter;
+    context_.uc_mcontext.gregs[REG_RSP] = reinterpret_cast<greg_t>(stack_);
+    context_.uc_mcontext.gregs[REG_RBP] = reinterpret_cast<greg_t>(stack_ + 4);
     context_.uc_mcontext.gregs[REG_EFL] = flags_;
     memcpy(&context_.uc_sigmask, &mask_, sizeof mask_);
     return RestartInterruptedCall(&context_);
@@ -68,6 +70,7 @@ class InterruptedCallTest : public ::testing::Test {
   uint8_t* page_ = nullptr;
   ucontext_t context_ = {};
   greg_t pc_ = 0;
+  uint64_t stack_[8] = {};
   greg_t second_ = 0;
   greg_t flags_ = 0;
   uint64_t mask_ = 0;
@@ -82,6 +85,9 @@ TEST_F(InterruptedCallTest, TheCallBeginsAgainWithItsNumber) {
   EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_epoll_pwait);
   ASSERT_TRUE(Restarts({0xb8, SYS_recvfrom, 0, 0, 0, 0x48, 0x8b, 0x74, 0x24, 0x08, 0x0f, 0x05}));
   EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_recvfrom);
+  // as in Ubuntu's pselect, which has a frame pointer
+  ASSERT_TRUE(Restarts({0xb8, 0x0e, 0x01, 0, 0, 0x8b, 0x7d, 0xac, 0x0f, 0x05}));
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_pselect6);
   // what liburing waits by: in a loop the number is kept in a register
   ASSERT_TRUE(Restarts({0xb8, 0xaa, 0x01, 0, 0, 0x0f, 0x05}));
   EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_io_uring_enter);
@@ -89,6 +95,47 @@ TEST_F(InterruptedCallTest, TheCallBeginsAgainWithItsNumber) {
   EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_io_uring_enter);
   ASSERT_TRUE(Restarts({0x89, 0xd0, 0x0f, 0x05}));
   EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_epoll_wait);
+}
+
+// As all of libc's calls at which a thread may be cancelled come to the kernel since glibc 2.41.
+TEST_F(InterruptedCallTest, TheNumberMayComeFromTheStack) {
+  stack_[2] = SYS_poll;
+  stack_[6] = SYS_epoll_wait;
+  ASSERT_TRUE(Restarts({0x48, 0x8b, 0x44, 0x24, 0x10, 0x0f, 0x05}));  // mov rax, [rsp+16]
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RIP], pc_ - 2);
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_poll);
+  ASSERT_TRUE(Restarts({0x48, 0x8b, 0x45, 0x10, 0x0f, 0x05}));  // mov rax, [rbp+16], as Ubuntu has it
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_epoll_wait);
+  EXPECT_FALSE(Restarts({0x48, 0x8b, 0x44, 0x24, 0x18, 0x0f, 0x05})) << "0 is read's";
+  stack_[2] = uint64_t{1} << 32 | SYS_poll;
+  EXPECT_FALSE(Restarts({0x48, 0x8b, 0x44, 0x24, 0x10, 0x0f, 0x05})) << "no number of a call";
+}
+
+TEST_F(InterruptedCallTest, TheNumberMayBeTheCallersArgument) {
+  std::vector<int> cancellable = {0x4c, 0x8b, 0x44, 0x24, 0x08, 0x4c, 0x8b, 0x4c, 0x24, 0x10,
+                                  0x4c, 0x89, 0x5c, 0x24, 0x08, 0x0f, 0x05};
+  stack_[3] = SYS_poll;
+  stack_[6] = SYS_epoll_wait;
+  // mov rsi, [rsp+16]; mov r8, rax; mov rdi, r10; call
+  std::vector<uint8_t> caller = {0x48, 0x8b, 0x74, 0x24, 0x10, 0x49, 0x89, 0xc0, 0x4c, 0x89, 0xd7, 0xe8, 0, 0, 0, 0};
+  std::vector<uint8_t> code(64, 0x90);
+  code.insert(code.end(), caller.begin(), caller.end());
+  stack_[0] = reinterpret_cast<uintptr_t>(code.data() + code.size());
+  ASSERT_TRUE(Restarts(cancellable));
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_poll);
+  code[64 + 2] = 0x75;  // mov rsi, [rbp+16]; and a byte that means nothing here
+  code[64 + 3] = 0x10;
+  ASSERT_TRUE(Restarts(cancellable));
+  EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_epoll_wait);
+  stack_[6] = SYS_close;
+  EXPECT_FALSE(Restarts(cancellable)) << "the descriptor is closed already";
+  stack_[6] = SYS_epoll_wait;
+  code[64 + 1] = 0x90;
+  EXPECT_FALSE(Restarts(cancellable)) << "no number in rsi";
+  stack_[0] = 0x1000;
+  EXPECT_FALSE(Restarts(cancellable)) << "a caller that is not there";
+  stack_[0] = 0;
+  EXPECT_FALSE(Restarts(cancellable));
 }
 
 TEST_F(InterruptedCallTest, EverythingElseKeepsItsResult) {
@@ -101,6 +148,7 @@ TEST_F(InterruptedCallTest, EverythingElseKeepsItsResult) {
   EXPECT_FALSE(Restarts({0x89, 0xf8, 0x0f, 0x05})) << "whoever calls syscall() has the number elsewhere";
   EXPECT_FALSE(Restarts({0xb8, SYS_poll, 0, 0, 0, 0x8b, 0x44, 0x24, 0x04, 0x0f, 0x05}))
       << "the load overwrites eax";
+  EXPECT_FALSE(Restarts({0xb8, SYS_poll, 0, 0, 0, 0x8b, 0x45, 0x04, 0x0f, 0x05})) << "and this one";
 }
 
 TEST_F(InterruptedCallTest, WhatAHandlerHasEndedIsNotBegunAgain) {
