@@ -217,10 +217,13 @@ bool RestartInterruptedCall(ucontext_t* context) {
   }
   if (CameFromHandler(*context)) return false;
   auto pc = static_cast<uintptr_t>(registers[REG_RIP]);
-  // The page before this one may not be there.
   constexpr uint32_t kFurthest = 2 + 5 + kMovLength;
-  if ((pc & (kPage - 1)) < kFurthest) return false;
   auto* code = reinterpret_cast<const uint8_t*>(pc);
+  uint8_t copy[kFurthest];
+  if ((pc & (kPage - 1)) < kFurthest) {  // the page before this one may not be there
+    if (SafeRead(pc - kFurthest, copy, kFurthest) != kFurthest) return false;
+    code = copy + kFurthest;
+  }
   if (code[-2] != 0x0f || code[-1] != 0x05) return false;  // not behind a `syscall`
   uint32_t number = NumberOf(code - 2, registers);
   if (number == SYS_read || HandlerIsNext(*context, 0)) return false;

@@ -206,6 +206,15 @@ TEST_F(InterruptedCallTest, NothingIsReadBeforeAPageThatMayBeTheFirst) {
   EXPECT_FALSE(RestartInterruptedCall(&context_));
 }
 
+// Ubuntu 24.04's epoll_wait makes its call there.
+TEST_F(InterruptedCallTest, TheNumberMayStandInThePageBefore) {
+  for (size_t place : {4096, 4097, 4098, 4102, 4107}) {
+    ASSERT_TRUE(Restarts({0xb8, SYS_epoll_wait & 0xff, 0, 0, 0, 0x0f, 0x05}, -EINTR, place)) << place;
+    EXPECT_EQ(context_.uc_mcontext.gregs[REG_RIP], pc_ - 2);
+    EXPECT_EQ(context_.uc_mcontext.gregs[REG_RAX], SYS_epoll_wait);
+  }
+}
+
 // What the kernel restarts for our handler, and would have ended for the application's.
 TEST_F(InterruptedCallTest, ARestartedCallEnds) {
   auto ends = [this](long number, long second = 0, greg_t behind = 2) {
