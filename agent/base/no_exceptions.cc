@@ -12,4 +12,10 @@ namespace std {
   __builtin_trap();
 }
 
+// An assertion of the library's (_GLIBCXX_ASSERTIONS), for whoever has those in his flags.
+[[noreturn]] __attribute__((visibility("hidden"))) void __glibcxx_assert_fail(const char* file, int line, const char* function,
+                                                                              const char* condition) noexcept {
+  __builtin_trap();
+}
+
 }  // namespace std
