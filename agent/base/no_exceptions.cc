@@ -13,8 +13,8 @@ namespace std {
 }
 
 // An assertion of the library's (_GLIBCXX_ASSERTIONS), for whoever has those in his flags.
-[[noreturn]] __attribute__((visibility("hidden"))) void __glibcxx_assert_fail(const char* file, int line, const char* function,
-                                                                              const char* condition) noexcept {
+[[noreturn]] __attribute__((visibility("hidden"))) void __glibcxx_assert_fail(
+    const char* file, int line, const char* function, const char* condition) noexcept {
   __builtin_trap();
 }
 

@@ -180,7 +180,9 @@ TextId CpuHandler::NameOf(ThreadSlot& thread) {
     };
     read(words);
     auto* name = reinterpret_cast<const char*>(words);
-    text = settings_.ledger->InternText({name, strnlen(name, sizeof words)});
+    size_t size = sizeof words;
+    while (size > 0 && name[size - 1] == '\0') --size;
+    text = settings_.ledger->InternText({name, size});
     thread.name.store(text.value);
     if (thread.record != nullptr) thread.record->name.store(text.value, std::memory_order_relaxed);
     read(again);

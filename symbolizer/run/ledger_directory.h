@@ -67,7 +67,7 @@ class LedgerDirectory {
   int lock_ = -1;
   bool on_disk_ = false;
   bool keep_ = false;
-  uint64_t kept_ = 0;  // bytes of ledgers that were let go, and stay on tmpfs
+  uint64_t kept_ = 0;                       // bytes of ledgers that were let go, and stay on tmpfs
   std::unique_ptr<LedgerDirectory> moved_;  // on a disk
 };
 
