@@ -1,6 +1,7 @@
 // Writes the golden profiles into a directory: make_golden_profiles DIRECTORY
 #include <cstdio>
 
+#include "symbolizer/profile/gunzip.h"
 #include "symbolizer/profile/write_profile.h"
 #include "tests/golden/agent_profiles.h"
 #include "tests/golden/golden_profiles.h"
@@ -12,7 +13,9 @@ int main(int argc, char** argv) {
   }
   for (const profagent::GoldenProfile& golden : profagent::GoldenProfiles()) {
     const std::string path = std::string(argv[1]) + "/" + golden.name + ".pb.gz";
-    const profagent::Status written = profagent::WriteProfile(golden.profile, path);
+    // As it is: WriteProfile would mend the names that are no UTF-8, which other writers' profiles have.
+    const profagent::Status written =
+        profagent::WriteWholeFile(profagent::Gzip(golden.profile.SerializeAsString()), path, 0600);
     if (!written) {
       std::fprintf(stderr, "%s\n", written.error().text.c_str());
       return 1;

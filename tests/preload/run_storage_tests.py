@@ -1,7 +1,9 @@
 """`profagent run`: where records and profiles are kept, when there is little room or the place is unusual."""
 
+import contextlib
 import os
 import subprocess
+import tempfile
 
 from harness import Skip
 from run_tests import all_profiles, work
@@ -16,6 +18,16 @@ def in_small_tmpfs(t, size, place, *argv, **more):
     if outcome.status == 77:
         raise Skip("no mounts here: %s" % outcome.err.decode())
     return outcome
+
+
+@contextlib.contextmanager
+def place_on_disk():
+    """For this test alone: others run at the same time."""
+    if subprocess.check_output(["stat", "-f", "-c", "%T", "/var/tmp"], text=True).strip() in ("tmpfs", "ramfs"):
+        raise Skip("/var/tmp is no disk")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as path:
+        os.chmod(path, 0o1777)
+        yield path
 
 
 @each(["/dev/stdout", "/dev/fd/7", "/proc/self/fd/7"])
@@ -63,36 +75,30 @@ def tmpfs_that_fills_up_loses_nothing(t, merge):
 def records_of_processes_that_ended_take_little_memory(t):
     # A tmpfs is memory, and a container's limit counts it: in one of 40 MiB a program that forks was killed by the out-of-memory killer
     # after 2000 children of 20 KiB each, and `profagent run` with it.
-    disk = "/var/tmp"
-    if subprocess.check_output(["stat", "-f", "-c", "%T", disk], text=True).strip() in ("tmpfs", "ramfs"):
-        raise Skip("%s is no disk" % disk)
-    before = set(os.listdir(disk))
-    place = t.new_dir("place")
-    script = ("for i in $(seq 1500); do (:); done; exec env -u LD_PRELOAD sh -c 'ls %s | grep profagent-run; du -sk %s'" % (disk, place))
-    outcome = in_small_tmpfs(t, "2g", place, t.profagent, "run", "--cpu=250", "--merge", "-o", "x.pb.gz", "--", "/bin/sh", "-c", script,
-                             env={"XDG_RUNTIME_DIR": place, "TMPDIR": disk}, timeout=60)
-    t.expect_exit(outcome)
-    t.expect(b"profagent-run-" in outcome.out, "the disk was not used", outcome)
-    taken = int(outcome.out.split(b"\n")[-2].split()[0])
-    t.expect(taken <= 18 << 10, "%d KiB of memory are taken" % taken, outcome)
-    t.expect(set(os.listdir(disk)) <= before, "left: %s" % (set(os.listdir(disk)) - before), outcome)
+    with place_on_disk() as disk:
+        place = t.new_dir("place")
+        script = ("for i in $(seq 1500); do (:); done; exec env -u LD_PRELOAD sh -c 'ls %s | grep profagent-run; du -sk %s'" % (disk, place))
+        outcome = in_small_tmpfs(t, "2g", place, t.profagent, "run", "--cpu=250", "--merge", "-o", "x.pb.gz", "--", "/bin/sh", "-c", script,
+                                 env={"XDG_RUNTIME_DIR": place, "TMPDIR": disk}, timeout=60)
+        t.expect_exit(outcome)
+        t.expect(b"profagent-run-" in outcome.out, "the disk was not used", outcome)
+        taken = int(outcome.out.split(b"\n")[-2].split()[0])
+        t.expect(taken <= 18 << 10, "%d KiB of memory are taken" % taken, outcome)
+        t.expect(os.listdir(disk) == [], "left: %s" % os.listdir(disk), outcome)
 
 
 @test()
 def records_of_processes_that_ended_make_room(t):
     # A build in a container: /dev/shm has 64 MB, and each of a thousand compilers leaves a part of one. Here 14 of 18 are taken, and
     # the 180 processes leave 4.8 MB.
-    disk = "/var/tmp"
-    if subprocess.check_output(["stat", "-f", "-c", "%T", disk], text=True).strip() in ("tmpfs", "ramfs"):
-        raise Skip("%s is no disk" % disk)
-    before = set(os.listdir(disk))
-    small = t.new_dir("small")
-    script = ("head -c 14M /dev/zero >%s/filler; for i in $(seq 180); do %s 10; done; ls %s | grep profagent-run"
-              % (small, t.program("worker"), disk))
-    outcome = in_small_tmpfs(t, "18m", small, t.profagent, "run", "--cpu=250", "--merge", "-o", "x.pb.gz", "--", "/bin/sh", "-c", script,
-                             env={"XDG_RUNTIME_DIR": small, "TMPDIR": disk})
-    t.expect_exit(outcome)
-    t.expect(b"kept in memory" not in outcome.err, "a process found no room", outcome)
-    t.expect(b"profagent-run-" in outcome.out, "the disk was not used", outcome)
-    t.expect_near("app_work", outcome.profile("x.pb.gz").cum("app_work", "cpu") / 1e9, 180 * 0.01, 0.2, outcome)
-    t.expect(set(os.listdir(disk)) <= before, "left: %s" % (set(os.listdir(disk)) - before), outcome)
+    with place_on_disk() as disk:
+        small = t.new_dir("small")
+        script = ("head -c 14M /dev/zero >%s/filler; for i in $(seq 180); do %s 10; done; ls %s | grep profagent-run"
+                  % (small, t.program("worker"), disk))
+        outcome = in_small_tmpfs(t, "18m", small, t.profagent, "run", "--cpu=250", "--merge", "-o", "x.pb.gz", "--", "/bin/sh", "-c", script,
+                                 env={"XDG_RUNTIME_DIR": small, "TMPDIR": disk})
+        t.expect_exit(outcome)
+        t.expect(b"kept in memory" not in outcome.err, "a process found no room", outcome)
+        t.expect(b"profagent-run-" in outcome.out, "the disk was not used", outcome)
+        t.expect_near("app_work", outcome.profile("x.pb.gz").cum("app_work", "cpu") / 1e9, 180 * 0.01, 0.2, outcome)
+        t.expect(os.listdir(disk) == [], "left: %s" % os.listdir(disk), outcome)
