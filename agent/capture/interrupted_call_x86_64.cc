@@ -120,7 +120,7 @@ uint32_t LoadLength(const uint8_t* code) {
 // instruction.
 uintptr_t LoadedBefore(const uint8_t* behind, uint8_t loaded, uintptr_t rsp, uintptr_t rbp) {
   auto operand = static_cast<uint8_t>(0x44 | loaded << 3);
-  auto offset = static_cast<uintptr_t>(static_cast<int8_t>(behind[-1]));
+  uintptr_t offset = uintptr_t{behind[-1] ^ 0x80u} - 0x80;  // of a signed byte
   if (behind[-5] == 0x48 && behind[-4] == 0x8b && behind[-3] == operand && behind[-2] == 0x24)
     return rsp + offset;
   return behind[-4] == 0x48 && behind[-3] == 0x8b && behind[-2] == (operand | 1) ? rbp + offset : 0;

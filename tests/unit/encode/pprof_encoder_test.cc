@@ -293,8 +293,8 @@ TEST(PprofEncoder, TellsWhatWasMeasuredHowAndWhatIsMissing) {
             (std::vector<std::string>{
                 "# profagent 0.1.0", "# command: app --fast input", "# pid: 4711",
                 "# cpu: 100 Hz, thread timers", "killed by signal 9",
-                "stacks_depth_limit=17 (stacks cut at PROFAGENT_MAXDEPTH: the sample counts, its "
-                "root side is missing)"}));
+                ("stacks_depth_limit=17 (stacks cut at PROFAGENT_MAXDEPTH: the sample counts, its "
+                 "root side is missing)")}));
   EXPECT_EQ(profile.duration_nanos(), 0);  // the end is not known
 }
 
