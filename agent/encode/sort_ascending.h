@@ -33,6 +33,7 @@ template <class T>
     std::swap(from, to);
   }
   if (from.data() != values.data()) std::copy(from.begin(), from.end(), values.begin());
+  arena.GiveBack(other);
   return true;
 }
 
