@@ -13,6 +13,8 @@
     which is a fraction of what runs one after the other have: a virtual machine changes its speed by tens of percent from
     second to second. What a sample costs is more than when the program has the processor's caches to itself.
 
+`bare timer` is the agent's timer with a handler that does nothing (bare_timer_preload.c): what no profiler on CPU timers can do for less.
+
 openssl speed works for a fixed time: its cost is CPU time for each operation done. The rows of the same program are of the same rounds,
 so only ratios within them mean something. Bounds (design.md section 4 and the founding issue): 0.5 % at 100 Hz, 3 % at 1000 Hz; 2 %
 with all four kinds of profiles at their default rates, by (b).
@@ -45,6 +47,7 @@ def variants_of(bench):
     found.append(Variant("100 Hz, no heap", {**bench.agent(profile, 100, verbose=2), "MEMPROFILERATE": "0"}, hz=100))
     found.append(Variant(ALL_FOUR, {**bench.agent(profile), **{kind + "PROFILE": bench.dir / (kind.lower() + ".prof")
                                                                for kind in ("HEAP", "BLOCK", "MUTEX")}}))
+    found.append(Variant("bare timer", bench.environment(LD_PRELOAD=bench.tools.build / "tests" / "bench" / "libbare_timer.so")))
     libraries = glob.glob("/usr/lib/*/libprofiler.so.0") + glob.glob("/usr/lib/libprofiler.so.0")
     if libraries:
         found.append(Variant("gperftools 100 Hz", bench.environment(LD_PRELOAD=libraries[0], CPUPROFILE=profile,
