@@ -139,12 +139,19 @@ bool CpuEngines::StartThreadTimer(ThreadSlot* slot, Nanos first) {
   }
   if (timer < 0) {
     bool ended = timer == -EINVAL && SyscallError(RawSyscall(SYS_tgkill, OwnPid(), tid, 0)) == ESRCH;
-    if (!ended) LeaveThreadTimers(-timer);
+    if (!ended) LeaveThreadTimers(-timer, "timer_create");
     return false;
   }
   slot->timer_id.store(timer, std::memory_order_seq_cst);
   slot->use.store(SlotUse::kTimed, std::memory_order_seq_cst);
-  ArmTimer(timer, first, settings_.period);
+  // EINVAL: a sweep over the slots has deleted it already; ESRCH: the thread has ended, which its burial finds out.
+  int32_t armed = ArmTimer(timer, first, settings_.period);
+  if (armed < 0 && armed != -EINVAL && armed != -ESRCH) {
+    StopTimer(slot);
+    slot->use.store(SlotUse::kStarting, std::memory_order_release);  // the next engine is tried
+    LeaveThreadTimers(-armed, "timer_settime");
+    return false;
+  }
   slot->armed.store(true, std::memory_order_release);
   // Stop, or a switch to the process timer, swept over the slots before this timer was among them.
   if (!IsRunning() || engine_.load(std::memory_order_seq_cst) != Engine::kThreadTimers) StopTimer(slot);
@@ -171,7 +178,7 @@ void CpuEngines::StopTimer(ThreadSlot* slot) {
 
 // One thread's timer was refused, so all of them go: the process timer counts every thread's time, and beside
 // thread timers it would count some of it twice. Where even that is refused, perf events may not be.
-void CpuEngines::LeaveThreadTimers(int error) {
+void CpuEngines::LeaveThreadTimers(int error, const char* refused) {
   Engine timers = Engine::kThreadTimers;
   if (!engine_.compare_exchange_strong(timers, Engine::kSwitching, std::memory_order_seq_cst)) return;
   for (uint32_t i = 0; i < settings_.slots->limit(); ++i) {
@@ -205,12 +212,12 @@ void CpuEngines::LeaveThreadTimers(int error) {
   PerfEvent probe = tried ? PerfEvent{} : OpenPerfEvent(OwnTid(), settings_.signo, settings_.period);
   ClosePerfEvent(probe);
   if (probe.fd >= 0) {
-    Log(Verbosity::kErrors, "timer_create is refused (errno ", error, ")", reason, "; using perf events");
+    Log(Verbosity::kErrors, refused, " is refused (errno ", error, ")", reason, "; using perf events");
     return;
   }
   Use(Engine::kNone);
   settings_.ledger->Count(Loss::kThreadNotTimed);
-  Log(Verbosity::kErrors, "no CPU profile: timer_create is refused (errno ", error, ")", reason,
+  Log(Verbosity::kErrors, "no CPU profile: ", refused, " is refused (errno ", error, ")", reason,
       ", and so are perf events");
 }
 
@@ -225,7 +232,7 @@ bool CpuEngines::StartProcessTimer() {
   if (timer < 0) return false;
   process_timer_.store(timer, std::memory_order_release);
   account.armed.store(true, std::memory_order_relaxed);
-  return ArmTimer(timer, first, settings_.period);
+  return ArmTimer(timer, first, settings_.period) == 0;
 }
 
 void CpuEngines::StopProcessTimer() {

@@ -72,7 +72,7 @@ class CpuEngines {
   bool StartProcessTimer();
   void LeaveUntimed(int error, const char* refused);
   void LeavePerfEvents(int error);
-  void LeaveThreadTimers(int error);
+  void LeaveThreadTimers(int error, const char* refused);
   void ReplaceLostEvent(ThreadSlot* slot);
 
   Settings settings_{};

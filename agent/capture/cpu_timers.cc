@@ -40,9 +40,9 @@ int32_t CreateTimer(const TimerTarget& target) {
   return result == 0 ? timer : static_cast<int32_t>(result);
 }
 
-bool ArmTimer(int32_t timer, Nanos first, Nanos period) {
+int32_t ArmTimer(int32_t timer, Nanos first, Nanos period) {
   struct itimerspec times = {ToTimespec(period), ToTimespec(first)};
-  return RawSyscall(SYS_timer_settime, timer, TIMER_ABSTIME, &times, nullptr) == 0;
+  return static_cast<int32_t>(RawSyscall(SYS_timer_settime, timer, TIMER_ABSTIME, &times, nullptr));
 }
 
 void DeleteTimer(int32_t timer) { RawSyscall(SYS_timer_delete, timer); }

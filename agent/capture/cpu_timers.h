@@ -32,8 +32,9 @@ struct TimerTarget {
 // The kernel's timer id, or -errno. EAGAIN: RLIMIT_SIGPENDING.
 int32_t CreateTimer(const TimerTarget& target);
 
-// First expiry at `first` on the timer's clock, then one a `period`. False: there is no such timer.
-bool ArmTimer(int32_t timer, Nanos first, Nanos period);
+// First expiry at `first` on the timer's clock, then one a `period`. 0, or -errno. EINVAL: there is no such timer; ESRCH: the thread
+// behind its clock has ended.
+int32_t ArmTimer(int32_t timer, Nanos first, Nanos period);
 void DeleteTimer(int32_t timer);
 
 // The thread behind an armed timer on a thread's clock has ended.

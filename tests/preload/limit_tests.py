@@ -47,7 +47,7 @@ def few_pending_signals_with_threads_at_work(t):
     t.expect_near("CPU seconds", run.profile().cpu_seconds(), 0.6, 0.2, run)
 
 
-@each(["timer_create", "madvise", "process_vm_readv", "perf_event_open", "memfd_create", "getrandom", "fallocate", "statx",
+@each(["timer_create", "timer_settime", "madvise", "process_vm_readv", "perf_event_open", "memfd_create", "getrandom", "fallocate", "statx",
        "sigaltstack"])
 def sandbox_forbids(t, name):
     # EPERM from a seccomp filter where nobody expects an error.
@@ -59,9 +59,9 @@ def sandbox_forbids(t, name):
         t.expect_work(run, "app_work", 0.3, tolerance=0.25)
 
 
-@test()
-def sandbox_forbids_timers_to_threads(t):
-    run = t.run("threads", "named", hz=100, prefix=[t.program("forbid"), errno.EPERM, SYSCALLS["timer_create"], "--"])
+@each(["timer_create", "timer_settime"])
+def sandbox_forbids_timers_to_threads(t, name):
+    run = t.run("threads", "named", hz=100, prefix=[t.program("forbid"), errno.EPERM, SYSCALLS[name], "--"])
     t.expect_exit(run)
     t.expect(len(lines_of_ours(run)) == 1, "the fallback is not said once", run)
     t.expect_near("CPU seconds", run.profile().cpu_seconds(), 0.6, 0.25, run)
