@@ -240,6 +240,8 @@ void KeepRecords(LedgerDirectory& directory, RunReport& report) {
 void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& directory, LedgerWatch& watch,
               ChildProcess& child, int wait_status, const Obstacles& obstacles, RunReport& report) {
   watch.Note();
+  const std::string records = directory.path();
+  const bool records_removed = access(records.c_str(), F_OK) != 0;  // by who cleans up temporary files
   Harvest harvest = HarvestLedgers(directory.List(), watch, options.kinds.Written());
   Outputs outputs(options.kinds);
   for (const OutputNames::SelfWritten& written : names.TakeSelfWritten(RecordedProcesses(harvest))) {
@@ -266,7 +268,9 @@ void Conclude(const RunOptions& options, OutputNames& names, LedgerDirectory& di
   const bool symbolized = options.symbolize && (written || once) && SymbolizeAll(outputs.all(), report);
   if (symbolized || once) written = WriteAll(outputs.all(), report);
   if (once) let_records_go();
-  if (outputs.all().empty() && obstacles.any_profile.empty()) {
+  if (records_removed) {
+    report.Problem("somebody removed " + records + ", where the records were; what they held is lost");
+  } else if (outputs.all().empty() && obstacles.any_profile.empty()) {
     report.Problem("the command left no records: the agent was not loaded into it, or could not start");
   }
   TellProcesses(options.command[0], harvest, without_records, child.pid(), wait_status,
