@@ -16,9 +16,6 @@
 
 namespace profagent {
 
-inline constexpr size_t kMaxPath = 4096;
-using PathText = FixedText<kMaxPath>;
-
 struct ProcessName {
   std::string_view program;  // last component of the executable's path
   uint32_t pid;

@@ -22,7 +22,6 @@ namespace profagent {
 namespace {
 
 constexpr std::string_view kMusl = "/ld-musl-";
-constexpr size_t kMaxPath = 4096;
 constexpr size_t kMaxName = 255;
 constexpr size_t kMaxHead = 256;      // what the kernel reads of a file to see what it is
 constexpr int kMaxInterpreters = 5;   // of scripts that interpret scripts; the kernel's limit

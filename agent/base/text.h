@@ -115,4 +115,8 @@ class FixedText {
   char data_[kCapacity];
 };
 
+// A path with its null byte: the kernel's PATH_MAX.
+inline constexpr size_t kMaxPath = 4096;
+using PathText = FixedText<kMaxPath>;
+
 }  // namespace profagent

@@ -15,7 +15,6 @@ namespace profagent {
 namespace {
 
 constexpr std::string_view kDeleted = " (deleted)";
-constexpr size_t kMaxPath = 4096;
 
 std::string_view View(const char* text) { return text != nullptr ? text : std::string_view(); }
 
@@ -85,7 +84,7 @@ std::string_view FindProgramPath(const ProgramClues& clues, std::span<char> memo
 std::string_view ProgramNameOf(std::string_view path) {
   std::string_view name = path.substr(path.rfind('/') + 1);
   if (!name.ends_with(kDeleted) || name.size() == kDeleted.size()) return name;
-  FixedText<kMaxPath> whole;
+  PathText whole;
   whole.Add(path);
   // A file may really be called so.
   if (RawSyscall(SYS_faccessat, AT_FDCWD, whole.c_str(), F_OK) == 0) return name;
