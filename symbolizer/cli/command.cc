@@ -1,11 +1,11 @@
 #include "symbolizer/cli/command.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <string>
 
 namespace profagent {
 
@@ -15,6 +15,15 @@ void PrepareStandardStreams() {
     // open takes the lowest free number, which is this one.
     if (open("/dev/null", (fd == 0 ? O_WRONLY : O_RDONLY) | O_CLOEXEC) != fd) return;
   }
+}
+
+Result<std::string> OutputFile(const std::string& name) {
+  if (name.empty()) return Error::Of("the name of the profile is empty");
+  const std::string file = name == "-" ? "/dev/stdout" : name;
+  if (file == "/dev/stdout" && isatty(STDOUT_FILENO) != 0) {
+    return Error::Of("the profile is not written to a terminal: name a file, or send it to a command");
+  }
+  return file;
 }
 
 bool StandardOutputIsWritten() {

@@ -9,6 +9,7 @@
 // Context: `offline`.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "agent/base/result.h"
@@ -33,6 +34,10 @@ struct CommandOutcome {
 // Before anything is opened. With a descriptor of 0 to 2 closed, the next file would take its number, and what is printed
 // would go into it; so they are occupied, by what can be neither read nor written.
 void PrepareStandardStreams();
+
+// The file behind the name that a profile was given: "-" is standard output. Refused: an empty name (a script's variable that
+// was not set), and a terminal.
+Result<std::string> OutputFile(const std::string& name);
 
 // Whether all that was printed arrived; if not, says so.
 bool StandardOutputIsWritten();

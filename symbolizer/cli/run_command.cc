@@ -140,10 +140,10 @@ void RegisterRunCommand(CLI::App& app, CommandOutcome& outcome, int* argc, char*
   AddKind(*run, "--block", "NS", kinds.block, kMaxRate,
           "block profile; NS: every wait of that many nanoseconds, and of shorter ones a share [10000]");
   AddKind(*run, "--mutex", "N", kinds.mutex, kMaxRate, "mutex profile; N: one of N contentions [10]");
-  const CLI::Option* output =
-      run->add_option("-o,--output", options->output,
-                      "name of the profile, or a directory for all of them [the current directory]")
-          ->type_name("NAME");
+  const CLI::Option* output = run->add_option("-o,--output", options->output,
+                                              "name of the profile, -: standard output, or a directory for "
+                                              "all of them [the current directory]")
+                                  ->type_name("NAME");
   run->add_flag("--merge", options->merge, "one profile of each kind for all processes together");
   run->add_flag("--no-symbolize", *no_symbolize,
                 "names of the symbol tables only: no files, lines, inlined functions");
@@ -165,9 +165,11 @@ void RegisterRunCommand(CLI::App& app, CommandOutcome& outcome, int* argc, char*
   }
   run->callback([&outcome, options, no_symbolize, output, empty_value] {
     if (!empty_value.empty()) throw CLI::ValidationError(empty_value, "no value behind the =");
-    // A variable of a script that was not set: the current directory is not what was meant.
-    if (output->count() > 0 && options->output.empty())
-      throw CLI::ValidationError("--output", "the name is empty");
+    if (output->count() > 0) {
+      Result<std::string> file = OutputFile(options->output);
+      if (!file) return outcome.Fail(file.error(), kExitUsage);
+      options->output = *file;
+    }
     options->symbolize = !*no_symbolize;
     SettleKinds(options->kinds);
     if (options->command.empty()) {

@@ -1,7 +1,6 @@
 #include "symbolizer/cli/symbolize_command.h"
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
@@ -42,11 +41,9 @@ void WarnOfMissingDirectories(const std::vector<std::string>& debug_path) {
 }
 
 Status RunSymbolize(const Arguments& arguments) {
-  if (arguments.input.empty() || arguments.output.empty()) return Error::Of("the name of a file is empty");
-  const std::string output = arguments.output == "-" ? "/dev/stdout" : arguments.output;
-  if (output == "/dev/stdout" && isatty(STDOUT_FILENO) != 0) {
-    return Error::Of("the profile is not written to a terminal: name a file, or send it to a command");
-  }
+  if (arguments.input.empty()) return Error::Of("the name of a file is empty");
+  Result<std::string> output = OutputFile(arguments.output);
+  if (!output) return output.error();
   Result<Profile> profile = ReadProfile(arguments.input);
   if (!profile) return profile.error();
   WarnOfMissingDirectories(arguments.debug_path);
@@ -62,7 +59,7 @@ Status RunSymbolize(const Arguments& arguments) {
   if (!arguments.perf_map.empty()) {
     if (Status named = NameByPerfMap(&*profile, arguments.perf_map, {}, &report); !named) return named;
   }
-  if (Status written = WriteProfile(*profile, output); !written) return written;
+  if (Status written = WriteProfile(*profile, *output); !written) return written;
   if (!arguments.quiet) PrintReport(report);
   return Done{};
 }

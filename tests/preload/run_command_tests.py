@@ -99,6 +99,14 @@ def suspend_key_stops_and_fg_continues(t, terminal):
 
 
 @on_terminal
+def profile_is_not_written_to_a_terminal(t, terminal):
+    for name in "-", "/dev/stdout":
+        terminal.type("%s run -o %s -- echo ran-$((6*7))\n" % (t.profagent, name))
+        shown = terminal.expect("prompt> ")
+        t.expect("profagent: the profile is not written to a terminal" in shown and "ran-42" not in shown, "shown: %r" % shown)
+
+
+@on_terminal
 def program_owns_the_terminal(t, terminal):
     # An editor or a shell under us: isatty, foreground process group, window size are as without us.
     program = ("import os; print(os.isatty(0), os.isatty(1), os.isatty(2), os.tcgetpgrp(0) == os.getpgrp(), "

@@ -30,8 +30,9 @@ def place_on_disk():
         yield path
 
 
-@each(["/dev/stdout", "/dev/fd/7", "/proc/self/fd/7"])
+@each(["/dev/stdout", "-", "/dev/fd/7", "/proc/self/fd/7"])
 def descriptor_is_written_to_as_it_is(t, name):
+    # `-` was a file of that name, though it is standard output to `profagent symbolize`.
     # `-o /dev/stdout >file`: the file was replaced, and what the command had printed with it; /dev/fd/7 was refused.
     script = 'echo before >out; exec %s run --cpu=250 -o %s -- %s 200 %s>>out' % (t.profagent, name, t.program("worker"), name[-1] if name[-1] == "7" else "")
     outcome = t.run("/bin/sh", "-c", script, agent=False)
@@ -102,3 +103,13 @@ def records_of_processes_that_ended_make_room(t):
         t.expect(b"profagent-run-" in outcome.out, "the disk was not used", outcome)
         t.expect_near("app_work", outcome.profile("x.pb.gz").cum("app_work", "cpu") / 1e9, 180 * 0.01, 0.2, outcome)
         t.expect(os.listdir(disk) == [], "left: %s" % os.listdir(disk), outcome)
+
+
+@test()
+def removed_records_are_called_removed(t):
+    # A clean-up of /dev/shm while the command ran was called "the agent was not loaded into it".
+    outcome = t.run(t.profagent, "run", "-o", "x.pb.gz", "--", "/bin/sh", "-c", 'echo "$PROFAGENT_LEDGER_DIR"; rm -r "$PROFAGENT_LEDGER_DIR"; exit 7',
+                    agent=False)
+    t.expect_exit(outcome, 7)
+    wanted = b"profagent: somebody removed %s, where the records were; what they held is lost\n" % outcome.out.strip()
+    t.expect(wanted in outcome.err and b"not loaded" not in outcome.err, "said otherwise", outcome)
