@@ -19,7 +19,7 @@ struct Interpreter {
   uintptr_t location;
   bool ok = true;
   int remembered = 0;
-  UnwindRow initial;                 // what DW_CFA_restore goes back to: the row after the CIE's program
+  UnwindRow initial;                 // what DW_CFA_restore goes back to: the row at the program's start
   UnwindRow states[kMaxRemembered];  // written before they are read: not cleared
 
   PROF_ALWAYS_INLINE void SetRule(uint64_t number, RegisterRule rule, int64_t value) {
@@ -190,6 +190,7 @@ bool FindRow(const EhFrameTables& tables, const FrameEntry& entry, uintptr_t pc,
   Interpreter interpreter(tables, entry, pc, row);
   *row = UnwindRow{};
   row->signal_frame = entry.signal_frame;
+  interpreter.initial = *row;
   if (!Run(&interpreter, entry.initial)) return false;
   interpreter.initial = *row;
   if (!Run(&interpreter, entry.instructions)) return false;

@@ -56,6 +56,27 @@ TEST(EhFrame, GivesTheRowOfEachAddress) {
   EXPECT_FALSE(rows.Find(0x1000, &row));
 }
 
+// Memory below the stack pointer as an earlier call may have left it: every byte is RegisterRule::kRegister.
+__attribute__((noinline)) void PaintTheStack() {
+  volatile uint8_t paint[8192];
+  for (volatile uint8_t& byte : paint) byte = static_cast<uint8_t>(RegisterRule::kRegister);
+}
+
+// There is no row before it that DW_CFA_restore could go back to: it went to what the stack held, and a register of number
+// 67372036 was read.
+TEST(EhFrame, RestoresNothingInACommonEntry) {
+  Program initial = kAtCall;
+  initial.insert(initial.end(), {0xc0 | kRbx, 0x06, kR12});
+  Rows rows({}, initial);
+  FrameEntry entry;
+  UnwindRow row;
+  ASSERT_TRUE(FindFrameEntry(rows.tables, nullptr, kCode, &entry));
+  PaintTheStack();
+  ASSERT_TRUE(FindRow(rows.tables, entry, kCode, &row));
+  EXPECT_EQ(row.rule[kRbx], RegisterRule::kSame);
+  EXPECT_EQ(row.rule[kR12], RegisterRule::kSame);
+}
+
 TEST(EhFrame, AdvancesInEveryWidth) {
   Rows rows({0x02, 4,  0x0e, 16, 0x03, 8, 0, 0x0e, 24, 0x04, 16, 0,    0, 0,
              0x0e, 32, 0x1d, 32, 0,    0, 0, 0,    0,  0,    0,  0x0e, 40},
