@@ -259,7 +259,8 @@ void CpuEngines::Forget() {
   for (uint32_t i = 0; i < settings_.slots->limit(); ++i) {
     ThreadSlot* slot = settings_.slots->At(i);
     PerfEvent event = slot != nullptr ? EventOf(*slot) : PerfEvent{};
-    if (event.fd >= 0) ClosePerfEvent(event);
+    // And no more: the event is the parent's, whose thread it times.
+    if (IsStillOurs(event)) RawSyscall(SYS_close, event.fd);
   }
   process_timer_.store(kNoTimer, std::memory_order_relaxed);
 }

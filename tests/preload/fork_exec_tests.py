@@ -60,6 +60,18 @@ def vfork_child_records_nothing(t):
     t.expect(names == {"children"}, "the thread is called %s" % names, run)
 
 
+@each(["timer", "perf"])
+def parent_is_sampled_behind_a_fork(t, engine):
+    # The child of a fork closed its copies of the parent's perf events, and stopped them before.
+    run = t.run("fork_child", "works_on", hz=250, env={"PROFAGENT_CPU_ENGINE": engine})
+    if engine == "perf" and b"perf" in run.err:
+        raise Skip("perf events are refused")
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "parent_work", 0.2)
+    t.expect_work(run, "later_work", 0.3)
+
+
 @each(["_exit", "exit", "return", "abort", "thread"])
 def forked_child_writes_its_own_profile(t, how):
     # A child that writes its parent's samples again doubles them after a merge; one that uses its parent's name

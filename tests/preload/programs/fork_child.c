@@ -2,6 +2,7 @@
 #include "tests/preload/programs/program.h"
 
 WORK(parent_work)
+WORK(later_work)
 WORK(child_work)
 WORK(grandchild_work)
 WORK(thread_work)
@@ -39,6 +40,14 @@ int main(int argc, char** argv) {
       REQUIRE(kill(child, SIGUSR2) == 0);
       ExpectExit(child, 7);
     }
+    return 0;
+  }
+  if (Is(how, "works_on")) {
+    pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) _exit(7);
+    ExpectExit(child, 7);
+    later_work(300);
     return 0;
   }
   if (Is(how, "daemon")) {
