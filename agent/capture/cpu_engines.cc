@@ -230,7 +230,9 @@ bool CpuEngines::StartProcessTimer() {
   int32_t timer =
       CreateTimer({CLOCK_PROCESS_CPUTIME_ID, 0, settings_.signo, settings_.slots->ProcessTimerValue()});
   if (timer < 0) return false;
-  process_timer_.store(timer, std::memory_order_release);
+  // Two threads may come back from a failed exec at once.
+  int32_t other = process_timer_.exchange(timer, std::memory_order_acq_rel);
+  if (other != kNoTimer) DeleteTimer(other);
   account.armed.store(true, std::memory_order_relaxed);
   return ArmTimer(timer, first, settings_.period) == 0;
 }

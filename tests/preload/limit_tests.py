@@ -47,6 +47,14 @@ def few_pending_signals_with_threads_at_work(t):
     t.expect_near("CPU seconds", run.profile().cpu_seconds(), 0.6, 0.2, run)
 
 
+@test()
+def few_pending_signals_and_execs_that_fail(t):
+    # One timer serves the process, and each thread that came back from its exec made one anew: two of them ran, for ever.
+    run = t.run("threads", "failing_execs", hz=100, prefix=as_another_user(t, 3))
+    t.expect_exit(run)
+    t.expect_work(run, "main_work", 0.5)
+
+
 @each(["timer_create", "timer_settime", "madvise", "process_vm_readv", "perf_event_open", "memfd_create", "getrandom", "fallocate", "statx",
        "sigaltstack"])
 def sandbox_forbids(t, name):

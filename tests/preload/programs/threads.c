@@ -146,6 +146,12 @@ static timer_t StartTimer(void (*function)(union sigval), int value, pthread_att
   return timer;
 }
 
+static void* FailToExec(void* barrier) {
+  pthread_barrier_wait(barrier);
+  for (int i = 0; i < 30; ++i) execl("/nonexistent", "nonexistent", NULL);
+  return NULL;
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   pthread_attr_t attributes;
@@ -231,6 +237,15 @@ int main(int argc, char** argv) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
     pthread_join(Start(NULL, Work, (void*)300), NULL);
+    return 0;
+  }
+  if (Is(how, "failing_execs")) {  // in several threads at once
+    pthread_barrier_t barrier;
+    pthread_t threads[3];
+    pthread_barrier_init(&barrier, NULL, 3);
+    for (int i = 0; i < 3; ++i) threads[i] = Start(NULL, FailToExec, &barrier);
+    for (int i = 0; i < 3; ++i) pthread_join(threads[i], NULL);
+    main_work(500);
     return 0;
   }
   if (Is(how, "named")) {
