@@ -367,7 +367,7 @@ void CpuCapture::ResumeAfterFailedExec() {
     engines_.Resume(slots_.OfThisThread());
   }
   if (t_state.hold_depth > 0) --t_state.hold_depth;
-  if (t_state.hold_depth == 0) ChangeSignalMask(SIG_UNBLOCK, bit);
+  if (t_state.hold_depth == 0 && (t_state.mask_before & bit) == 0) ChangeSignalMask(SIG_UNBLOCK, bit);
 }
 
 void CpuCapture::Retreat() {

@@ -10,8 +10,8 @@ WAYS = ["kill_thread_wants", "kill_main_wants", "timer_thread_wants", "unblocked
         "thread_directed", "temporary_masks", "suspend_race", "wait_race", "signalfd", "signalfd_epoll", "ignored",
         "not_interrupted"]
 # How it is handled, and what is left of it.
-ENDS = ["restart", "flags", "deep_handler", "fork", "exec", "exec_pending", "exec_in_handler", "mask_in_handler", "blocked_in_handler",
-        "live_blocked", "storm", "taker_ends"]
+ENDS = ["restart", "flags", "deep_handler", "fork", "exec", "exec_pending", "exec_in_handler",
+        "exec_fails_in_handler", "mask_in_handler", "blocked_in_handler", "live_blocked", "storm", "taker_ends"]
 DEATHS = ["die", "die_on_unblock"]
 PROGRAMS = {**{how: "own_sigprof" for how in WAYS}, **{how: "own_sigprof_ends" for how in ENDS + DEATHS}}
 

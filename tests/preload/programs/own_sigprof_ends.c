@@ -244,6 +244,23 @@ static void ExecInHandler(void) {
   raise(g_signal);
 }
 
+static void FailInHandler(int unused) {
+  execv("/nonexistent", g_after_exec);
+  sigset_t mask;
+  sigprocmask(SIG_BLOCK, NULL, &mask);
+  raise(g_signal);
+  printf("blocked %d, %d came\n", sigismember(&mask, g_signal), (int)g_count);
+}
+
+static void ExecFailsInHandler(void) {  // of another signal, with all blocked
+  SetHandler(0);
+  struct sigaction action = {.sa_handler = FailInHandler};
+  sigfillset(&action.sa_mask);
+  REQUIRE(sigaction(SIGTERM, &action, NULL) == 0);
+  raise(SIGTERM);
+  Show("behind it");
+}
+
 static void Die(void) {  // main blocks it, the thread does not
   StartThread();
   Mask(SIG_BLOCK);
@@ -313,6 +330,7 @@ static const struct Case kCases[] = {
     {"mask_in_handler", MaskInHandler},
     {"blocked_in_handler", BlockedInHandler},
     {"exec_in_handler", ExecInHandler},
+    {"exec_fails_in_handler", ExecFailsInHandler},
     {"die", Die},
     {"die_on_unblock", DieOnUnblock},
     {"live_blocked", LiveBlocked},
