@@ -192,7 +192,8 @@ const Module* ModuleMap::FindPermanent(uintptr_t address) const {
     }
   }
   if (low == 0 || !permanent[low - 1].text.Holds(address, 1)) return nullptr;
-  return &modules_[static_cast<uint16_t>(permanent[low - 1].id)];
+  const Module& module = modules_[static_cast<uint16_t>(permanent[low - 1].id)];
+  return module.permanent.load(std::memory_order_relaxed) ? &module : nullptr;
 }
 
 const Module* ModuleMap::Find(uintptr_t address) {
@@ -271,7 +272,7 @@ const Module* ModuleMap::Enter(const dl_find_object& found, std::span<const Elf6
   module.map.store(found.dlfo_link_map, std::memory_order_relaxed);
   module.name.store(name, std::memory_order_relaxed);
   module.id = static_cast<ModuleId>(id);
-  module.permanent = permanent;
+  module.permanent.store(permanent, std::memory_order_relaxed);
   load_bias_[id] = load_bias;
   RecordOnce(&module, image);
   module.live.store(true, std::memory_order_release);
@@ -362,10 +363,13 @@ void ModuleMap::BeforeClose() {
 
 void ModuleMap::AfterClose() {
   // Which of them is gone is not asked: looking would mean to read what another dlclose may unmap. Those that
-  // are still there are found again by their fingerprint.
+  // are still there are found again by their fingerprint. Of the permanent ones hardly any ever is.
   uint32_t last = last_id_.load(std::memory_order_relaxed);
   for (uint32_t id = 1; id <= last && id <= kMaxModules; ++id) {
-    if (!modules_[id].permanent) modules_[id].live.store(false, std::memory_order_relaxed);
+    Module& module = modules_[id];
+    if (module.permanent && IsLoaded(module)) continue;
+    module.permanent.store(false, std::memory_order_relaxed);
+    module.live.store(false, std::memory_order_relaxed);
   }
   // 0: a destructor forked, and this is the child, which comes out of a dlclose that it never entered.
   uint32_t closing = closing_.load(std::memory_order_relaxed);

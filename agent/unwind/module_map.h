@@ -2,10 +2,10 @@
 //
 // Context:   Find in `signal` and `hook`; Start in `bootstrap`; AfterClose in `hook`; Restart in the child of a
 //            fork.
-// How:       What is loaded at Start is entered there, the program first. Those objects stay for ever, so their text
-//            is looked up in a sorted array. All else is asked of _dl_find_object (glibc 2.35: lock-free and
-//            async-signal-safe); an object that it names for the first time gets an entry here and a ModuleRecord
-//            in the ledger, by the thread that met it.
+// How:       What is loaded at Start is entered there, the program first. Those objects stay (but for one that a library's
+//            constructor had opened), so their text is looked up in a sorted array. All else is asked of _dl_find_object (glibc
+//            2.35: lock-free and async-signal-safe); an object that it names for the first time gets an entry here and a
+//            ModuleRecord in the ledger, by the thread that met it.
 // Holes:     an object's segments need not touch (page sizes of 2 MiB, linker scripts). In the holes of a program anything
 //            may be mapped, as a JIT compiler does to be near it: what counts are the segments, not the range.
 // Ids:       one a load. A library that is closed gives its id up; a different one at the same address gets a
@@ -43,10 +43,10 @@ enum class IndexState : uint8_t { kNone, kBuilding, kReady, kRefused };
 
 struct alignas(64) Module {
   ModuleId id = ModuleId::kNone;
-  bool permanent = false;             // loaded at Start: dlclose never unmaps it
-  std::atomic<bool> live{false};      // complete, and not closed since. release: the other fields
-  std::atomic<bool> recorded{false};  // in this process' ledger, which a fork's child begins anew
-  uint16_t next = 0;                  // id of the next older entry of the same bucket
+  std::atomic<bool> permanent{false};  // loaded at Start, and behind every dlclose since
+  std::atomic<bool> live{false};       // complete, and not closed since. release: the other fields
+  std::atomic<bool> recorded{false};   // in this process' ledger, which a fork's child begins anew
+  uint16_t next = 0;                   // id of the next older entry of the same bucket
   std::atomic<const EhFrameTables*> tables{nullptr};  // see ModuleMap::TablesOf. release: what it points to
   std::atomic<bool> own_tables_taken{false};          // by the first who reads them
   EhFrameTables own_tables;

@@ -204,6 +204,19 @@ def crash_in_a_constructor_during_dlopen(t):
     t.expect_work(run, "constructor_work", 0.2)
 
 
+@each(["first", "last"])
+def library_that_was_opened_before_the_agent_is_closed(t, order):
+    # It was taken for one that stays: what came in its place had its names, and was unwound by what was no more there.
+    opening = t.program("libopening.so")
+    libraries = [str(opening), str(t.agent)] if order == "first" else [str(t.agent), str(opening)]
+    run = t.run("plugins", "opened_before", t.program("libreuse_second.so"), hz=250,
+                env={"LD_PRELOAD": ":".join(libraries), "LIBRARY_TO_OPEN": t.program("libreuse_first.so")})
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect_work(run, "first_inner", 0.2)
+    t.expect_work(run, "second_inner", 0.2)
+
+
 @test()
 def libraries_come_and_go_in_threads(t):
     # The first load is kept open by nobody: each round maps and unmaps what the other thread may be walking past.

@@ -24,6 +24,20 @@ int main(int argc, char** argv) {
     REQUIRE(dlopen(argv[2], RTLD_NOW) != NULL);
     return 7;
   }
+  if (Is(how, "opened_before")) {  // by a constructor, and closed here; another library comes in its place
+    void** opened = dlsym(RTLD_DEFAULT, "opened_before");
+    REQUIRE(opened != NULL && *opened != NULL);
+    void (*first)(long) = (void (*)(long))dlsym(*opened, "first_library");
+    REQUIRE(first != NULL);
+    first(200);
+    REQUIRE(dlclose(*opened) == 0);
+    void* handle = dlopen(argv[2], RTLD_NOW);
+    REQUIRE(handle != NULL);
+    void (*second)(long) = (void (*)(long))dlsym(handle, "second_library");
+    REQUIRE(second == first);
+    second(200);
+    return 7;
+  }
   if (Is(how, "namespace")) {  // a second libc in the process, with a pthread_create that nobody interposes
     void* handle = dlmopen(LM_ID_NEWLM, argv[2], RTLD_NOW);
     REQUIRE(handle != NULL);

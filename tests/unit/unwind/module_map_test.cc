@@ -1,5 +1,6 @@
 #include "agent/unwind/module_map.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
 #include <sched.h>
@@ -64,6 +65,18 @@ TEST_F(ModuleMapTest, EntersWhatIsLoadedAtTheStartProgramFirst) {
   EXPECT_TRUE(libc);
   EXPECT_TRUE(vdso);
   EXPECT_TRUE(loader);
+}
+
+// What is not is looked up by the loader, and not at all while a library is closed.
+TEST_F(ModuleMapTest, WhatIsLoadedAtTheStartStaysThroughACloseOfAnother) {
+  void* library = dlopen(OTHER_LIBRARY, RTLD_NOW);
+  ASSERT_NE(library, nullptr);
+  Close(library);
+  unwinder_->BeforeLibraryClose();
+  for (auto& [id, record] : Records()) {
+    EXPECT_EQ(IdOf(reinterpret_cast<void*>(record->text_start)), record->id) << Path(*record);
+  }
+  unwinder_->AfterLibraryClose();
 }
 
 TEST_F(ModuleMapTest, KnowsTheVdsoAndNothingWhereNothingIs) {
