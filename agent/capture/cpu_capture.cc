@@ -111,7 +111,7 @@ void CpuCapture::BeginThread(ThreadSlot* slot, StackBounds bounds, bool blocks_s
     t_state.slot_plus_one = slot->index + 1;
     slot->bounds = bounds;
     slot->pthread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
-    slot->tid.store(OwnTid(), std::memory_order_seq_cst);
+    slots_.SetNumber(slot, OwnTid());
     // Only now may the census see the thread: it is known.
     census_.ThreadIsKnown();
   }
@@ -192,7 +192,7 @@ ThreadSlot* CpuCapture::AdoptThread(uint32_t tid) {
     settings_.ledger->Count(Loss::kThreadNotTimed);
     return nullptr;
   }
-  slot->tid.store(tid, std::memory_order_seq_cst);
+  slots_.SetNumber(slot, tid);
   ReadName(slot);
   return slot;
 }

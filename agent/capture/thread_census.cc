@@ -61,6 +61,7 @@ void ThreadCensus::Reset() {
 }
 
 bool ThreadCensus::IsKnown(uint32_t tid) {
+  if (slots_->NewestOf(tid) != nullptr) return true;
   for (uint32_t i = 0; i < slots_->limit(); ++i) {
     ThreadSlot* slot = slots_->At(i);
     if (slot->use.load(std::memory_order_acquire) != SlotUse::kFree &&
@@ -87,14 +88,8 @@ void ThreadCensus::ForEachNewThread(const Turn&, FunctionRef<bool(uint32_t tid)>
 bool ThreadCensus::IsNumberGone(const ThreadSlot& slot) {
   uint32_t tid = slot.tid.load(std::memory_order_relaxed);
   if (SyscallError(RawSyscall(SYS_tgkill, RawSyscall(SYS_getpid), tid, 0)) == ESRCH) return true;
-  for (uint32_t i = 0; i < slots_->limit(); ++i) {  // the number may be a new thread's by now
-    ThreadSlot* other = slots_->At(i);
-    if (other->use.load(std::memory_order_acquire) != SlotUse::kFree && other->birth > slot.birth &&
-        other->tid.load(std::memory_order_relaxed) == tid) {
-      return true;
-    }
-  }
-  return false;
+  const ThreadSlot* newest = slots_->NewestOf(tid);  // the number may be a new thread's by now
+  return newest != nullptr && newest->birth > slot.birth;
 }
 
 // `use` is read once, by the caller: a slot that is handed to pthread_create may be given back at any moment.

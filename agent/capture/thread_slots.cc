@@ -28,9 +28,10 @@ uint64_t RandomBits() {
 bool ThreadSlots::Start() {
   if (slots_ != nullptr) return true;
   for (uint32_t count = kMaxSlots; count >= kFewestSlots; count /= 2) {
-    long memory = MapSparse(count * sizeof(ThreadSlot));
+    long memory = MapSparse(count * (sizeof(ThreadSlot) + sizeof *by_number_));
     if (SyscallError(memory) != 0) continue;
     slots_ = reinterpret_cast<ThreadSlot*>(memory);
+    by_number_ = reinterpret_cast<std::atomic<uint32_t>*>(slots_ + count);
     capacity_ = count;
     // Never 0 and never all ones: both are values that applications use.
     cookie_ = (RandomBits() | uint64_t{1} << 40) & ~(uint64_t{1} << 63) & ~uint64_t{0xffffffff};
@@ -112,6 +113,19 @@ void ThreadSlots::Release(ThreadSlot* slot) {
     with_slot = ((head >> 32) + 1) << 32 | (slot->index + 1);
   } while (!free_head_.compare_exchange_weak(head, with_slot, std::memory_order_acq_rel,
                                              std::memory_order_relaxed));
+}
+
+void ThreadSlots::SetNumber(ThreadSlot* slot, uint32_t tid) {
+  slot->tid.store(tid, std::memory_order_seq_cst);
+  by_number_[tid % capacity_].store(slot->index + 1, std::memory_order_relaxed);
+}
+
+ThreadSlot* ThreadSlots::NewestOf(uint32_t tid) {
+  uint32_t index = by_number_[tid % capacity_].load(std::memory_order_relaxed) - 1;
+  ThreadSlot* slot = index < limit() ? &slots_[index] : nullptr;
+  bool is_its = slot != nullptr && slot->use.load(std::memory_order_acquire) != SlotUse::kFree &&
+                slot->tid.load(std::memory_order_seq_cst) == tid;
+  return is_its ? slot : nullptr;
 }
 
 ThreadSlot* ThreadSlots::OfThisThread() {

@@ -86,6 +86,11 @@ class ThreadSlots {
   // Only when no signal that names the slot can come any more, or when it will be seen as stale.
   void Release(ThreadSlot* slot);
 
+  // Whose thread the slot is.
+  void SetNumber(ThreadSlot* slot, uint32_t tid);
+  // The slot in use that was given this number last. nullptr: none is known; another number may have taken the place.
+  ThreadSlot* NewestOf(uint32_t tid);
+
   // The value for a timer of this slot.
   uint64_t SignalValue(const ThreadSlot& slot) const;
   uint64_t ProcessTimerValue() const { return cookie_ | kProcessIndex; }
@@ -112,6 +117,7 @@ class ThreadSlots {
   static constexpr uint64_t kOfferIndex = 0xfffffffe;
 
   ThreadSlot* slots_ = nullptr;
+  std::atomic<uint32_t>* by_number_ = nullptr;  // behind the slots, by tid modulo capacity_: index plus one
   uint32_t capacity_ = 0;
   uint64_t cookie_ = 0;  // in the upper 32 bits, never 0
   std::atomic<uint32_t> limit_{0};

@@ -30,6 +30,24 @@ TEST_F(ThreadSlotsTest, AValueLeadsToItsSlot) {
   EXPECT_EQ(slots_.Find(slots_.ProcessTimerValue()).meaning, Meaning::kProcess);
 }
 
+// Without it each of ten thousand threads was looked for among all others, once a second.
+TEST_F(ThreadSlotsTest, ANumberLeadsToTheSlotThatWasGivenItLast) {
+  constexpr uint32_t kNumber = 1000, kSamePlace = kNumber + ThreadSlots::kMaxSlots;
+  EXPECT_EQ(slots_.NewestOf(kNumber), nullptr);
+  ThreadSlot* old = AcquireTimed();
+  ThreadSlot* young = AcquireTimed();
+  slots_.SetNumber(old, kNumber);
+  EXPECT_EQ(slots_.NewestOf(kNumber), old);
+  slots_.SetNumber(young, kNumber);
+  EXPECT_EQ(slots_.NewestOf(kNumber), young);
+  EXPECT_EQ(slots_.NewestOf(kSamePlace), nullptr);
+  slots_.SetNumber(old, kSamePlace);
+  EXPECT_EQ(slots_.NewestOf(kNumber), nullptr);
+  EXPECT_EQ(slots_.NewestOf(kSamePlace), old);
+  slots_.Release(old);
+  EXPECT_EQ(slots_.NewestOf(kSamePlace), nullptr);
+}
+
 // An application's own timer on the same signal carries numbers and pointers of its own.
 TEST_F(ThreadSlotsTest, WhatApplicationsPutIntoTheirTimersIsForeign) {
   AcquireTimed();
