@@ -327,6 +327,12 @@ void CpuCapture::ReleaseThisThread() {
   }
 }
 
+// Of a thread that was found, not made through us, too: it does not know its slot.
+ThreadSlot* CpuCapture::SlotHere() {
+  ThreadSlot* mine = slots_.OfThisThread();
+  return mine != nullptr ? mine : slots_.NewestOf(OwnTid());
+}
+
 void CpuCapture::PauseThisThreadForExec() {
   if (signo() == 0) return;
   uint64_t bit = SignalBit(signo());
@@ -336,7 +342,7 @@ void CpuCapture::PauseThisThreadForExec() {
     return;
   }
   HoldThisThread();
-  if (ThreadSlot* slot = slots_.OfThisThread()) {
+  if (ThreadSlot* slot = SlotHere()) {
     Settle(slot, true);
     engines_.StopTimer(slot);
   }
@@ -364,7 +370,7 @@ void CpuCapture::ResumeAfterFailedExec() {
   uint64_t bit = SignalBit(signo());
   g_virtual_signals.TakeAgain(signo());
   if (running()) {
-    engines_.Resume(slots_.OfThisThread());
+    engines_.Resume(SlotHere());
   }
   if (t_state.hold_depth > 0) --t_state.hold_depth;
   if (t_state.hold_depth == 0 && (t_state.mask_before & bit) == 0) ChangeSignalMask(SIG_UNBLOCK, bit);
@@ -372,7 +378,7 @@ void CpuCapture::ResumeAfterFailedExec() {
 
 void CpuCapture::Retreat() {
   if (signo() == 0) return;
-  ThreadSlot* mine = slots_.OfThisThread();
+  const ThreadSlot* mine = SlotHere();
   for (uint32_t i = 0; i < slots_.limit(); ++i) {
     ThreadSlot* slot = slots_.At(i);
     bool timed = slot->use.load(std::memory_order_acquire) == SlotUse::kTimed;

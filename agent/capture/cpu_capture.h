@@ -103,6 +103,7 @@ class CpuCapture {
   Nanos Period() const { return Nanos(kNanosPerSecond / settings_.frequency.value); }
   void BeginRecording();
   ThreadSlot* AdoptThread(uint32_t tid);
+  ThreadSlot* SlotHere();
   void ReadName(ThreadSlot* slot);
   void EnterInLedger(ThreadSlot* slot);
   static void SetName(ThreadSlot* slot, std::string_view name);

@@ -16,7 +16,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <fstream>
 #include <functional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -130,6 +132,35 @@ TEST_F(CpuCaptureTest, TicksTimesPeriodIsTheTimeSpent) {
     // One period is a matter of the random phase; the rest is exact, for Stop settles what the kernel owes.
     EXPECT_NEAR(static_cast<double>(Ticks()) / hz, spent, 1.01 / hz) << hz;
   }
+}
+
+bool HasTimer(pid_t tid) {
+  std::ifstream timers("/proc/self/timers");
+  std::string wanted = "notify: signal/tid." + std::to_string(tid);
+  for (std::string line; std::getline(timers, line);) {
+    if (line == wanted) return true;
+  }
+  return false;
+}
+
+// A tick that comes in the middle of the exec would be pending behind it, where nobody handles it.
+TEST_F(CpuCaptureTest, AThreadThatWasFoundHasNoTimerInAnExec) {
+  std::atomic<bool> go{false};
+  bool before = false, paused = true, after = false;
+  std::thread worker = StartThread([&] {
+    while (!go) usleep(100);
+    before = HasTimer(gettid());
+    g_cpu_capture.PauseThisThreadForExec();
+    paused = HasTimer(gettid());
+    g_cpu_capture.ResumeAfterFailedExec();
+    after = HasTimer(gettid());
+  });
+  Start(100);
+  go = true;
+  worker.join();
+  if (!before) GTEST_SKIP() << "the kernel shows no timers";
+  EXPECT_FALSE(paused);
+  EXPECT_TRUE(after);
 }
 
 TEST_F(CpuCaptureTest, ThreadsThatExistBeforeTheStartAreTimed) {
