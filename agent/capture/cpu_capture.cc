@@ -282,7 +282,8 @@ void CpuCapture::Stop() {
 }
 
 void* CpuCapture::SpareStack(size_t size) {
-  ThreadSlot* slot = slots_.OfThisThread();
+  if (SlotHere() == nullptr) LookAround(true);  // which finds it, and has ticks come to that stack
+  ThreadSlot* slot = SlotHere();
   if (slot == nullptr) return nullptr;
   if (slot->spare_stack == nullptr || slot->spare_stack_size < size) {
     long memory =

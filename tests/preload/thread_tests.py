@@ -165,6 +165,15 @@ def threads_that_nobody_saw_are_told_of(t, main_millis):
 
 
 @test()
+def thread_that_is_found_has_a_small_alternate_stack(t):
+    # Ticks came to it from when the thread was found, and found no room there: SIGSEGV.
+    run = t.run("threads", "from_dlsym", hz=250)
+    t.expect_exit(run)
+    t.expect_silent(run)
+    t.expect_work(run, "thread_work", 1.5)
+
+
+@test()
 def threads_fork_while_others_work(t):
     # A lock of ours that another thread holds at fork is held in the child for ever.
     run = t.run("threads", "forks", hz=1000)

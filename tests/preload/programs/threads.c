@@ -152,6 +152,14 @@ static void* FailToExec(void* barrier) {
   return NULL;
 }
 
+static void* WorkBesideASmallStack(void* unused) {
+  static char memory[2048];
+  stack_t stack = {.ss_sp = memory, .ss_size = sizeof memory};
+  REQUIRE(sigaltstack(&stack, NULL) == 0);
+  thread_work(1500);
+  return NULL;
+}
+
 int main(int argc, char** argv) {
   const char* how = argv[1];
   pthread_attr_t attributes;
@@ -294,6 +302,14 @@ int main(int argc, char** argv) {
         (int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*))dlsym(
             dlopen("libpthread.so.0", RTLD_LAZY), "pthread_create");
     pthread_t thread;
+    if (argc == 2) {
+      struct timespec second = {1, 100000000};
+      REQUIRE(create(&thread, NULL, WorkBesideASmallStack, NULL) == 0);
+      nanosleep(&second, NULL);
+      pthread_join(Start(NULL, Work, (void*)0), NULL);  // the agent looks who else is there
+      pthread_join(thread, NULL);
+      return 0;
+    }
     REQUIRE(create(&thread, NULL, Work, (void*)600) == 0);
     pthread_join(thread, NULL);
     main_work(atoi(argv[2]));
