@@ -233,7 +233,7 @@ OwnStack::Outcome OwnStack::RunGuarded(void (*work)(void*), void* argument) {
 }
 
 OwnStack::Outcome OwnStack::Run(void (*work)(void*), void* argument) {
-  if (busy_.exchange(true, std::memory_order_acquire)) return Outcome::kRefused;
+  if (busy_.exchange(true, std::memory_order_seq_cst)) return Outcome::kRefused;
   Outcome outcome = Outcome::kDone;
   if (failed_) {
     outcome = Outcome::kRefused;
@@ -242,7 +242,7 @@ OwnStack::Outcome OwnStack::Run(void (*work)(void*), void* argument) {
   } else {
     work(argument);
   }
-  busy_.store(false, std::memory_order_release);
+  busy_.store(false, std::memory_order_seq_cst);
   return outcome;
 }
 

@@ -46,8 +46,9 @@ class OwnStack {
  private:
   Outcome RunGuarded(void (*work)(void*), void* argument);
 
-  std::atomic<bool> busy_{false};  // acquire to take, release to give back: the work's own data follows it
-  bool failed_ = false;            // belongs to who took `busy_`
+  // seq_cst: who is refused has said before what it wants, and who gives the stack back looks for that afterwards (dump_signal.cc).
+  std::atomic<bool> busy_{false};
+  bool failed_ = false;  // belongs to who took `busy_`
   char* low_ = nullptr;
   Fault fault_{};
 };

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -61,6 +62,41 @@ TEST(OwnStack, RefusesWorkFromInsideItsWork) {
       &seen);
   EXPECT_EQ(seen.nested, Outcome::kRefused);
   EXPECT_EQ(stack.Run([](void*) {}, nullptr), Outcome::kDone);
+}
+
+// A dump signal that met the end of another dump was left to its writer, who had looked for requests before his giving the stack
+// back was to be seen, and was forgotten.
+TEST(OwnStack, WhoLeavesItSeesWhatTheRefusedAskedFor) {
+  OwnStack stack;
+  constexpr int kRounds = 200'000;
+  std::atomic<int> round{0}, answer{0};
+  std::atomic<bool> request{false};
+  auto wait_for = [](const std::atomic<int>& number, int least) {
+    for (int looks = 0; number.load() < least; ++looks) {
+      if (looks > 1000) sched_yield();
+    }
+  };
+  std::thread other([&] {
+    for (int i = 1; i <= kRounds; ++i) {
+      wait_for(round, i);
+      for (volatile int wait = i % 32; wait > 0;) wait = wait - 1;
+      request.store(true);
+      bool refused = stack.Run([](void*) {}, nullptr) == Outcome::kRefused;
+      answer.store(2 * i + (refused ? 1 : 0));
+    }
+  });
+  int forgotten = 0;
+  for (int i = 1; i <= kRounds; ++i) {
+    request.store(false);
+    while (stack.Run([](void* number) { ++*static_cast<std::atomic<int>*>(number); }, &round) !=
+           Outcome::kDone) {
+    }
+    bool seen = request.load();
+    wait_for(answer, 2 * i);
+    if (answer.load() == 2 * i + 1 && !seen) ++forgotten;
+  }
+  other.join();
+  EXPECT_EQ(forgotten, 0);
 }
 
 // --- work that faults
