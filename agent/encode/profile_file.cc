@@ -16,8 +16,8 @@
 namespace profagent {
 namespace {
 
-constexpr size_t kPathSize = 4096;  // PATH_MAX
-using PathBuffer = FixedText<kPathSize>;
+constexpr size_t kPathSize = kMaxPath;
+using PathBuffer = PathText;
 
 // Writes until all is written or one error came; remembers which.
 class Descriptor : private Holding {
@@ -214,6 +214,14 @@ Status WriteProfileFile(const char* path, FunctionRef<Status(ByteSink)> produce)
     return CannotWrite(name, EINVAL);  // surely a mistake, and a costly one
   if (exists && !S_ISREG(about.st_mode)) return WriteDirectly(target.c_str(), 0, produce);
   return WriteAndRename(target, exists, produce);
+}
+
+PathText WrittenFile(const PathText& path) {
+  PathText file = path;
+  struct stat about = {};
+  if (FollowLinks(file) != 0 || DescriptorNamedBy(file.view()) >= 0) return {};
+  bool exists = RawSyscall(SYS_newfstatat, AT_FDCWD, file.c_str(), &about, 0) == 0;
+  return exists && S_ISREG(about.st_mode) ? file : PathText{};
 }
 
 }  // namespace profagent

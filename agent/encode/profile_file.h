@@ -10,6 +10,7 @@
 //           reason.
 #pragma once
 
+#include "agent/base/profile_names.h"
 #include "agent/base/result.h"
 #include "agent/base/units.h"
 #include "agent/encode/byte_sink.h"
@@ -20,5 +21,9 @@ inline constexpr Nanos kFileWriterPatience{10 * kNanosPerSecond};
 
 // `produce` writes all bytes into the sink that it is given.
 Status WriteProfileFile(const char* path, FunctionRef<Status(ByteSink)> produce);
+
+// What can be removed again of a profile that was written there: the file that `path` means, through all links. Empty: a device, a
+// FIFO, a descriptor.
+PathText WrittenFile(const PathText& path);
 
 }  // namespace profagent

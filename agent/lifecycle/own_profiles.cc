@@ -9,6 +9,7 @@
 #include "agent/base/log.h"
 #include "agent/base/raw_syscall.h"
 #include "agent/base/short_wait.h"
+#include "agent/encode/profile_file.h"
 #include "agent/lifecycle/agent.h"
 #include "agent/lifecycle/dump_signal.h"
 
@@ -46,7 +47,7 @@ void OwnProfiles::WriteAll(const ThisProcess& process, WrittenAt when, Afterward
     // A dump that was asked for meanwhile comes after it.
     if (!may_go_on && NamesTheDump(profile.file)) dumps_ = dump_number;
     if (!written || !may_go_on) continue;
-    left_behind_[i] = AbsolutePath(ledger, path.view());
+    left_behind_[i] = WrittenFile(AbsolutePath(ledger, path.view()));
     any_left_behind_ = true;
   }
 }

@@ -1,6 +1,7 @@
 """Programs that put themselves into a sandbox, in which every system call of the agent's own is their death."""
 
 import ctypes.util
+import os
 import re
 import signal
 
@@ -62,6 +63,18 @@ def refused_sandbox_changes_nothing(t, how):
     t.expect_near("CPU seconds in the profile", profile.cpu_seconds(), run.cpu_seconds, 0.15 * run.cpu_seconds + 0.05, run)
     run = t.run("sandbox", "refused", "probe", hz=250, env={"PROFAGENT_VERBOSE": 1}, cwd=t.new_dir("said"))
     t.expect(b"sandbox (seccomp)" not in run.err, "a question about the kernel is taken for a sandbox", run)
+
+
+@each(["there.prof", "/dev/null"])
+def refused_sandbox_takes_back_files_alone(t, target):
+    # What was written before it is removed again. That was the link, and not the file behind it; and, by root, /dev/null.
+    os.symlink(target, t.dir / "cpu.prof")
+    run = t.run("sandbox", "refused", "refused", hz=250)
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect(os.path.islink(t.dir / "cpu.prof"), "the link is gone", run)
+    if target == "there.prof":
+        t.expect_work(run, "work_after_refusal", 0.3)
 
 
 @test()

@@ -185,6 +185,24 @@ TEST_F(ProfileFileTest, FollowsALinkAndLeavesItThere) {
   EXPECT_EQ(Words(WriteText(loop, "x")), "cannot write " + loop + ": Too many levels of symbolic links");
 }
 
+// Before a sandbox that is refused, a profile is written and removed again. By root that was /dev/null.
+TEST_F(ProfileFileTest, CanBeRemovedAgainWhereItIsAFile) {
+  auto written = [](const std::string& path) {
+    PathText text;
+    text.Add(path);
+    return std::string(WrittenFile(text).view());
+  };
+  EXPECT_EQ(written(path_), "") << "not there";
+  ASSERT_EQ(symlink("real.prof", path_.c_str()), 0);
+  ASSERT_TRUE(WriteText(path_, "x"));
+  EXPECT_EQ(written(path_), directory_ + "/real.prof");
+  EXPECT_EQ(written(directory_ + "/real.prof"), directory_ + "/real.prof");
+  std::string device = directory_ + "/device";
+  ASSERT_EQ(symlink("/dev/null", device.c_str()), 0);
+  for (const std::string& other : {std::string("/dev/null"), std::string("/dev/stdout"), device, directory_})
+    EXPECT_EQ(written(other), "") << other;
+}
+
 TEST_F(ProfileFileTest, FeedsTheReaderOfAFifo) {
   ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
   std::string text(300'000, 'x');  // more than the pipe holds
