@@ -73,8 +73,13 @@ void Note(ProcessEnd end) {
   header->process_end.store(static_cast<uint32_t>(end), std::memory_order_relaxed);
 }
 
-void WaitUntil(bool (*over)()) {
-  for (int waited = 0; waited < kPatienceMillis && !over(); ++waited) SleepMillisecond();
+// False: it lost patience.
+bool WaitUntil(bool (*over)()) {
+  for (int waited = 0; waited < kPatienceMillis; ++waited) {
+    if (over()) return true;
+    SleepMillisecond();
+  }
+  return false;
 }
 
 // Another thread is writing the last profile while this one is about to end the process. One that never comes to its end (a dead
@@ -222,10 +227,10 @@ bool BeforeSandbox() {
   const Ledger& ledger = g_agent.ledger();
   if (!ours && ledger.CanRecord()) return false;  // a vfork child: this is its parent's memory
   ErrnoSaver keep_errno;
-  if (g_life->enters_sandbox.exchange(true, std::memory_order_acq_rel)) {
-    WaitUntil(InSandbox);  // for another thread: our filter might be the end of it
-    return false;
-  }
+  // For another thread: our filter might be the end of it. Where its own is refused, it is our turn.
+  bool in_time = WaitUntil(
+      [] { return InSandbox() || !g_life->enters_sandbox.exchange(true, std::memory_order_acq_rel); });
+  if (!in_time || InSandbox()) return false;
   WaitForWriter();
   bool goes_on = ours && g_agent.active() && g_life->end.load(std::memory_order_acquire) == EndState::kAhead;
   if (goes_on) {
@@ -244,13 +249,13 @@ bool BeforeSandbox() {
 
 void SandboxRefused() {
   g_life->in_sandbox.store(false, std::memory_order_release);
-  g_life->enters_sandbox.store(false, std::memory_order_release);
   if (g_agent.active() && g_life->end.load(std::memory_order_acquire) == EndState::kAhead) {
     g_life->profiles.TakeBack();
     Note(ProcessEnd::kRunning);
     Log(Verbosity::kFiles, "the sandbox was refused: the program is profiled on");
   }
   g_agent.Return();
+  g_life->enters_sandbox.store(false, std::memory_order_release);  // who waits for it finds all as it was
 }
 
 // Threads that exit at once race for the exit handlers, and whoever finds none left ends the process while another may

@@ -47,10 +47,11 @@ def sandbox_is_said_once(t):
     t.expect(run.err.count(b"sandbox (seccomp)") == 1, "not said once", run)
 
 
-@each(["probe", "refused"])
+@each(["probe", "refused", "at_once"])
 def refused_sandbox_changes_nothing(t, how):
     # libseccomp asks the kernel what it can by calls that must fail; and a filter may be wrong. The program has no sandbox then,
-    # and its profile must not end there: neither that of the other thread.
+    # and its profile must not end there: neither that of the other thread. Threads that ask at once waited ten seconds, each for
+    # another one's sandbox.
     run = t.run("sandbox", "refused", how, hz=250, env=EVERYTHING)
     t.expect_exit(run, 7)
     t.expect_silent(run)

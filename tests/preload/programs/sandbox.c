@@ -2,7 +2,7 @@
 // HOW is the way in: strict, prctl, seccomp, sys_prctl, tsync, libseccomp, dispatch.
 // MODE, what it does in there: return, _exit, threads, fork, signal, actions. Strict mode and dispatch allow none of them.
 // sandbox HOW raw_fork: a child made by a bare fork does it (bwrap, minijail); its parent works on.
-// sandbox refused HOW: asks for what is no sandbox (probe), or is refused, and works on with its threads.
+// sandbox refused HOW: asks for what is no sandbox (probe), or is refused (by several threads: at_once), and works on with its threads.
 // The filters leave out rt_sigreturn where they can: not even a handler that does nothing may run.
 #include <dlfcn.h>
 #include <linux/audit.h>
@@ -133,6 +133,13 @@ static void Inside(void) {
   Say("inside\n");
 }
 
+static void* AskInVain(void* unused) {
+  struct sock_fprog none = {0, NULL};
+  for (int i = 0; i < 3; ++i)
+    REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &none) == -1 && errno == EINVAL);
+  return unused;
+}
+
 static int Refused(const char* how) {
   pthread_t thread;
   REQUIRE(pthread_create(&thread, NULL, WorkInThread, NULL) == 0);
@@ -154,6 +161,13 @@ static int Refused(const char* how) {
     REQUIRE(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &none) == -1 && errno == EINVAL);
     REQUIRE(syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &none, 0, 0) == -1 && errno == EINVAL);
     REQUIRE(prctl(PR_SET_SYSCALL_USER_DISPATCH, 5, 0, 0, 0) == -1 && errno == EINVAL);
+  }
+  if (Is(how, "at_once")) {
+    time_t before = time(NULL);
+    pthread_t others[4];
+    for (int i = 0; i < 4; ++i) REQUIRE(pthread_create(&others[i], NULL, AskInVain, NULL) == 0);
+    for (int i = 0; i < 4; ++i) REQUIRE(pthread_join(others[i], NULL) == 0);
+    REQUIRE(time(NULL) - before < 5);
   }
   work_after_refusal(300);
   atomic_store(&g_inside, 1);
