@@ -5,6 +5,9 @@ namespace profagent {
 bool ModuleTable::Collect() {
   entries_ = arena_.AllocateArray<Entry*>(kSlots);
   if (entries_ == nullptr) return false;
+  count_ = 0;
+  damaged_ = 0;
+  program_ = nullptr;
   damaged_ += ledger_.ForEachModule([&](const LedgerView::Module& module) {
     if ((module.flags & kModuleMoreText) != 0) return;
     auto id = static_cast<uint32_t>(module.id);

@@ -24,7 +24,7 @@ class ModuleTable {
   ModuleTable(const LedgerView& ledger, SymbolSource symbols, Arena& arena)
       : ledger_(ledger), symbols_(symbols), arena_(arena) {}
 
-  // False: no memory.
+  // Those that are there now; once more, when there may be others. False: no memory.
   bool Collect();
 
   // nullptr: no such module.

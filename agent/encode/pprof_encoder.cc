@@ -109,7 +109,7 @@ class Encoder {
   ModuleTable::Entry** mappings_ = nullptr;  // by mapping id - 1
   uint64_t mapping_count_ = 1;               // mapping 1, the program, is there in any case
   uint64_t period_ = 0;
-  uint64_t damaged_records_ = 0;
+  uint64_t damaged_records_ = 0;   // beside modules
   uint64_t unplaced_frames_ = 0;   // left out of their stacks for want of memory
   bool names_incomplete_ = false;  // for want of memory
   uint32_t name_key_ = 0;
@@ -123,13 +123,18 @@ class Encoder {
 
 Status Encoder::Run() {
   period_ = PeriodOf(request_.kind, ledger_.header());
+  const std::atomic<RecordId>& modules = ledger_.header().modules;
+  const RecordId newest = modules.load(std::memory_order_acquire);
   if (comment_memory_ == nullptr || !CollectModules()) return Error::Of("no memory to encode a profile");
   // Where the ledger is full, the samples would take all memory there is, and not one would have a place to name.
   arena_.HoldBack(arena_.limit() / kPlacesShare);
-  damaged_records_ +=
+  damaged_records_ =
       CollectSamples(ledger_, request_.kind, request_.end_monotonic, modules_, arena_, &frames_, &samples_);
   samples_.Finish([&](Frame frame) { return frames_.Allocates(frame); });
   arena_.HoldBack(0);
+  // Threads that go on met another library meanwhile, and are in samples with it.
+  if (modules.load(std::memory_order_acquire) != newest && !CollectModules())
+    return Error::Of("no memory to encode a profile");
 
   for (const ValueType& type : kind_.sample_types) WriteValueType(1, type);
   if (!kind_.name_label.empty()) name_key_ = strings_.Add(kind_.name_label);
@@ -163,7 +168,6 @@ bool Encoder::CollectModules() {
   if (!modules_.Collect()) return false;
   mappings_ = arena_.AllocateArray<ModuleTable::Entry*>(modules_.count() + 1);
   if (mappings_ == nullptr) return false;
-  damaged_records_ += modules_.damaged();
   mappings_[0] = modules_.program();
   if (mappings_[0] != nullptr) mappings_[0]->mapping = 1;
   return true;
@@ -453,8 +457,8 @@ void Encoder::AddComments() {
   if (ledger_.missing_bytes() != 0) {
     AddComment("ledger_bytes_missing=", ledger_.missing_bytes(), " (the ledger is cut short)");
   }
-  if (damaged_records_ != 0) {
-    AddComment("ledger_records_damaged=", damaged_records_, " (left out)");
+  if (uint64_t damaged = damaged_records_ + modules_.damaged(); damaged != 0) {
+    AddComment("ledger_records_damaged=", damaged, " (left out)");
   }
   if (samples_.left_out() != 0) {
     AddComment("samples_no_encoder_memory=", samples_.left_out(),

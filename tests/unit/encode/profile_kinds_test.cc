@@ -5,6 +5,7 @@
 #include "agent/encode/text_profile.h"
 #include "agent/ledger/contention_sample.h"
 #include "agent/ledger/heap_sites.h"
+#include "agent/ledger/lock_label.h"
 #include "tests/unit/encode/test_ledger.h"
 
 namespace profagent {
@@ -354,6 +355,29 @@ TEST(ContentionProfile, HoldsThreadsThatStillWait) {
 
   Ledger::GiveWaiter(waiter);
   EXPECT_EQ(ledger.ledger().TakeWaiter(4714), waiter);  // used again
+}
+
+// Another thread's dlopen while a dump is written: the library's frames were `[module 9]+0x2100`, without a mapping.
+TEST(ContentionProfile, KnowsALibraryThatIsMetMeanwhile) {
+  ContentionLedger ledger;
+  LockLabel lock = LabelOfStatic(In(1, 0x4000));
+  ledger.Site(ContentionKind::kMutex, Primitive::kMutexUnlock, lock.view())->count = 1;
+  bool met = false;
+  auto names = [&](const SymbolRequest& request, std::span<FunctionSymbol>) {
+    if (request.kind != SymbolKind::kVariables) return;
+    met = true;
+    ledger.AddModule(9, 0, "/usr/lib/new.so", 0x7f1000000000, {0x09});
+    Frame frames[] = {In(9, 0x2100)};
+    StackId stack = ledger.ledger().InternStack(frames, WalkEnd::kOutermost);
+    ledger.ledger().FindContentionSite(ContentionKind::kMutex, stack, kNoText)->count = kContentionUnit;
+  };
+  Profile profile = Parse(Encode(ledger.view(), Of(ProfileKind::kMutex), names));
+  ASSERT_TRUE(met);
+  std::vector<std::string> leaves;
+  for (const Values& sample : SamplesOf(profile)) leaves.push_back(sample.stack[0]);
+  EXPECT_NE(std::find(leaves.begin(), leaves.end(), "new.so+0x2100"), leaves.end());
+  ASSERT_EQ(profile.mapping_size(), 2);
+  EXPECT_EQ(profile.string_table(static_cast<int>(profile.mapping(1).filename())), "/usr/lib/new.so");
 }
 
 // A site is made when a wait begins; until one was long enough to be drawn it is no sample.
