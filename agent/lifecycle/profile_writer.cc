@@ -217,7 +217,8 @@ uint32_t NextDumpNumber(const Ledger& ledger, const WantedProfiles& wanted, cons
   return number;
 }
 
-PlainNameTurn::PlainNameTurn(const Ledger& ledger, const WantedProfiles& wanted) {
+PlainNameTurn::PlainNameTurn(const Ledger& ledger, const WantedProfiles& wanted)
+    : Holding([](Holding* self) { static_cast<PlainNameTurn*>(self)->End(); }) {
   PathText directory;
   for (const WantedProfile& profile : wanted.profiles) {
     if (!profile.taken || profile.file.empty()) continue;
@@ -236,10 +237,11 @@ PlainNameTurn::PlainNameTurn(const Ledger& ledger, const WantedProfiles& wanted)
   }
 }
 
-PlainNameTurn::~PlainNameTurn() {
+void PlainNameTurn::End() {
   if (fd_ < 0) return;
   RawSyscall(SYS_flock, fd_, LOCK_UN);  // a child of another thread may have the descriptor, too
   RawSyscall(SYS_close, fd_);
+  fd_ = -1;
 }
 
 bool AppearedMeanwhile(const Ledger& ledger, const WantedProfiles& wanted, const ProcessName& process,

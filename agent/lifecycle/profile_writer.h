@@ -7,6 +7,7 @@
 
 #include <string_view>
 
+#include "agent/base/holding.h"
 #include "agent/base/profile_names.h"
 #include "agent/ledger/ledger.h"
 #include "agent/lifecycle/wanted_profiles.h"
@@ -41,14 +42,16 @@ uint32_t NextDumpNumber(const Ledger& ledger, const WantedProfiles& wanted, cons
 // Held from the question whether a plain name (or a dump's) has appeared until ours are written: the ranks of an MPI program end
 // together, and are asked for a dump together, and each found none of the other's. A lock of the directory (flock), which goes
 // with the process; who does not get it writes all the same.
-class PlainNameTurn {
+class PlainNameTurn : private Holding {
  public:
   PlainNameTurn(const Ledger& ledger, const WantedProfiles& wanted);
-  ~PlainNameTurn();
+  ~PlainNameTurn() { End(); }
   PlainNameTurn(const PlainNameTurn&) = delete;
   PlainNameTurn& operator=(const PlainNameTurn&) = delete;
 
  private:
+  void End();
+
   static constexpr int kLongestWait = 300;  // milliseconds
   int fd_ = -1;
 };

@@ -134,7 +134,7 @@ def another_program_is_begun_on_an_alternate_stack(t, how, kept):
     t.expect_exit(t.run("alternate_stack", "begins", how, hz=250, env=env))
 
 
-@each(["return", "exit", "_exit", "exec_fails", "own_handler", "term", "segv"])
+@each(["return", "exit", "_exit", "exec_fails", "dump", "own_handler", "term", "segv"])
 def fault_of_the_agent_costs_the_profile_only(t, how):
     # A mapping that is gone, a damaged ledger, a bug of ours: the encoder's SIGSEGV took the program's exit status away,
     # or reached a handler of the program's that knew nothing of it.
