@@ -141,7 +141,9 @@ bool MayHaveSamples(const LedgerHeader& header, const WantedProfiles& wanted) {
 PathText AbsolutePath(const Ledger& ledger, std::string_view path) {
   PathText absolute;
   if (!path.empty() && path.front() != '/') {
-    absolute.Add(TextOf(ledger, ledger.header()->working_directory), '/');
+    std::string_view directory = TextOf(ledger, ledger.header()->working_directory);
+    // Empty: one without a name, which would be longer than names can be.
+    absolute.Add(directory, directory.empty() ? "" : "/");
   }
   absolute.Add(path);
   return absolute;

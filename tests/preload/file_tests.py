@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import stat
+import sys
 
 from harness import Skip
 from runner import each, test
@@ -345,6 +346,17 @@ def long_but_legal_name(t):
     t.expect_exit(run, 7)
     t.expect_silent(run)
     t.expect_work(run, "app_work", 0.2, name=name)
+
+
+@test()
+def directory_deeper_than_a_name_can_be(t):
+    # Nothing names it, neither getcwd nor /proc/self/cwd. The profile was /cpu.prof.
+    descend = ("import os, sys\nfor _ in range(20): os.mkdir('d' * 250); os.chdir('d' * 250)\n"
+               "os.execv(sys.argv[1], sys.argv[1:])")
+    run = t.run(sys.executable, "-c", descend, t.program("worker"), 200, 7, hz=250, env={"CPUPROFILE": "cpu.prof"})
+    t.expect_exit(run, 7)
+    t.expect_silent(run)
+    t.expect(any("cpu.prof" in files for _, _, files, _ in os.fwalk(t.dir)), "there is no profile", run)
 
 
 @test()
