@@ -274,7 +274,7 @@ void Agent::TellParentOfHiddenChild() {
 }
 
 void Agent::RestartAfterForkInChild() {
-  if (!active()) return;
+  if (!active()) return g_cpu_capture.ReleaseThisThread();
   ForgetWhoLooksAtObjects();
   TellParentOfHiddenChild();
   ledger_.Vacate();  // in the child this is the parent's file, or memory that fork emptied

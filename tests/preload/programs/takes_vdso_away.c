@@ -32,6 +32,12 @@ static int64_t RawThreadCpuNanos(void) {
   return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
+static uint64_t KernelsMask(void) {
+  uint64_t mask = ~UINT64_C(0);
+  syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof mask);
+  return mask;
+}
+
 static void* FaultOnPage(void* page) {
   *(volatile char*)page = 1;
   return NULL;
@@ -71,6 +77,9 @@ int main(int argc, char** argv) {
     }
     sigset_t mask;
     REQUIRE(pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0 && !sigismember(&mask, SIGSEGV));
+    pid_t child = fork();
+    if (child == 0) _exit(KernelsMask() == 0 ? 7 : 1);
+    ExpectExit(child, 7);
   }
   if (Is(how, "own_handler")) {
     struct sigaction now;
