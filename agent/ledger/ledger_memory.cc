@@ -25,9 +25,12 @@ constexpr uint32_t kLog2Stacks = 16;
 constexpr uint32_t kLog2StacksOfForked = 13;
 constexpr uint64_t kFirstReserve = 512 * 1024;
 constexpr uint64_t kFirstReserveOfForked = 64 * 1024;
+// Of texts: thread names may be many, with a number in each, of threads that come and go for days.
+constexpr uint32_t Log2Texts(uint32_t log2_stacks) { return log2_stacks > 12 ? log2_stacks - 4 : 8; }
 constexpr bool HoldsBuckets(uint64_t size, uint32_t log2_stacks) {
   uint64_t stacks = uint64_t{1} << log2_stacks;
-  return sizeof(LedgerHeader) + sizeof(RecordId) * (256 + stacks + stacks / 16 + stacks / 2 + 256) <= size;
+  uint64_t texts = uint64_t{1} << Log2Texts(log2_stacks);
+  return sizeof(LedgerHeader) + sizeof(RecordId) * (texts + stacks + stacks / 16 + stacks / 2 + 256) <= size;
 }
 static_assert(HoldsBuckets(kFirstReserve, kLog2Stacks) &&
               HoldsBuckets(kFirstReserveOfForked, kLog2StacksOfForked));
@@ -190,7 +193,7 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
     at += RoundUp((uint64_t{1} << log2_count) * sizeof(RecordId), kRecordUnit);
     return array;
   };
-  texts_ = header->texts = place(8);
+  texts_ = header->texts = place(Log2Texts(log2_stacks));
   stacks_ = header->stacks = place(log2_stacks);
   cpu_sites_ = header->cpu_sites = place(log2_stacks - 4);  // for some thousand ticks a second at most
   heap_sites_ = header->heap_sites = place(log2_stacks - 1);
@@ -326,8 +329,8 @@ void Ledger::PopulateAhead() {
   RawSyscall(SYS_madvise, base_ + from, to - from, MADV_POPULATE_WRITE);  // refused: page faults as ever
 }
 
-// Only pages that the sampling alone touches: a thread that is still at work may intern a text, whose buckets stand in the
-// header's page, and new records reserve their own space. Touching a page that was given back could be SIGBUS.
+// Only pages that the sampling alone touches: a thread that is still at work may intern a text, whose buckets stand before
+// those, and new records reserve their own space. Touching a page that was given back could be SIGBUS.
 void Ledger::ReleaseUnused() {
   if (!in_file_ || !CanRecord()) return;
   uint64_t reserved = header()->reserved.load(std::memory_order_acquire);
