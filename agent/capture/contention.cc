@@ -163,7 +163,7 @@ void Contention::GiveRecord(WaitSlot* slot) {
   slot->record = nullptr;
   if (record == nullptr || !settings_.ledger->CanRecord()) return;
   AddEnded(record);
-  Ledger::GiveWaiter(record);
+  settings_.ledger->GiveWaiter(record);
 }
 
 void Contention::TakeBackAbandoned(uintptr_t here) {

@@ -265,10 +265,14 @@ ContentionSiteRecord* Ledger::FindContentionSite(ContentionKind kind, StackId st
 
 WaiterRecord* Ledger::TakeWaiter(uint32_t tid) {
   if (!CanRecord()) return nullptr;
-  RecordId id = header()->waiters.load(std::memory_order_acquire);
+  // Where there is none, thousands of threads that wait at once would each look at those of all others.
+  std::atomic_ref<uint32_t> free_waiters(free_waiters_);
+  bool may_find = free_waiters.load(std::memory_order_relaxed) != 0;
+  RecordId id = may_find ? header()->waiters.load(std::memory_order_acquire) : 0;
   for (; id != 0; id = At<WaiterRecord>(id)->next) {
     uint32_t free = 0;
     if (At<WaiterRecord>(id)->tid.compare_exchange_strong(free, tid, std::memory_order_acquire)) {
+      free_waiters.fetch_sub(1, std::memory_order_relaxed);
       return At<WaiterRecord>(id);
     }
   }
@@ -285,6 +289,7 @@ WaiterRecord* Ledger::TakeWaiter(uint32_t tid) {
 void Ledger::GiveWaiter(WaiterRecord* waiter) {
   waiter->site.store(0, std::memory_order_relaxed);
   waiter->tid.store(0, std::memory_order_release);
+  std::atomic_ref(free_waiters_).fetch_add(1, std::memory_order_relaxed);
 }
 
 void* Ledger::AllocateTable(Bytes size, Loss loss) {

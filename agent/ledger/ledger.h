@@ -110,7 +110,7 @@ class Ledger {
   PROF_SIGNAL_SAFE ContentionSiteRecord* FindContentionSite(ContentionKind kind, StackId stack, TextId lock);
   // A record of its own for the calling thread: tid is set, nothing else. nullptr: full, counted.
   PROF_SIGNAL_SAFE WaiterRecord* TakeWaiter(uint32_t tid);
-  PROF_SIGNAL_SAFE static void GiveWaiter(WaiterRecord* waiter);
+  PROF_SIGNAL_SAFE void GiveWaiter(WaiterRecord* waiter);
 
   // Zeroed memory that no reader knows of yet, aligned to 64 bytes. nullptr: full; `loss` is counted once.
   PROF_SIGNAL_SAFE void* AllocateTable(Bytes size, Loss loss);
@@ -179,6 +179,7 @@ class Ledger {
   uint64_t used_before_fork_ = 0;  // which ended there
   uint64_t handed_out_ = 0;        // no record ends behind it: known in a process whose header is wiped, too
   uint32_t own_made_ = 0;          // records in buckets of their own, about (FindOrMake)
+  uint32_t free_waiters_ = 0;      // records that TakeWaiter may find, about
   uint64_t gap_start_ = 0, gap_end_ = 0;  // what KeepToLimit gave back: no longer ours to touch or to unmap
   const uint32_t* owner_mark_ = nullptr;  // in memory that fork wipes: 0 in a child
   const uint32_t* mark_aside_ = nullptr;  // of one that is suspended: its owner_mark_

@@ -211,6 +211,7 @@ Status Ledger::Format(std::byte* base, uint64_t size, uint64_t reserved) {
   records_start_ = start;
   if (handed_out_ < start) handed_out_ = start;
   own_made_ = 0;
+  free_waiters_ = 0;
   vacant_ = false;
   // release: whoever sees the magic sees the formatted header
   std::atomic_ref<uint64_t>(header->magic).store(kLedgerMagic, std::memory_order_release);

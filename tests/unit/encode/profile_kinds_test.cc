@@ -353,7 +353,7 @@ TEST(ContentionProfile, HoldsThreadsThatStillWait) {
   ASSERT_EQ(samples.size(), 1u);
   EXPECT_EQ(samples[0].values, (std::vector<int64_t>{1, 1'000'000}));
 
-  Ledger::GiveWaiter(waiter);
+  ledger.ledger().GiveWaiter(waiter);
   EXPECT_EQ(ledger.ledger().TakeWaiter(4714), waiter);  // used again
 }
 

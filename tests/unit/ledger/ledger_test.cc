@@ -63,6 +63,17 @@ TEST_F(LedgerTest, TakesNothingWhileItIsSuspended) {
 }
 
 // Equal stacks with two ids would be two rows of one function's time.
+// Thousands of threads that wait at once each looked at the records of all others.
+TEST_F(LedgerTest, LooksForAFreeWaiterOnlyWhereOneWasGivenBack) {
+  WaiterRecord* first = ledger_.TakeWaiter(1);
+  first->tid = 0;  // a look would find it
+  WaiterRecord* second = ledger_.TakeWaiter(2);
+  ASSERT_NE(second, nullptr);
+  EXPECT_NE(second, first);
+  ledger_.GiveWaiter(second);
+  EXPECT_EQ(ledger_.TakeWaiter(3), second);
+}
+
 TEST_F(LedgerTest, GivesEqualStacksTheSameId) {
   StackId one = Intern({Frame{1}, Frame{2}});
   EXPECT_NE(one, kNoStack);
