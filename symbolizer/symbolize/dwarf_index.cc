@@ -156,6 +156,7 @@ class DwarfIndex::UnitWalk {
     Scan(unit, false, 0);
     // Nested functions (Fortran, Ada, GNU C) and methods inside types or blocks are described where they are
     // declared. Few units have one, so only those that still owe an answer are read in full.
+    scanned_ = 0;
     if (missing_ > 0) Scan(unit, true, 0);
   }
 
@@ -164,10 +165,20 @@ class DwarfIndex::UnitWalk {
  private:
   using Indices = std::vector<uint32_t>;  // sorted, of addresses_
 
+  // Whether `die` is behind all that was met before it, as DIEs are that nest. Where a damaged DW_AT_sibling leads out of its
+  // parent, the same DIEs would be met again at each level: twice as many with every one.
+  static bool IsNew(Dwarf_Die* die, Dwarf_Off* last) {
+    const Dwarf_Off offset = dwarf_dieoffset(die);
+    if (offset <= *last) return false;
+    *last = offset;
+    return true;
+  }
+
   void Scan(Dwarf_Die* parent, bool everywhere, int depth) {
     Dwarf_Die child;
     if (depth > kDeepestNesting || dwarf_child(parent, &child) != 0) return;
     do {
+      if (!IsNew(&child, &scanned_)) return;
       int tag = dwarf_tag(&child);
       if (tag == DW_TAG_subprogram) VisitFunction(&child);
       if (missing_ == 0) return;
@@ -192,6 +203,7 @@ class DwarfIndex::UnitWalk {
     });
     if (inside.empty()) return;
     std::sort(inside.begin(), inside.end());
+    visited_ = 0;
     VisitInlined(die, inside, 0);
   }
 
@@ -199,6 +211,7 @@ class DwarfIndex::UnitWalk {
     Dwarf_Die child;
     if (depth > kDeepestNesting || dwarf_child(scope, &child) != 0) return;
     do {
+      if (!IsNew(&child, &visited_)) return;
       switch (dwarf_tag(&child)) {
         case DW_TAG_inlined_subroutine: {
           Indices covered = Covered(&child, inside);
@@ -236,6 +249,8 @@ class DwarfIndex::UnitWalk {
   const uint64_t lowest_code_address_;
   std::vector<Chain> chains_;
   size_t missing_;
+  Dwarf_Off scanned_ = 0;  // the last DIE that Scan met
+  Dwarf_Off visited_ = 0;  // and VisitInlined, in its function
 };
 
 Result<std::unique_ptr<DwarfIndex>> DwarfIndex::Open(ElfFile* file, ElfFile* alternate, const ElfFile& code) {

@@ -501,5 +501,37 @@ TEST_F(SymbolizeTest, SurvivesDamagedDebugInformation) {
   }
 }
 
+// DIEs whose siblings are those of their parents: read once more at each of forty levels, they take for ever.
+TEST_F(SymbolizeTest, ReadsSiblingsThatLeadOutOfTheirParentsOnce) {
+  constexpr int kLevels = 40;
+  for (const std::string tag : {"0x39", "0x0b"}) {  // a namespace; a block, inside a function
+    const bool in_function = tag == "0x0b";
+    const std::string attributes = ", 0x01,0x13, 0x11,1, 0x12,1, 0,0\n";
+    const std::string range = ".quad marker, end\n";
+    std::string source =
+        ".text\n.globl marker\nmarker: .skip 64\nend:\n.section .note.GNU-stack,\"\",@progbits\n"
+        ".section .debug_abbrev\n"
+        ".byte 1,0x11,1, 0x11,1, 0x12,1, 0,0\n"
+        ".byte 2,0x2e,1, 0x11,1, 0x12,1, 0,0\n"
+        ".byte 3," +
+        tag + ",1" + attributes + ".byte 4," + tag + ",0" + attributes + ".byte 0\n" +
+        ".section .debug_info\n"
+        "unit: .long unit_end-unit-4\n.short 4\n.long 0\n.byte 8, 1\n" +
+        range;
+    if (in_function) source += ".byte 2\n" + range;
+    for (int i = 0; i < kLevels; ++i) {
+      const std::string next = "level" + std::to_string(i + 1) + "-unit\n";
+      source += "level" + std::to_string(i) + ": .byte 3\n.long " + next + range;
+      source += ".byte 4\n.long " + next + range;
+    }
+    source += "level" + std::to_string(kLevels) + ": .byte 0,0,0\nunit_end:\n";
+    directory_.Write("code.s", source);
+    ASSERT_TRUE(directory_.Run("gcc -c code.s -o code.o && ld -shared code.o -o code.so"));
+    binary_ = directory_ / "code.so";
+    Profile profile = MarkerProfile();
+    EXPECT_EQ(Symbolized(&profile), "marker :0") << tag;
+  }
+}
+
 }  // namespace
 }  // namespace profagent
