@@ -13,6 +13,8 @@ namespace {
 constexpr int kDeepestNesting = 1000;
 // abstract_origin and specification: two or three steps in practice.
 constexpr int kLongestOriginChain = 16;
+// Bytes. Every level of nesting keeps its scope, and one long string can be the name of all of them.
+constexpr size_t kLongestScope = 64 << 10;
 
 const std::string kNoFile;
 
@@ -79,7 +81,7 @@ class ScopeSearch {
  private:
   void Search(Dwarf_Die* parent, const std::string& scope, int depth) {
     Dwarf_Die child;
-    if (depth > kDeepestNesting || dwarf_child(parent, &child) != 0) return;
+    if (depth > kDeepestNesting || scope.size() > kLongestScope || dwarf_child(parent, &child) != 0) return;
     for (bool more = true; more && next_ < targets_.size();) {
       Dwarf_Die sibling;
       more = dwarf_siblingof(&child, &sibling) == 0;

@@ -533,5 +533,30 @@ TEST_F(SymbolizeTest, ReadsSiblingsThatLeadOutOfTheirParentsOnce) {
   }
 }
 
+// A thousand namespaces that share one name of a megabyte would take 500 GB.
+TEST_F(SymbolizeTest, LeavesScopesOutThatAreTooLong) {
+  constexpr int kLevels = 100;
+  constexpr size_t kLongName = 64 << 10;
+  std::string source =
+      ".text\n.globl marker\nmarker: .skip 64\nend:\n.section .note.GNU-stack,\"\",@progbits\n"
+      ".section .debug_str,\"MS\",@progbits,1\nlong_name: .fill " +
+      std::to_string(kLongName) +
+      ",1,'n'\n.byte 0\n"
+      ".section .debug_abbrev\n"
+      ".byte 1,0x11,1, 0x11,1, 0x12,1, 0,0\n"
+      ".byte 2,0x2e,0, 0x03,0x08, 0x11,1, 0x12,1, 0,0\n"
+      ".byte 3,0x39,1, 0x03,0x0e, 0,0\n.byte 0\n"
+      ".section .debug_info\n"
+      "unit: .long unit_end-unit-4\n.short 4\n.long 0\n.byte 8, 1\n.quad marker, end\n";
+  for (int i = 0; i < kLevels; ++i) source += ".byte 3\n.long long_name\n";
+  source += ".byte 2\n.asciz \"marker\"\n.quad marker, end\n.fill " + std::to_string(kLevels + 1) +
+            ",1,0\nunit_end:\n";
+  directory_.Write("code.s", source);
+  ASSERT_TRUE(directory_.Run("gcc -c code.s -o code.o && ld -shared code.o -o code.so"));
+  binary_ = directory_ / "code.so";
+  Profile profile = MarkerProfile();
+  EXPECT_EQ(Symbolized(&profile).substr(0, 100), "marker :0");
+}
+
 }  // namespace
 }  // namespace profagent
