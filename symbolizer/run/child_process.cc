@@ -63,7 +63,9 @@ void StopAsTold() {
 }
 
 void PassOn(const siginfo_t& info, pid_t child) {
-  if (SentByProcess(info) && !IsInTreeOf(child, info.si_pid)) kill(child, info.si_signo);
+  // An alarm that was set before exec made it us (perl -e 'alarm 9; exec @ARGV') is kept by an exec, but not by our fork.
+  const bool is_meant = SentByProcess(info) ? !IsInTreeOf(child, info.si_pid) : info.si_signo == SIGALRM;
+  if (is_meant) kill(child, info.si_signo);
   if (info.si_signo == SIGTSTP) StopAsTold();
 }
 

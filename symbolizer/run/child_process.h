@@ -7,7 +7,7 @@
 //           so that the shell sees a stopped job.
 // kill:     a signal that somebody sends to us (SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGTSTP,
 //           SIGCONT, SIGWINCH) is passed on; not one of the command's own tree, which meant its group, and not one of
-//           the kernel, which the command got itself.
+//           the kernel, which the command got itself, but for SIGALRM: a timer was set for this process alone.
 // Exactly as without us: the command's signal mask, ignored signals, descriptors and working directory.
 #pragma once
 

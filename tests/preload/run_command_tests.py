@@ -140,6 +140,14 @@ def other_signals_are_passed_on(t, name):
 
 
 @test()
+def alarm_that_was_set_before_ends_the_program(t):
+    # perl -e 'alarm 9; exec @ARGV' PROGRAM: a timeout that lasts across exec, and not across fork.
+    command = [t.profagent, "run", "-q", "-o", t.dir / "x.prof", "--", t.program("ends"), "wait"]
+    ended = subprocess.run(command, capture_output=True, check=False, timeout=20, preexec_fn=lambda: signal.alarm(1))
+    t.expect(ended.returncode == 128 + signal.SIGALRM, "%d instead of 142" % ended.returncode)
+
+
+@test()
 def signal_is_passed_on_once(t):
     # SIGHUP means "read your configuration": twice would be wrong, and so would be none.
     program = ("trap 'echo hup' HUP; trap 'echo done; exit 5' TERM; echo ready; while :; do sleep 0.01; done")
