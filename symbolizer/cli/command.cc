@@ -18,7 +18,7 @@ void PrepareStandardStreams() {
 }
 
 Result<std::string> OutputFile(const std::string& name) {
-  if (name.empty()) return Error::Of("the name of the profile is empty");
+  if (name.empty()) return Error::Of("--output: the name is empty");
   const std::string file = name == "-" ? "/dev/stdout" : name;
   if (file == "/dev/stdout" && isatty(STDOUT_FILENO) != 0) {
     return Error::Of("the profile is not written to a terminal: name a file, or send it to a command");
