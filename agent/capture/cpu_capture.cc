@@ -368,13 +368,9 @@ void CpuCapture::PauseThisThreadForExec() {
 
 void CpuCapture::ResumeAfterFailedExec() {
   if (signo() == 0 || !IsThisProcess()) return;  // what a vfork child shows, it shows for good
-  uint64_t bit = SignalBit(signo());
   g_virtual_signals.TakeAgain(signo());
-  if (running()) {
-    engines_.Resume(SlotHere());
-  }
-  if (t_state.hold_depth > 0) --t_state.hold_depth;
-  if (t_state.hold_depth == 0 && (t_state.mask_before & bit) == 0) ChangeSignalMask(SIG_UNBLOCK, bit);
+  if (running()) engines_.Resume(SlotHere());
+  ReleaseThisThread();
 }
 
 void CpuCapture::Retreat() {

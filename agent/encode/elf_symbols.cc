@@ -12,10 +12,8 @@
 namespace profagent {
 namespace {
 
-constexpr size_t kPathSize = 4096;  // PATH_MAX
-
 bool OpenByPath(ElfReader& file, const SymbolRequest& request) {
-  FixedText<kPathSize> path;
+  PathText path;
   std::string_view name = request.module.path;
   if (name.empty() || name[0] == '[') return false;  // a name that the kernel made up
   if (name[0] != '/') path.Add(request.working_directory, "/");

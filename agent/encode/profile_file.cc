@@ -16,9 +16,6 @@
 namespace profagent {
 namespace {
 
-constexpr size_t kPathSize = kMaxPath;
-using PathBuffer = PathText;
-
 // Writes until all is written or one error came; remembers which.
 class Descriptor : private Holding {
  public:
@@ -89,12 +86,12 @@ long OpenForWriting(const char* path, int flags, int mode) {
 // Removes what has not been renamed to its true name.
 class TemporaryName : private Holding {
  public:
-  explicit TemporaryName(const PathBuffer& path)
+  explicit TemporaryName(const PathText& path)
       : Holding([](Holding* self) { static_cast<TemporaryName*>(self)->Remove(); }), path_(path) {}
   ~TemporaryName() { Remove(); }
 
   // 0, or the kernel's error.
-  int RenameTo(const PathBuffer& path) {
+  int RenameTo(const PathText& path) {
     int error = SyscallError(RawSyscall(SYS_renameat, AT_FDCWD, path_.c_str(), AT_FDCWD, path.c_str()));
     there_ = error != 0;
     return error;
@@ -106,7 +103,7 @@ class TemporaryName : private Holding {
     there_ = false;
   }
 
-  const PathBuffer& path_;
+  const PathText& path_;
   bool there_ = true;
 };
 
@@ -134,17 +131,17 @@ Status Outcome(std::string_view path, const Descriptor& file, const Status& prod
 }
 
 // Replaces `path` by the file that its chain of symbolic links means, whether that exists or not.
-int FollowLinks(PathBuffer& path) {
+int FollowLinks(PathText& path) {
   for (int links = 0; links < 40; ++links) {
     if (DescriptorNamedBy(path.view()) >= 0) return 0;
-    char target[kPathSize];
+    char target[kMaxPath];
     long size = RawSyscall(SYS_readlinkat, AT_FDCWD, path.c_str(), target, sizeof target);
     if (SyscallError(size) != 0) return 0;  // not a link, or not there
     std::string_view to(target, static_cast<size_t>(size));
-    PathBuffer next;
+    PathText next;
     if (!to.starts_with('/')) next.Add(path.view().substr(0, path.view().rfind('/') + 1));
     next.Add(to);
-    if (next.view().size() + 1 >= kPathSize) return ENAMETOOLONG;
+    if (next.view().size() + 1 >= kMaxPath) return ENAMETOOLONG;
     path = next;
   }
   return ELOOP;
@@ -168,12 +165,12 @@ Status WriteDirectly(const char* path, int flags, FunctionRef<Status(ByteSink)> 
   return WriteTo(static_cast<int>(fd), Descriptor::Owner::kAgent, path, produce);
 }
 
-Status WriteAndRename(const PathBuffer& path, bool exists, FunctionRef<Status(ByteSink)> produce) {
+Status WriteAndRename(const PathText& path, bool exists, FunctionRef<Status(ByteSink)> produce) {
   std::string_view directory = path.view().substr(0, path.view().rfind('/') + 1);
-  PathBuffer temporary;
+  PathText temporary;
   long fd = -EEXIST;
   for (int attempt = 0; SyscallError(fd) == EEXIST && attempt < 100; ++attempt) {
-    temporary = PathBuffer();
+    temporary = PathText();
     temporary.Add(directory, ".profagent.", RawSyscall(SYS_getpid), ".", attempt, ".tmp");
     fd = OpenForWriting(temporary.c_str(), O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
   }
@@ -197,10 +194,10 @@ Status WriteAndRename(const PathBuffer& path, bool exists, FunctionRef<Status(By
 Status WriteProfileFile(const char* path, FunctionRef<Status(ByteSink)> produce) {
   std::string_view name(path);
   if (name.empty()) return CannotWrite("a file without a name", ENOENT);
-  if (name.size() + 1 >= kPathSize) return CannotWrite(name, ENAMETOOLONG);
+  if (name.size() + 1 >= kMaxPath) return CannotWrite(name, ENAMETOOLONG);
   WriteSignalsHeld held;
 
-  PathBuffer target;
+  PathText target;
   target.Add(name);
   int error = FollowLinks(target);
   if (error != 0) return CannotWrite(name, error);

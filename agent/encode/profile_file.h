@@ -10,8 +10,8 @@
 //           reason.
 #pragma once
 
-#include "agent/base/profile_names.h"
 #include "agent/base/result.h"
+#include "agent/base/text.h"
 #include "agent/base/units.h"
 #include "agent/encode/byte_sink.h"
 

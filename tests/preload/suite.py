@@ -23,6 +23,7 @@ import own_sigprof_tests  # noqa: E402,F401
 import run_command_tests  # noqa: E402,F401
 import run_kinds_tests  # noqa: E402,F401
 import run_storage_tests  # noqa: E402,F401
+import run_terminal_tests  # noqa: E402,F401
 import run_tests  # noqa: E402,F401
 import sandbox_tests  # noqa: E402,F401
 import signal_tests  # noqa: E402,F401

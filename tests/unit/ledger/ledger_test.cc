@@ -62,7 +62,6 @@ TEST_F(LedgerTest, TakesNothingWhileItIsSuspended) {
   EXPECT_NE(Intern({Frame{3}}), kNoStack);
 }
 
-// Equal stacks with two ids would be two rows of one function's time.
 // Thousands of threads that wait at once each looked at the records of all others.
 TEST_F(LedgerTest, LooksForAFreeWaiterOnlyWhereOneWasGivenBack) {
   WaiterRecord* first = ledger_.TakeWaiter(1);
@@ -74,6 +73,7 @@ TEST_F(LedgerTest, LooksForAFreeWaiterOnlyWhereOneWasGivenBack) {
   EXPECT_EQ(ledger_.TakeWaiter(3), second);
 }
 
+// Equal stacks with two ids would be two rows of one function's time.
 TEST_F(LedgerTest, GivesEqualStacksTheSameId) {
   StackId one = Intern({Frame{1}, Frame{2}});
   EXPECT_NE(one, kNoStack);
